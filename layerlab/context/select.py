@@ -1,0 +1,253 @@
+"""Selecting what a COPY, an ADD or a bind mount reads from a tree, and the digest of it.
+
+Rules: BuildKit ``cache/contenthash/checksum.go`` (wildcards, symlinks followed at the top only) and
+``solver/llbsolver/ops/file.go`` (which path is followed, which counts by its last name).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from layerlab.context.ignore import IgnoreRules
+from layerlab.context.tree import Directory, Entry, Row, rows_of
+from layerlab.errors import DockerfileError, MissingSourceError
+
+_LINK_LIMIT: Final = 255
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """What is read: ``path`` is absolute within the tree; ``wildcard`` when its pattern characters mean something.
+
+    ``exclude`` are the patterns of ``--exclude``; ``parents`` is ``COPY --parents``, whose path is then a pattern below
+    ``pivot``.
+    """
+
+    path: str
+    wildcard: bool = False
+    exclude: tuple[str, ...] = ()
+    parents: bool = False
+    pivot: str = "/"
+
+
+class Match(msgspec.Struct):
+    """One path that a selection reads.
+
+    ``path``  as selected (before a symlink was followed); ``real`` where the content is; both without a leading slash.
+    ``name``  how it counts in the digest: relative to the part of the selection before the first wildcard.
+    """
+
+    path: str
+    real: str
+    name: str
+    entry: Entry
+
+
+class Selected(msgspec.Struct):
+    """The outcome of a selection: its matches, and their digest as lower-case hex."""
+
+    matches: list[Match]
+    digest: str
+    exclude: tuple[str, ...] = ()
+
+    def rows(self) -> list[Row]:
+        """Every path read, with mode, owner and content digest; what an explanation compares."""
+        found: list[Row] = []
+        for match in self.matches:
+            found.extend(_rows_of_match(match, self.exclude))
+        return found
+
+
+def has_wildcards(text: str) -> bool:
+    """Whether ``text`` has an unescaped ``*``, ``?`` or ``[``."""
+    position = 0
+    while position < len(text):
+        if text[position] in "*?[":
+            return True
+        position += 2 if text[position] == "\\" else 1
+    return False
+
+
+def select(root: Directory, selection: Selection, *, where: str = "the build context") -> Selected:
+    """Resolve a selection in a tree.
+
+    Raises ``MissingSourceError`` with BuildKit's key words (``"/x": not found``) when a plain path is not there. A
+    pattern that matches nothing is no error: it selects nothing.
+    """
+    if selection.parents:
+        return _select_with_parents(root, selection)
+    if selection.wildcard:
+        matches = list(_wildcard(root, selection.path))
+        return Selected(matches, _digest_of(matches, selection.exclude, wildcard=True), selection.exclude)
+    match = resolve(root, selection.path)
+    if match is None:
+        raise MissingSourceError(
+            f'failed to compute cache key: failed to calculate checksum of {where}: "{selection.path}": not found',
+            remedy=f"Check the spelling and the ignore file: {selection.path.lstrip('/')} is not in {where}.",
+        )
+    match.name = ""
+    return Selected([match], _digest_of([match], selection.exclude, wildcard=False), selection.exclude)
+
+
+def resolve(root: Directory, path: str, *, follow: bool = True) -> Match | None:
+    """Find ``path`` in a tree, symlinks resolved inside it; ``None`` when it is not there.
+
+    Raises ``DockerfileError`` on a symlink loop.
+    """
+    pending = [part for part in path.split("/") if part and part != "."]
+    pending.reverse()
+    trail: list[tuple[str, Entry]] = []
+    links = 0
+    while pending:
+        part = pending.pop()
+        if part == "..":
+            if trail:
+                trail.pop()
+            continue
+        directory: Directory | None = trail[-1][1].directory if trail else root
+        entry = directory.entries().get(part) if directory is not None else None
+        if entry is None:
+            return None
+        if entry.is_symlink and (follow or pending):
+            links += 1
+            if links > _LINK_LIMIT:
+                raise DockerfileError(f'"{path}": too many links: a symbolic link leads to itself', remedy="Remove the loop.")
+            target = entry.target or ""
+            if target.startswith("/"):
+                trail.clear()
+            pending.extend(reversed([piece for piece in target.split("/") if piece and piece != "."]))
+            continue
+        trail.append((part, entry))
+    selected = "/".join(part for part in path.split("/") if part and part != ".")
+    real = "/".join(name for name, _ in trail)
+    entry = trail[-1][1] if trail else Entry(0o40755, directory=root)
+    return Match(selected, real, real, entry)
+
+
+def _wildcard(root: Directory, path: str) -> Iterator[Match]:
+    parts = [part for part in path.split("/") if part]
+    fixed = 0
+    while fixed < len(parts) and not has_wildcards(parts[fixed]):
+        fixed += 1
+    base = resolve(root, "/".join(parts[:fixed]))
+    if base is None or base.entry.directory is None:
+        return
+    prefix = "/".join(parts[:fixed])
+    expressions = [compile_glob(part) for part in parts[fixed:]]
+    yield from _descend(root, base.entry.directory, base.real, prefix, "", expressions)
+
+
+def _descend(root: Directory, directory: Directory, real: str, prefix: str, below: str, expressions: list[re.Pattern[str]]) -> Iterator[Match]:
+    entries = directory.entries()
+    for name in sorted(entries):
+        if expressions[0].match(name) is None:
+            continue
+        entry = entries[name]
+        relative = f"{below}/{name}" if below else name
+        here = f"{real}/{name}" if real else name
+        if len(expressions) > 1:
+            if entry.directory is not None:
+                yield from _descend(root, entry.directory, here, prefix, relative, expressions[1:])
+            continue
+        path = f"{prefix}/{relative}" if prefix else relative
+        if entry.is_symlink:
+            followed = resolve(root, here)
+            if followed is not None:
+                yield Match(path, followed.real, relative, followed.entry)
+                continue
+        yield Match(path, here, relative, entry)
+
+
+def compile_glob(pattern: str) -> re.Pattern[str]:
+    """Go's ``path.Match`` for one path component. Raises ``DockerfileError`` with its words on a bad pattern."""
+    expression = ""
+    position = 0
+    while position < len(pattern):
+        char = pattern[position]
+        position += 1
+        if char == "*":
+            expression += "[^/]*"
+        elif char == "?":
+            expression += "[^/]"
+        elif char == "[":
+            match = re.compile(r"(\^?)((?:[^\\\]-]|\\.)(?:-(?:[^\\\]-]|\\.))?(?:(?:[^\\\]-]|\\.)(?:-(?:[^\\\]-]|\\.))?)*)\]", re.DOTALL).match(
+                pattern, position
+            )
+            if match is None:
+                raise DockerfileError(f"syntax error in pattern: {pattern!r}", remedy="A [ in a COPY source needs its ].")
+            expression += "[" + match.group(1) + match.group(2).replace("[", "\\[") + "]"
+            position = match.end()
+        elif char == "\\":
+            if position >= len(pattern):
+                raise DockerfileError(f"syntax error in pattern: {pattern!r}", remedy="A backslash needs a character after it.")
+            expression += re.escape(pattern[position])
+            position += 1
+        else:
+            expression += re.escape(char)
+    return re.compile(expression + r"\Z", re.DOTALL)
+
+
+def _digest_of(matches: list[Match], exclude: tuple[str, ...], *, wildcard: bool) -> str:
+    sha = hashlib.sha256(b"list" if wildcard else b"one")
+    for match in matches:
+        sha.update(match.name.encode("utf-8", "surrogateescape") + b"\0")
+        # The context root has no header of its own: its mode does not count.
+        sha.update(match.entry.header() if match.real else b"root")
+        if exclude and match.entry.directory is not None:
+            for path, mode, uid, gid, digest, _ in _rows_below(match.entry.directory, exclude):
+                sha.update(path.encode("utf-8", "surrogateescape") + b"\0" + Entry(mode, uid=uid, gid=gid).header() + digest)
+        else:
+            sha.update(match.entry.digest())
+    return sha.hexdigest()
+
+
+def _rows_of_match(match: Match, exclude: tuple[str, ...]) -> list[Row]:
+    entry = match.entry
+    path = match.path
+    if entry.directory is None:
+        return [(path, entry.mode, entry.uid, entry.gid, entry.digest(), entry.target)]
+    rows: list[Row] = [(path, entry.mode, entry.uid, entry.gid, b"", None)] if path else []
+    prefix = path + "/" if path else ""
+    below = _rows_below(entry.directory, exclude)
+    rows.extend((prefix + row[0], *row[1:]) for row in below)
+    return rows
+
+
+def _rows_below(directory: Directory, exclude: tuple[str, ...]) -> list[Row]:
+    rows = list(rows_of(directory))
+    if exclude:
+        rules = IgnoreRules([(0, pattern) for pattern in exclude], file="--exclude")
+        rows = [row for row in rows if not rules.ignores(row[0])]
+    return rows
+
+
+def _select_with_parents(root: Directory, selection: Selection) -> Selected:
+    pivot = resolve(root, selection.pivot)
+    if pivot is None or pivot.entry.directory is None:
+        raise MissingSourceError(f'"{selection.pivot}": not found', remedy="The part before /./ must be a directory.")
+    parts = [part for part in selection.path.split("/") if part]
+    found: list[Match] = []
+
+    def walk(directory: Directory, real: str, relative: str, depth: int) -> None:
+        for name in sorted(directory.entries()):
+            if compile_glob(parts[depth]).match(name) is None:
+                continue
+            entry = directory.entries()[name]
+            here = f"{real}/{name}" if real else name
+            below = f"{relative}/{name}" if relative else name
+            if depth + 1 == len(parts):
+                found.append(Match(below, here, below, entry))
+            elif entry.directory is not None:
+                walk(entry.directory, here, below, depth + 1)
+
+    if parts:
+        walk(pivot.entry.directory, pivot.real, "", 0)
+    else:
+        found.append(Match("", pivot.real, "", pivot.entry))
+    if not found and not has_wildcards(selection.path):
+        raise MissingSourceError(f'"{selection.path}": not found', remedy="Check the spelling and the ignore file.")
+    return Selected(found, _digest_of(found, selection.exclude, wildcard=True), selection.exclude)

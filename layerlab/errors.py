@@ -1,0 +1,118 @@
+"""Every error that a user of layerlab can meet.
+
+One hierarchy. A message says what happened; ``file``/``line``/``column`` say where; ``remedy`` says what to do next.
+A traceback reaches a user only for a bug of ours, never for one of these.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class LayerlabError(Exception):
+    """Root of the hierarchy.
+
+    ``exit_code`` is what the command line ends with: 1 for a build that failed, 2 for bad usage or a bad Dockerfile.
+    ``kind`` is the stable word that ``--json`` carries.
+    """
+
+    kind: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        file: str | None = None,
+        line: int | None = None,
+        column: int | None = None,
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.file = file
+        self.line = line
+        self.column = column
+        self.remedy = remedy
+
+    def where(self) -> str:
+        """``file:line:column`` as far as it is known, or an empty string."""
+        parts = [str(part) for part in (self.file, self.line, self.column if self.line else None) if part is not None]
+        return ":".join(parts)
+
+    def describe(self) -> str:
+        """The whole error as a person reads it: place, message, remedy."""
+        where = self.where()
+        text = f"{where}: {self.message}" if where else self.message
+        return f"{text}\n  {self.remedy}" if self.remedy else text
+
+
+class UsageError(LayerlabError):
+    """Arguments that make no sense, or a build context that is not there."""
+
+    kind = "usage"
+    exit_code = 2
+
+
+class DockerfileError(LayerlabError):
+    """A Dockerfile (or an ignore file) that cannot be parsed or resolved.
+
+    Where BuildKit has a wording that users know, ``message`` has its key words.
+    """
+
+    kind = "dockerfile"
+    exit_code = 2
+
+
+class ContextError(LayerlabError):
+    """A build context that cannot be read: a missing source, an unreadable file, a name that is not UTF-8."""
+
+    kind = "context"
+
+
+class MissingSourceError(ContextError):
+    """A COPY or ADD whose source is not in the build context or in the stage that it names."""
+
+    kind = "missing-source"
+
+
+class BaseImageError(LayerlabError):
+    """A base image that cannot be had, or that is not a valid image."""
+
+    kind = "base-image"
+
+
+class StepFailedError(LayerlabError):
+    """A step whose command ended with a non-zero exit code."""
+
+    kind = "step-failed"
+
+    def __init__(self, message: str, *, exit_status: int, file: str | None = None, line: int | None = None, remedy: str | None = None) -> None:
+        super().__init__(message, file=file, line=line, remedy=remedy)
+        self.exit_status = exit_status
+
+
+class StoreError(LayerlabError):
+    """A content store that is full, read-only, damaged or of another format version."""
+
+    kind = "store"
+
+
+class ExecutorError(LayerlabError):
+    """No executor works on this machine, or the executor itself failed (not the command that it ran)."""
+
+    kind = "executor"
+
+
+class BuildInterruptedError(LayerlabError):
+    """The user stopped the build. The store is whole; finished steps stay cached."""
+
+    kind = "interrupted"
+    exit_code = 130
+
+
+class UnsupportedError(LayerlabError):
+    """A feature that Docker has and this engine does not (yet); the message names it."""
+
+    kind = "unsupported"
+    exit_code = 2

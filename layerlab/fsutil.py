@@ -1,0 +1,41 @@
+"""Small things with files that several modules need: atomic writes and advisory locks."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+
+
+def write_atomically(path: str, data: bytes, *, durable: bool = True, mode: int = 0o644) -> None:
+    """Write ``data`` to ``path`` so that a reader sees the old or the new content, never a part.
+
+    ``durable`` also syncs the bytes to disk before the rename. Raises ``OSError``.
+    """
+    directory = os.path.dirname(path)
+    descriptor, temporary = tempfile.mkstemp(dir=directory, prefix=".tmp-")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fchmod(stream.fileno(), mode)
+            if durable:
+                os.fsync(stream.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+@contextlib.contextmanager
+def locked(path: str, *, shared: bool = False) -> Iterator[None]:
+    """Hold an advisory lock on ``path`` (created when missing) for the length of the block; waits for it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,819 @@
+"""From a parsed Dockerfile to the graph of steps that a build needs, with the image configuration that results.
+
+This is BuildKit's ``dockerfile2llb``: variables are expanded, paths made absolute, base images resolved, stages that
+the target does not need left out. Nothing is read from the build context and nothing runs.
+"""
+
+from __future__ import annotations
+
+import copy
+import posixpath
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from layerlab.context.select import has_wildcards
+from layerlab.dockerfile import (
+    expand,
+    expand_body,
+    expand_keeping_quotes,
+    expand_or_keep,
+    expand_words,
+    parse_duration,
+    parse_heredoc,
+    parse_instruction,
+    parse_mount,
+)
+from layerlab.dockerfile.ast import Dockerfile, Instruction, Stage
+from layerlab.errors import DockerfileError, UnsupportedError, UsageError
+from layerlab.ops import DEFAULT_PATH, BaseImage, CopyOp, MkdirOp, MountOp, Op, RunOp, Source
+from layerlab.platform import PLATFORM_ARGUMENTS
+
+PREDEFINED_ARGUMENTS: Final = frozenset(
+    name for base in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY") for name in (base, base.lower())
+)
+DEFAULT_SHELL: Final = ("/bin/sh", "-c")
+HISTORY_COMMENT: Final = "buildkit.dockerfile.v0"
+
+Resolve = Callable[[str], BaseImage]
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """One instruction of one needed stage, resolved.
+
+    ``number`` counts from 1 over all needed stages; ``op`` is ``None`` for FROM and for metadata.
+    ``created_by`` is the text of its history row; ``None`` where BuildKit writes none (FROM, ONBUILD).
+    """
+
+    number: int
+    stage: int
+    keyword: str
+    instruction: str
+    line: int
+    end_line: int
+    index: str = ""
+    op: Op | None = None
+    created_by: str | None = None
+
+
+class GraphStage(msgspec.Struct, frozen=True, kw_only=True):
+    """A needed stage. Exactly one of ``base_image`` and ``base_stage`` is set, none of them for ``scratch``.
+
+    ``config`` is the OCI image configuration after the last step, without ``rootfs`` and ``history``.
+    """
+
+    index: int
+    label: str
+    base_image: BaseImage | None
+    base_stage: int | None
+    steps: tuple[Step, ...]
+    config: dict[str, Any]
+    no_cache: bool = False
+
+
+class Graph(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a build needs to know. ``stages`` are in file order; ``images`` are those that COPY or mounts name."""
+
+    file: str
+    stages: tuple[GraphStage, ...]
+    target: int
+    images: dict[str, BaseImage]
+    warnings: tuple[str, ...] = ()
+    uses_context: bool = False
+
+    def stage(self, index: int) -> GraphStage:
+        """The needed stage with that index in the file."""
+        return next(stage for stage in self.stages if stage.index == index)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps, by number."""
+        return tuple(step for stage in self.stages for step in stage.steps)
+
+
+class _State:
+    """What changes while the instructions of one stage are gone through."""
+
+    def __init__(self) -> None:
+        self.config: dict[str, Any] = {"config": {}}
+        self.env: dict[str, str] = {}
+        self.arguments: dict[str, str | None] = {}
+        self.from_arg: set[str] = set()
+        self.cmd_set = False
+
+    def clone(self) -> _State:
+        other = _State()
+        other.config = copy.deepcopy(self.config)
+        other.env = dict(self.env)
+        other.arguments = dict(self.arguments)
+        other.from_arg = set(self.from_arg)
+        return other
+
+    @property
+    def image(self) -> dict[str, Any]:
+        image: dict[str, Any] = self.config["config"]
+        return image
+
+    def set_env(self, key: str, value: str, *, argument: bool) -> None:
+        self.env[key] = value
+        if argument:
+            self.from_arg.add(key)
+        else:
+            self.from_arg.discard(key)
+
+
+def build_graph(
+    dockerfile: Dockerfile,
+    resolve: Resolve,
+    *,
+    build_args: Mapping[str, str] | None = None,
+    target: str | None = None,
+    no_cache: bool = False,
+    no_cache_filter: tuple[str, ...] = (),
+    labels: Mapping[str, str] | None = None,
+    network: str = "default",
+) -> Graph:
+    """Resolve a Dockerfile into the steps that ``target`` (default: the last stage) needs.
+
+    ``resolve`` gives a base image for a reference and is asked once per name, only for what is needed.
+    Raises ``DockerfileError`` with file and line, ``UsageError`` for an unknown target, and what ``resolve`` raises.
+    """
+    return _Builder(dockerfile, resolve, dict(build_args or {}), no_cache, no_cache_filter, network).build(target, dict(labels or {}))
+
+
+class _Builder:
+    def __init__(
+        self,
+        dockerfile: Dockerfile,
+        resolve: Resolve,
+        build_args: dict[str, str],
+        no_cache: bool,
+        no_cache_filter: tuple[str, ...],
+        network: str,
+    ) -> None:
+        self.dockerfile = dockerfile
+        self.file = dockerfile.file
+        self.resolve = resolve
+        self.build_args = build_args
+        self.no_cache = no_cache
+        self.no_cache_filter = tuple(name.lower() for name in no_cache_filter)
+        self.network = network
+        self.used_args: set[str] = set()
+        self.globals: dict[str, str] = {**PLATFORM_ARGUMENTS}
+        self.images: dict[str, BaseImage] = {}
+        self.states: dict[int, _State] = {}
+        self.built: dict[int, GraphStage] = {}
+        self.bases: dict[int, str] = {}
+        self.warnings: list[str] = []
+        self.uses_context = False
+        self.number = 0
+
+    def build(self, target: str | None, labels: dict[str, str]) -> Graph:
+        self._meta_args()
+        stages = self.dockerfile.stages
+        for stage in stages:
+            base = self._expand(stage.base, self.globals, stage.from_instruction)
+            if not base:
+                raise self._error(stage.from_instruction, f"base name ({stage.base}) should not be blank", "Give the ARG in FROM a default.")
+            self.bases[stage.index] = base
+        goal = self._target(target)
+        needed = self._needed(goal)
+        for stage in stages:
+            if stage.index in needed:
+                self._stage(stage)
+        if labels:
+            self.states[goal].image.setdefault("Labels", {}).update(labels)
+        unused = sorted(set(self.build_args) - self.used_args - PREDEFINED_ARGUMENTS)
+        if unused:
+            self.warnings.append(f"build arguments that no ARG asks for: {', '.join(unused)}")
+        return Graph(
+            file=self.file,
+            stages=tuple(self.built[index] for index in sorted(self.built)),
+            target=goal,
+            images=self.images,
+            warnings=tuple(self.warnings),
+            uses_context=self.uses_context,
+        )
+
+    def _error(self, at: Instruction, message: str, remedy: str | None = None) -> DockerfileError:
+        return DockerfileError(message, file=self.file, line=at.line, column=at.column, remedy=remedy)
+
+    def _expand(self, word: str, env: Mapping[str, str], at: Instruction) -> str:
+        try:
+            return expand(word, env, escape=self.dockerfile.escape)
+        except DockerfileError as error:
+            raise self._error(at, error.message, error.remedy) from error
+
+    def _meta_args(self) -> None:
+        for instruction in self.dockerfile.meta_args:
+            for key, default in instruction.pairs:
+                if key in self.build_args:
+                    self.used_args.add(key)
+                    self.globals[key] = self.build_args[key]
+                elif default is not None:
+                    self.globals[key] = self._expand(default, self.globals, instruction)
+
+    # --- which stages -----------------------------------------------------------------------------------------------
+
+    def _by_name(self, name: str, before: int) -> int | None:
+        wanted = name.lower()
+        found = None
+        for stage in self.dockerfile.stages[:before]:
+            if stage.name == wanted:
+                found = stage.index
+        return found
+
+    def _target(self, target: str | None) -> int:
+        stages = self.dockerfile.stages
+        if target is None or target == "":
+            return stages[-1].index
+        index = self._by_name(target, len(stages))
+        if index is None:
+            names = [stage.name for stage in stages if stage.name]
+            raise UsageError(
+                f"target stage {target!r} could not be found",
+                remedy=f"Stages with a name in this file: {', '.join(names)}." if names else "No stage has a name: write FROM … AS name.",
+            )
+        return index
+
+    def _source_stage(self, name: str, stage: Stage, at: Instruction) -> int | None:
+        if name.isdigit():
+            index = int(name)
+            if index >= len(self.dockerfile.stages):
+                raise self._error(at, f"invalid stage index {index}", "Stages count from 0.")
+            if index >= stage.index:
+                raise self._error(at, f'cannot copy from stage "{name}", it needs to be defined before current stage', "Move that stage up.")
+            return index
+        earlier = self._by_name(name, stage.index)
+        if earlier is None and self._by_name(name, len(self.dockerfile.stages)) is not None:
+            raise self._error(at, f'cannot copy from stage "{name}", it needs to be defined before current stage', "Move that stage up.")
+        return earlier
+
+    def _base_stage(self, stage: Stage) -> int | None:
+        return self._by_name(self.bases[stage.index], stage.index)
+
+    def _needed(self, goal: int) -> set[int]:
+        needed: set[int] = set()
+        pending = [goal]
+        while pending:
+            index = pending.pop()
+            if index in needed:
+                continue
+            needed.add(index)
+            stage = self.dockerfile.stages[index]
+            base = self._base_stage(stage)
+            if base is not None:
+                pending.append(base)
+            for instruction in self._instructions(stage):
+                for name in _source_names(instruction):
+                    found = self._source_stage(name, stage, instruction)
+                    if found is not None:
+                        pending.append(found)
+        return needed
+
+    def _instructions(self, stage: Stage) -> list[Instruction]:
+        return [*self._triggers(stage), *stage.instructions]
+
+    def _triggers(self, stage: Stage) -> list[Instruction]:
+        base = self._base_stage(stage)
+        if base is not None:
+            written = [i.args[0] for i in self.dockerfile.stages[base].instructions if i.keyword == "ONBUILD"]
+        elif self.bases[stage.index] == "scratch":
+            written = []
+        else:
+            written = list(self._image(self.bases[stage.index], stage.from_instruction).config.get("config", {}).get("OnBuild") or [])
+        return [parse_instruction(text, self.file, stage.from_instruction.line) for text in written]
+
+    def _image(self, name: str, at: Instruction) -> BaseImage:
+        if name not in self.images:
+            try:
+                self.images[name] = self.resolve(name)
+            except (DockerfileError, UsageError):
+                raise
+            except Exception as error:
+                if hasattr(error, "line") and getattr(error, "line", None) is None:
+                    error.line = at.line
+                    error.file = self.file  # type: ignore[attr-defined]
+                raise
+        return self.images[name]
+
+    # --- one stage --------------------------------------------------------------------------------------------------
+
+    def _stage(self, stage: Stage) -> None:
+        base_stage = self._base_stage(stage)
+        base_image: BaseImage | None = None
+        name = self.bases[stage.index]
+        if base_stage is not None:
+            state = self.states[base_stage].clone()
+        elif name == "scratch":
+            state = _State()
+            state.image["Env"] = [f"PATH={DEFAULT_PATH}"]
+            state.image["WorkingDir"] = "/"
+        else:
+            base_image = self._image(name, stage.from_instruction)
+            state = _State()
+            state.config = {k: copy.deepcopy(v) for k, v in base_image.config.items() if k not in ("rootfs", "history", "created")}
+            state.config.setdefault("config", {})
+            env = list(state.image.get("Env") or [])
+            if not any(item.startswith("PATH=") for item in env):
+                env.append(f"PATH={DEFAULT_PATH}")
+            state.image["Env"] = env
+        if base_stage is None:
+            for item in state.image.get("Env") or []:
+                key, _, value = item.partition("=")
+                state.env[key] = value
+        triggers = self._triggers(stage)
+        state.image.pop("OnBuild", None)
+        total = (1 if base_stage is None and name != "scratch" else 0) + sum(
+            1 for i in (*triggers, *stage.instructions) if i.keyword in ("RUN", "COPY", "ADD", "WORKDIR")
+        )
+        only = len(self.dockerfile.stages) == 1
+        label = "" if only else (stage.name or f"stage-{stage.index}")
+        self.number += 1
+        shown = f"FROM {name}" + (f" AS {stage.name}" if stage.name else "")
+        counter = 1 if base_stage is None and name != "scratch" else 0
+        steps = [
+            Step(
+                number=self.number,
+                stage=stage.index,
+                keyword="FROM",
+                instruction=shown,
+                line=stage.from_instruction.line,
+                end_line=stage.from_instruction.end_line,
+                index=f"{counter}/{total}" if counter else "",
+            )
+        ]
+        first = True
+        for position, instruction in enumerate([*triggers, *stage.instructions]):
+            self.number += 1
+            lowered = self._instruction(stage, state, instruction, first=first)
+            index = ""
+            if lowered.op is not None:
+                counter += 1
+                index = f"{counter}/{total}"
+                first = False
+            steps.append(
+                Step(
+                    number=self.number,
+                    stage=stage.index,
+                    keyword=instruction.keyword,
+                    instruction=("ONBUILD " if position < len(triggers) else "") + lowered.name,
+                    line=instruction.line,
+                    end_line=instruction.end_line,
+                    index=index,
+                    op=lowered.op,
+                    created_by=lowered.created_by,
+                )
+            )
+        self.states[stage.index] = state
+        names = {stage.name or "", label}
+        self.built[stage.index] = GraphStage(
+            index=stage.index,
+            label=label,
+            base_image=base_image,
+            base_stage=base_stage,
+            steps=tuple(steps),
+            config=state.config,
+            no_cache=self.no_cache or any(name in self.no_cache_filter for name in names if name),
+        )
+
+    def _instruction(self, stage: Stage, state: _State, at: Instruction, *, first: bool) -> _Lowered:
+        keyword = at.keyword
+        if keyword == "RUN":
+            return self._run(stage, state, at)
+        if keyword in ("COPY", "ADD"):
+            return self._copy(stage, state, at, first=first)
+        if keyword == "WORKDIR":
+            return self._workdir(state, at)
+        return _METADATA[keyword](self, state, at)
+
+    def _printed(self, state: _State, at: Instruction) -> str:
+        return _upper_keyword(expand_or_keep(at.original, state.env, self.dockerfile.escape))
+
+    def _run(self, stage: Stage, state: _State, at: Instruction) -> _Lowered:
+        name = at.original
+        shell = tuple(state.image.get("Shell") or DEFAULT_SHELL)
+        shebang = ""
+        if at.form == "exec":
+            argv = at.args
+            text = " ".join(argv)
+        else:
+            command = at.args[0] if at.args else ""
+            if at.heredocs:
+                if parse_heredoc(command) is not None:
+                    body = at.heredocs[0].content
+                    name += f" ({_summary(body)})"
+                    if body.startswith("#!"):
+                        shebang = body
+                        argv = (f"/dev/pipes/{at.heredocs[0].name}",)
+                    else:
+                        argv = (*shell, body)
+                else:
+                    whole = command + "".join("\n" + doc.content + doc.name for doc in at.heredocs)
+                    argv = (*shell, whole)
+            else:
+                argv = (*shell, command)
+            text = " ".join(argv)
+        mounts = tuple(self._mount(stage, state, at, value) for value in at.flag_values("mount"))
+        network = at.flag("network") or self.network
+        security = at.flag("security") or "sandbox"
+        if security != "sandbox":
+            raise UnsupportedError(
+                f"RUN --security={security} is not allowed: it would take the isolation away",
+                file=self.file,
+                line=at.line,
+                remedy="Remove the flag. Docker refuses it too unless the builder was started with that entitlement.",
+            )
+        op = RunOp(
+            argv=argv,
+            env=tuple(f"{key}={value}" for key, value in state.env.items()),
+            cwd=state.image.get("WorkingDir") or "/",
+            user=state.image.get("User") or "",
+            mounts=mounts,
+            network=network,
+            security=security,
+            shebang=shebang,
+            arguments=tuple(sorted(state.from_arg & set(state.env))),
+        )
+        printed = _upper_keyword(expand_keeping_quotes(name, state.env, self.dockerfile.escape))
+        arguments = [f"{key}={state.env.get(key, value or '')}" for key, value in state.arguments.items()]
+        prefix = f"|{len(arguments)} {' '.join(arguments)} " if arguments else ""
+        return _Lowered(printed, op, f"RUN {prefix}{text} # buildkit")
+
+    def _mount(self, stage: Stage, state: _State, at: Instruction, value: str) -> MountOp:
+        try:
+            mount = parse_mount(value, lambda word: expand(word, state.env, escape=self.dockerfile.escape))
+        except DockerfileError as error:
+            raise self._error(at, error.message, error.remedy) from error
+        cwd = state.image.get("WorkingDir") or "/"
+        source: Source | None = None
+        if mount.type in ("bind", "cache"):
+            path = posixpath.join("/", posixpath.normpath(mount.source or "/"))
+            if mount.from_stage:
+                source = self._from(mount.from_stage, path, stage, at, wildcard=False)
+            elif mount.type == "bind":
+                self.uses_context = True
+                source = Source(kind="context", path=path)
+        return MountOp(
+            type=mount.type,
+            target=normalize(cwd, mount.target, keep_slash=False) if mount.target else "",
+            source=source,
+            id=mount.id,
+            readonly=mount.read_only,
+            sharing=mount.sharing or "shared",
+            mode=mount.mode,
+            uid=mount.uid,
+            gid=mount.gid,
+            required=mount.required,
+            env=mount.env or "",
+            size=mount.size or 0,
+        )
+
+    def _from(self, name: str, path: str, stage: Stage, at: Instruction, *, wildcard: bool, pivot: str = "") -> Source:
+        found = self._source_stage(name, stage, at)
+        if found is not None:
+            return Source(kind="stage", path=path, stage=found, wildcard=wildcard, pivot=pivot)
+        self._image(name, at)
+        return Source(kind="image", path=path, image=name, wildcard=wildcard, pivot=pivot)
+
+    def _copy(self, stage: Stage, state: _State, at: Instruction, *, first: bool) -> _Lowered:
+        origin = at.flag("from")
+        if origin is not None and "$" in origin:
+            raise self._error(
+                at,
+                "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround",
+            )
+        chown = self._expand(at.flag("chown") or "", state.env, at)
+        chmod = self._expand(at.flag("chmod") or "", state.env, at)
+        parents = _truthy(at.flag("parents"))
+        exclude = tuple(self._expand(pattern, state.env, at) for pattern in at.flag_values("exclude"))
+        words = [self._expand(word, state.env, at) for word in at.args]
+        cwd = state.image.get("WorkingDir") or "/"
+        dest = normalize(cwd, "./" if words[-1] in (".", "") else words[-1], keep_slash=True)
+        documents = {doc.name: doc for doc in at.heredocs}
+        sources: list[Source] = []
+        names: list[str] = []
+        inline: list[Source] = []
+        for raw, word in zip(at.args[:-1], words[:-1], strict=True):
+            marker = parse_heredoc(raw)
+            if marker is not None and marker.name in documents:
+                document = documents[marker.name]
+                content = self._heredoc(document.content, state, at) if document.expand else document.content
+                inline.append(Source(kind="inline", path=marker.name, content=content))
+                continue
+            names.append(word)
+            if re.match(r"^(https?|git|ssh)://|^git@", word) or word.endswith(".git"):
+                if at.keyword == "COPY":
+                    raise self._error(at, "source can't be a URL for COPY", "ADD takes URLs.")
+                raise UnsupportedError(
+                    f"ADD from a URL is not supported by the embedded engine: {word}",
+                    file=self.file,
+                    line=at.line,
+                    remedy="Download the file into the build context first, or build with Docker.",
+                )
+            pivot = ""
+            path = word
+            if parents:
+                before, dot, after = word.partition("/./")
+                pivot, path = (posixpath.normpath("/" + before), after) if dot else ("/", word)
+            absolute = _clean(posixpath.join("/", path))
+            wild = has_wildcards(absolute)
+            if origin is None:
+                self.uses_context = True
+                sources.append(Source(kind="context", path=absolute, wildcard=wild, pivot=pivot))
+            else:
+                sources.append(self._from(origin, absolute, stage, at, wildcard=wild, pivot=pivot))
+        same = False
+        if first and sources and sources[0].kind in ("stage", "image"):
+            source = sources[0]
+            base = self._base_stage(stage)
+            same = (source.kind == "stage" and base == source.stage) or (
+                source.kind == "image" and base is None and source.image == self.bases[stage.index]
+            )
+        link = _truthy(at.flag("link")) and not chmod
+        flag = at.flag("unpack")
+        op = CopyOp(
+            sources=(*sources, *inline),
+            dest=dest,
+            owner=_normal_owner(chown),
+            chmod=self._chmod(chmod, at),
+            link=link,
+            unpack=_truthy(flag) if flag is not None else at.keyword == "ADD",
+            parents=parents,
+            exclude=exclude,
+            same_as_parent=same and not link,
+        )
+        message = at.keyword
+        message += " --parents" if parents else ""
+        message += f" --chown={chown}" if chown else ""
+        message += f" --chmod={chmod}" if chmod else ""
+        message = " ".join([message, *names, *(f"<<{source.path}" for source in inline), words[-1]])
+        return _Lowered(self._printed(state, at), op, message + " # buildkit")
+
+    def _heredoc(self, content: str, state: _State, at: Instruction) -> str:
+        try:
+            return expand_body(content, state.env)
+        except DockerfileError as error:
+            raise self._error(at, error.message, error.remedy) from error
+
+    def _chmod(self, text: str, at: Instruction) -> str:
+        if not text:
+            return ""
+        if re.fullmatch(r"[0-7]+", text):
+            value = int(text, 8)
+            if value <= 0o7777:
+                return f"{value:o}"
+        elif re.fullmatch(r"[ugoa]*[-+=][rwxXst]*(,[ugoa]*[-+=][rwxXst]*)*", text):
+            return text
+        raise self._error(
+            at, f"invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777", "For example --chmod=755."
+        )
+
+    def _workdir(self, state: _State, at: Instruction) -> _Lowered:
+        path = self._expand(at.args[0], state.env, at)
+        current = state.image.get("WorkingDir") or "/"
+        cwd = normalize(current, path, keep_slash=True)
+        state.image["WorkingDir"] = cwd
+        clean = _clean(cwd)
+        name = self._printed(state, at)
+        if clean == "/":
+            return _Lowered(name, None, f"WORKDIR {cwd}")
+        return _Lowered(name, MkdirOp(path=clean, owner=_normal_owner(state.image.get("User") or "")), f"WORKDIR {cwd}")
+
+    # --- metadata ---------------------------------------------------------------------------------------------------
+
+    def _env(self, state: _State, at: Instruction) -> _Lowered:
+        before = dict(state.env)
+        shown = []
+        for key, value in at.pairs:
+            name, text = self._expand(key, before, at), self._expand(value or "", before, at)
+            state.set_env(name, text, argument=False)
+            _replace_env(state.image.setdefault("Env", []), name, text)
+            shown.append(f"{name}={text}")
+        return _Lowered(self._printed(state, at), None, "ENV " + " ".join(shown))
+
+    def _label(self, state: _State, at: Instruction) -> _Lowered:
+        labels = state.image.get("Labels") or {}
+        state.image["Labels"] = labels
+        shown = []
+        for key, value in at.pairs:
+            name, text = self._expand(key, state.env, at), self._expand(value or "", state.env, at)
+            labels[name] = text
+            shown.append(f"{name}={text}")
+        return _Lowered(self._printed(state, at), None, "LABEL " + " ".join(shown))
+
+    def _arg(self, state: _State, at: Instruction) -> _Lowered:
+        shown = []
+        for key, default in at.pairs:
+            value: str | None
+            if key in self.build_args:
+                self.used_args.add(key)
+                value = self.build_args[key]
+            elif default is not None:
+                value = self._expand(default, state.env, at)
+            else:
+                value = self.globals.get(key)
+            if value is not None:
+                state.set_env(key, value, argument=True)
+            state.arguments[key] = value
+            shown.append(key if value is None else f"{key}={value}")
+        return _Lowered(_upper_keyword(at.original), None, "ARG " + " ".join(shown))
+
+    def _cmd(self, state: _State, at: Instruction) -> _Lowered:
+        argv = self._command(state, at)
+        state.image["Cmd"] = argv
+        state.cmd_set = True
+        return _Lowered(_upper_keyword(at.original), None, f"CMD {_go_list(argv)}")
+
+    def _entrypoint(self, state: _State, at: Instruction) -> _Lowered:
+        argv = self._command(state, at)
+        state.image["Entrypoint"] = argv
+        if not state.cmd_set:
+            state.image.pop("Cmd", None)
+        return _Lowered(_upper_keyword(at.original), None, f"ENTRYPOINT {_go_list(argv)}")
+
+    def _command(self, state: _State, at: Instruction) -> list[str]:
+        if at.form == "exec":
+            return list(at.args)
+        return [*(state.image.get("Shell") or DEFAULT_SHELL), *at.args]
+
+    def _expose(self, state: _State, at: Instruction) -> _Lowered:
+        ports: dict[str, dict[str, str]] = {}
+        for word in at.args:
+            for piece in expand_words(word, state.env, escape=self.dockerfile.escape):
+                for port in self._ports(piece, at):
+                    ports[port] = {}
+        exposed = state.image.get("ExposedPorts") or {}
+        exposed.update(ports)
+        state.image["ExposedPorts"] = exposed
+        listed = " ".join(f"{port}:{{}}" for port in sorted(ports))
+        return _Lowered(self._printed(state, at), None, f"EXPOSE map[{listed}]")
+
+    def _ports(self, text: str, at: Instruction) -> list[str]:
+        number, slash, protocol = text.partition("/")
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", number)
+        protocol = protocol.lower() if slash else "tcp"
+        if match is None or protocol not in ("tcp", "udp", "sctp"):
+            raise self._error(at, f"invalid containerPort: {text}", "A port is a number, a range like 8000-8010, and may end in /udp.")
+        low, high = int(match.group(1)), int(match.group(2) or match.group(1))
+        if not 0 <= low <= high <= 65535:
+            raise self._error(at, f"invalid containerPort: {text}", "Ports go from 0 to 65535.")
+        return [f"{port}/{protocol}" for port in range(low, high + 1)]
+
+    def _user(self, state: _State, at: Instruction) -> _Lowered:
+        user = self._expand(at.args[0], state.env, at)
+        state.image["User"] = user
+        return _Lowered(self._printed(state, at), None, f"USER {user}")
+
+    def _volume(self, state: _State, at: Instruction) -> _Lowered:
+        words = [self._expand(word, state.env, at) for word in at.args]
+        if not all(words):
+            raise self._error(at, "VOLUME specified can not be an empty string")
+        volumes = state.image.get("Volumes") or {}
+        volumes.update({word: {} for word in words})
+        state.image["Volumes"] = volumes
+        return _Lowered(self._printed(state, at), None, f"VOLUME [{' '.join(words)}]")
+
+    def _stopsignal(self, state: _State, at: Instruction) -> _Lowered:
+        signal = self._expand(at.args[0], state.env, at)
+        if re.fullmatch(r"\d+|(SIG)?[A-Za-z0-9+-]+", signal) is None:
+            raise self._error(at, f"Invalid signal: {signal}", "For example STOPSIGNAL SIGTERM.")
+        state.image["StopSignal"] = signal
+        return _Lowered(self._printed(state, at), None, f"STOPSIGNAL {signal}")
+
+    def _shell(self, state: _State, at: Instruction) -> _Lowered:
+        state.image["Shell"] = list(at.args)
+        return _Lowered(_upper_keyword(at.original), None, f"SHELL [{' '.join(at.args)}]")
+
+    def _maintainer(self, state: _State, at: Instruction) -> _Lowered:
+        state.config["author"] = at.args[0]
+        return _Lowered(_upper_keyword(at.original), None, f"MAINTAINER {at.args[0]}")
+
+    def _onbuild(self, state: _State, at: Instruction) -> _Lowered:
+        state.image.setdefault("OnBuild", []).append(at.args[0])
+        return _Lowered(_upper_keyword(at.original), None, None)
+
+    def _healthcheck(self, state: _State, at: Instruction) -> _Lowered:
+        times = {name: parse_duration(at.flag(name) or "0s") for name in ("interval", "timeout", "start-period", "start-interval")}
+        retries = int(at.flag("retries") or "0")
+        if at.args[0] == "NONE":
+            test = ["NONE"]
+        elif at.form == "exec":
+            test = ["CMD", *at.args[1:]]
+        else:
+            test = ["CMD-SHELL", *at.args[1:]]
+        check: dict[str, Any] = {"Test": test}
+        for key, name in (("Interval", "interval"), ("Timeout", "timeout"), ("StartPeriod", "start-period"), ("StartInterval", "start-interval")):
+            if times[name]:
+                check[key] = times[name]
+        if retries:
+            check["Retries"] = retries
+        state.image["Healthcheck"] = check
+        shown = " ".join(f'"{_go_duration(times[name])}"' for name in ("interval", "timeout", "start-period", "start-interval"))
+        return _Lowered(_upper_keyword(at.original), None, f"HEALTHCHECK &{{{_go_list(test)} {shown} '\\x{retries:02x}'}}")
+
+
+class _Lowered:
+    __slots__ = ("created_by", "name", "op")
+
+    def __init__(self, name: str, op: Op | None, created_by: str | None) -> None:
+        self.name = name
+        self.op = op
+        self.created_by = created_by
+
+
+_METADATA: Final[dict[str, Callable[[_Builder, _State, Instruction], _Lowered]]] = {
+    "ENV": _Builder._env,
+    "LABEL": _Builder._label,
+    "ARG": _Builder._arg,
+    "CMD": _Builder._cmd,
+    "ENTRYPOINT": _Builder._entrypoint,
+    "EXPOSE": _Builder._expose,
+    "USER": _Builder._user,
+    "VOLUME": _Builder._volume,
+    "STOPSIGNAL": _Builder._stopsignal,
+    "SHELL": _Builder._shell,
+    "MAINTAINER": _Builder._maintainer,
+    "ONBUILD": _Builder._onbuild,
+    "HEALTHCHECK": _Builder._healthcheck,
+}
+
+
+def normalize(cwd: str, path: str, *, keep_slash: bool) -> str:
+    """BuildKit's ``system.NormalizePath``: absolute and clean; a trailing ``/`` or ``/.`` stays as ``/`` if asked."""
+    joined = path if path.startswith("/") else posixpath.join(cwd, path)
+    clean = _clean(joined)
+    if keep_slash and clean != "/" and (path.endswith(("/", "/.")) or path == "."):
+        return clean + "/"
+    return clean
+
+
+def _clean(path: str) -> str:
+    cleaned = posixpath.normpath(path)
+    return cleaned[1:] if cleaned.startswith("//") else cleaned
+
+
+def _source_names(at: Instruction) -> list[str]:
+    names = []
+    if at.keyword == "COPY":
+        name = at.flag("from")
+        if name:
+            names.append(name)
+    if at.keyword == "RUN":
+        for value in at.flag_values("mount"):
+            match = re.search(r"(?:^|,)from=([^,]+)", value)
+            if match:
+                names.append(match.group(1))
+    return names
+
+
+def _upper_keyword(text: str) -> str:
+    head, blank, rest = text.partition(" ")
+    return head.upper() + blank + rest
+
+
+def _summary(document: str) -> str:
+    lines = document.strip().replace("\r\n", "\n").split("\n")
+    return lines[0] + ("..." if len(lines) > 1 else "")
+
+
+def _truthy(value: str | None) -> bool:
+    return value is not None and value.lower() == "true"
+
+
+def _normal_owner(text: str) -> str:
+    """``--chown`` in normal form: numbers without leading zeros; a missing group stays missing, as it keys differently."""
+    if not text:
+        return ""
+    return ":".join(str(int(part)) if part.isdigit() else part for part in text.split(":", 1))
+
+
+def _replace_env(env: list[str], key: str, value: str) -> None:
+    for position, item in enumerate(env):
+        if item.partition("=")[0] == key:
+            env[position] = f"{key}={value}"
+            return
+    env.append(f"{key}={value}")
+
+
+def _go_quote(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
+    return f'"{escaped}"'
+
+
+def _go_list(items: list[str]) -> str:
+    return "[" + " ".join(_go_quote(item) for item in items) + "]"
+
+
+def _go_duration(nanoseconds: int) -> str:
+    if nanoseconds < 1_000_000_000:
+        return f"{nanoseconds // 1_000_000}ms" if nanoseconds else "0s"
+    seconds = nanoseconds / 1_000_000_000
+    hours, rest = divmod(seconds, 3600)
+    minutes, left = divmod(rest, 60)
+    text = f"{left:g}s"
+    if hours:
+        return f"{int(hours)}h{int(minutes)}m{text}"
+    return f"{int(minutes)}m{text}" if minutes else text

@@ -1,0 +1,103 @@
+"""Cache keys: one digest per step, made from its operation, its parent's key and the content that it reads.
+
+The shape follows BuildKit (``docs/dev/solver.md``; ``CacheMap`` of ``solver/llbsolver/ops/file.go`` and ``exec.go``):
+
+* FROM: the chain of the base's diff IDs, so neither its name nor its configuration counts.
+* WORKDIR, COPY, ADD, RUN: the operation in normal form, then the parent's key, then a content digest for every source.
+* Of a source's path only the last component is in the operation; what the path leads to is in the content digest.
+* ``COPY --link`` starts from nothing instead of its parent, and is merged with its parent afterwards.
+
+``docs/cache.md`` explains this for readers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from typing import Any, Final
+
+import msgspec
+
+from layerlab.ops import CopyOp, MkdirOp, MountOp, Op, RunOp, Source
+
+SCRATCH_KEY: Final = hashlib.sha256(b"scratch").hexdigest()
+_VERSION: Final = "1"
+
+
+def base_key(diff_ids: tuple[str, ...]) -> str:
+    """Key of a base image: its layers, lowest first, and nothing else."""
+    return _digest(["base", *diff_ids]) if diff_ids else SCRATCH_KEY
+
+
+def step_key(op: Op, parent: str, contents: tuple[str, ...]) -> str:
+    """Key of a step. ``contents`` are the digests of what it reads, one for each source that has content, in order."""
+    if isinstance(op, CopyOp) and op.link:
+        parent = SCRATCH_KEY
+    return _digest([_VERSION, operation(op), parent, list(contents)])
+
+
+def merge_key(parent: str, copied: str) -> str:
+    """Key of what follows a ``COPY --link``: the parent with the copied layer put on top."""
+    return _digest([_VERSION, "merge", parent, copied])
+
+
+def operation(op: Op) -> list[Any]:
+    """The normal form of an operation: what of it counts, as plain values."""
+    if isinstance(op, MkdirOp):
+        return ["mkdir", op.path, op.owner]
+    if isinstance(op, CopyOp):
+        return [
+            "copy",
+            [_source(source, whole=op.same_as_parent) for source in op.sources],
+            op.dest,
+            op.owner,
+            op.chmod,
+            op.unpack,
+            op.parents,
+            list(op.exclude),
+            op.same_as_parent,
+        ]
+    return ["run", list(op.argv), list(op.env), op.cwd, op.user, [_mount(mount) for mount in op.mounts], op.network, op.security, op.shebang]
+
+
+def content_sources(op: Op) -> tuple[Source, ...]:
+    """The sources of an operation that have a content digest, in the order in which ``step_key`` wants them."""
+    if isinstance(op, CopyOp):
+        return op.sources
+    if isinstance(op, RunOp):
+        return tuple(mount.source for mount in op.mounts if mount.source is not None)
+    return ()
+
+
+def inline_digest(source: Source) -> str:
+    """Content digest of a heredoc."""
+    return hashlib.sha256(b"inline\0" + source.content.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _source(source: Source, *, whole: bool) -> list[Any]:
+    if source.kind == "inline":
+        return ["inline", source.path]
+    if source.pivot:
+        return ["parents", posixpath.basename(source.pivot) or "/", source.path]
+    return ["path", source.path if whole else posixpath.basename(source.path) or "/", source.wildcard]
+
+
+def _mount(mount: MountOp) -> list[Any]:
+    # The content of a cache mount and the value of a secret never count; nor does how a cache is shared.
+    return [
+        mount.type,
+        mount.target,
+        mount.id,
+        mount.readonly,
+        mount.mode,
+        mount.uid,
+        mount.gid,
+        mount.required,
+        mount.env,
+        mount.size,
+        mount.source is not None,
+    ]
+
+
+def _digest(value: list[Any]) -> str:
+    return hashlib.sha256(msgspec.json.encode(value)).hexdigest()

@@ -1,0 +1,141 @@
+"""The records that every part of layerlab shares: immutable, typed, and public as ``--json``.
+
+One msgspec definition gives the Python type, the JSON and its validation. The shapes are documented in
+``docs/json.md``; a change that breaks a reader raises ``SCHEMA``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+SCHEMA = 1
+
+Status = Literal["base", "cached", "executed", "failed", "skipped", "metadata", "undecided"]
+CauseKind = Literal[
+    "file",
+    "mode",
+    "instruction",
+    "argument",
+    "environment",
+    "user",
+    "workdir",
+    "parent",
+    "base",
+    "source-stage",
+    "no-cache",
+    "failed-before",
+    "pruned",
+    "no-record",
+]
+
+
+class Cause(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a step missed the cache.
+
+    ``origin``  number of the step where the chain of misses began (the step itself, unless ``kind`` is ``parent``).
+    ``paths``   what changed, relative to the build context (or to the source stage's root), sorted; at most
+                ``MAX_PATHS`` of them, the text says how many there are.
+    ``text``    one sentence for a person.
+    """
+
+    kind: CauseKind
+    origin: int
+    paths: tuple[str, ...] = ()
+    text: str
+
+
+MAX_PATHS = 50
+
+
+class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What one step did, or (in a plan) would do.
+
+    ``number``       counts all steps of the stages that were needed, FROM and metadata included, from 1.
+    ``instruction``  as BuildKit prints it: arguments expanded.
+    ``index``        BuildKit's ``i/n`` within the stage, empty for metadata.
+    ``size``         bytes of regular files in the layer; ``seconds`` wall time of the step (0 when cached).
+    ``log``          what the step wrote to its standard output and error (the last 64 KiB), empty when cached.
+    """
+
+    number: int
+    stage: str
+    instruction: str
+    line: int
+    end_line: int
+    status: Status
+    makes_layer: bool
+    index: str = ""
+    diff_id: str | None = None
+    size: int = 0
+    seconds: float = 0.0
+    cause: Cause | None = None
+    log: str = ""
+    waits_for: int | None = None
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a build ended without an image."""
+
+    kind: str
+    message: str
+    file: str | None = None
+    line: int | None = None
+    column: int | None = None
+    remedy: str | None = None
+    exit_status: int | None = None
+
+
+class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """All that one build did. ``image`` is ``None`` when it failed.
+
+    ``executor``  ``bwrap``; ``snapshotter`` ``overlay`` or ``copy``; ``ids`` ``full`` or ``single``.
+    ``stand_in``  names of base images for which a stand-in was used, with what that means.
+    """
+
+    engine: str
+    executor: str
+    snapshotter: str
+    ids: str
+    context: str
+    dockerfile: str
+    target: str | None
+    image: str | None
+    tag: str | None
+    seconds: float
+    steps: tuple[StepRecord, ...]
+    stand_in: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    failure: Failure | None = None
+    schema: int = SCHEMA
+
+    @property
+    def executed(self) -> tuple[StepRecord, ...]:
+        """The steps that ran in this build."""
+        return tuple(step for step in self.steps if step.status == "executed")
+
+
+class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The verdicts of a build that has not been run. ``edits`` are the paths that were assumed to change."""
+
+    engine: str
+    context: str
+    dockerfile: str
+    target: str | None
+    steps: tuple[StepRecord, ...]
+    edits: tuple[str, ...] = ()
+    stand_in: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    schema: int = SCHEMA
+
+
+class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of ``history``: oldest last, as docker prints it."""
+
+    created_by: str
+    size: int
+    empty_layer: bool
+    created: str | None = None
+    comment: str = ""
+    diff_id: str | None = None

@@ -1,0 +1,109 @@
+"""Operations: what a step does to a root filesystem, stripped of how it was written.
+
+An operation holds exactly what counts for the cache key of its step (and what an executor needs to run it), as
+BuildKit's LLB does. Two spellings of one operation are equal here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class BaseImage(msgspec.Struct, frozen=True):
+    """A resolved base image.
+
+    ``name``    normalised reference (``node:alpine``); ``diff_ids`` lowest layer first, ``sha256:…``.
+    ``config``  the whole OCI image configuration as JSON values. ``stand_in`` says in one sentence what it stands for,
+                or is empty for the real thing.
+    """
+
+    name: str
+    diff_ids: tuple[str, ...]
+    config: dict[str, Any]
+    stand_in: str = ""
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a COPY, ADD or bind mount reads.
+
+    ``kind``  ``context``, ``stage`` (``stage`` is its index), ``image`` (``image`` is its name) or ``inline`` (a heredoc:
+              ``path`` is the file name, ``content`` its text).
+    ``path``  absolute and clean, or a pattern.
+    """
+
+    kind: Literal["context", "stage", "image", "inline"]
+    path: str
+    wildcard: bool = False
+    stage: int = -1
+    image: str = ""
+    content: str = ""
+    pivot: str = ""
+
+
+class MkdirOp(msgspec.Struct, frozen=True, tag="mkdir"):
+    """WORKDIR: a directory and its parents, mode 0755, owned by ``owner`` as written in USER (empty: 0:0)."""
+
+    path: str
+    owner: str = ""
+
+
+class CopyOp(msgspec.Struct, frozen=True, tag="copy", kw_only=True):
+    """COPY or ADD.
+
+    ``dest``    absolute; a trailing slash says that it must be a directory.
+    ``owner``   ``--chown`` in normal form, empty when absent. ``chmod`` likewise: octal digits without leading zeros, or
+                symbolic text.
+    ``unpack``  ADD: local tar archives are unpacked. ``same_as_parent``: the source is the very image or stage that the
+                step starts from, which is another operation for BuildKit.
+    """
+
+    sources: tuple[Source, ...]
+    dest: str
+    owner: str = ""
+    chmod: str = ""
+    link: bool = False
+    unpack: bool = False
+    parents: bool = False
+    exclude: tuple[str, ...] = ()
+    same_as_parent: bool = False
+
+
+class MountOp(msgspec.Struct, frozen=True, kw_only=True):
+    """One ``--mount`` of a RUN, resolved: ``target`` is absolute; ``source`` is set for bind and (optionally) cache."""
+
+    type: Literal["bind", "cache", "tmpfs", "secret", "ssh"]
+    target: str = ""
+    source: Source | None = None
+    id: str = ""
+    readonly: bool = False
+    sharing: str = "shared"
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    required: bool = False
+    env: str = ""
+    size: int = 0
+
+
+class RunOp(msgspec.Struct, frozen=True, tag="run", kw_only=True):
+    """RUN: ``argv`` after the shell was put before it, the whole environment in order, working directory as text, user.
+
+    ``arguments`` are the names in ``env`` that come from ARG; it is for explanations and not part of the key.
+    """
+
+    argv: tuple[str, ...]
+    env: tuple[str, ...]
+    cwd: str
+    user: str = ""
+    mounts: tuple[MountOp, ...] = ()
+    network: str = "default"
+    security: str = "sandbox"
+    shebang: str = ""
+    arguments: tuple[str, ...] = ()
+
+
+Op = MkdirOp | CopyOp | RunOp

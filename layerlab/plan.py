@@ -1,0 +1,204 @@
+"""The solver: what each step of a build would do, and which key decided it, without running anything.
+
+``solve`` is a pure function of the graph, the build context and what the cache holds. An engine calls it before every
+step that it runs, so a plan and a build can never disagree: after a step ran, its record is in the cache and the next
+call finds it there.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import msgspec
+
+from layerlab.context import BuildContext, Selected, Selection, select
+from layerlab.context.tree import Directory
+from layerlab.errors import LayerlabError
+from layerlab.graph import Graph, GraphStage, Step
+from layerlab.keys import SCRATCH_KEY, base_key, content_sources, inline_digest, merge_key, step_key
+from layerlab.ops import CopyOp, RunOp, Source
+
+Decision = Literal["base", "metadata", "cached", "run", "undecided", "failed"]
+
+
+class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a step that ran: its layer, found again by the step's key.
+
+    ``size`` in bytes of regular files; ``created`` in RFC 3339, UTC.
+    """
+
+    key: str
+    diff_id: str
+    size: int
+    created: str
+    seconds: float = 0.0
+    instruction: str = ""
+
+
+class CacheView(Protocol):
+    """What the solver may ask of a cache. Asking changes nothing."""
+
+    def lookup(self, key: str) -> CacheRecord | None:
+        """The record under a key, or ``None``."""
+        ...
+
+    def content(self, layers: tuple[str, ...], selection: Selection) -> Selected | None:
+        """What a selection reads from the root filesystem made of ``layers`` (diff IDs), or ``None`` when nobody looked yet."""
+        ...
+
+
+class Decided(msgspec.Struct, frozen=True, kw_only=True):
+    """One step with its verdict.
+
+    ``key`` is ``None`` where it cannot be known yet; ``out_key`` is the key that the next step builds on.
+    ``contents`` belong to the operation's sources, in order; ``waits_for`` is the number of the step that must run (or
+    whose output must be read) before this one can be decided. ``layers`` are the diff IDs below and with this step, as
+    far as they are known.
+    """
+
+    step: Step
+    decision: Decision
+    key: str | None = None
+    out_key: str | None = None
+    record: CacheRecord | None = None
+    contents: tuple[Selected | None, ...] = ()
+    ignored_cache: bool = False
+    waits_for: int | None = None
+    parent: int | None = None
+    layers: tuple[str, ...] | None = None
+    wants: tuple[tuple[str, ...], Selection] | None = None
+    error: LayerlabError | None = None
+
+
+class Solution(msgspec.Struct, frozen=True):
+    """All verdicts, by step number."""
+
+    steps: tuple[Decided, ...]
+
+    def next_to_run(self) -> Decided | None:
+        """The first step that must run and can: everything it needs is there."""
+        return next((decided for decided in self.steps if decided.decision == "run"), None)
+
+    def last_of(self, stage: int) -> Decided:
+        """The last step of a stage."""
+        return [decided for decided in self.steps if decided.step.stage == stage][-1]
+
+
+class _Tip:
+    """Where a stage stands after a step."""
+
+    __slots__ = ("key", "layers", "number", "waits_for")
+
+    def __init__(self, key: str | None, layers: tuple[str, ...] | None, number: int, waits_for: int | None = None) -> None:
+        self.key = key
+        self.layers = layers
+        self.number = number
+        self.waits_for = waits_for
+
+
+def solve(graph: Graph, context: BuildContext | Directory, cache: CacheView, *, fresh: frozenset[str] = frozenset()) -> Solution:
+    """Decide every step.
+
+    ``fresh`` are keys that were made in this very build: they count as hits even where the cache is to be ignored.
+    A missing source does not raise: it is the ``error`` of its step.
+    """
+    return _Solver(graph, context.root if isinstance(context, BuildContext) else context, cache, fresh).solve()
+
+
+class _Solver:
+    def __init__(self, graph: Graph, root: Directory, cache: CacheView, fresh: frozenset[str]) -> None:
+        self.graph = graph
+        self.root = root
+        self.cache = cache
+        self.fresh = fresh
+        self.tips: dict[int, _Tip] = {}
+        self.decided: list[Decided] = []
+
+    def solve(self) -> Solution:
+        for stage in self.graph.stages:
+            self._stage(stage)
+        return Solution(tuple(self.decided))
+
+    def _stage(self, stage: GraphStage) -> None:
+        first = stage.steps[0]
+        if stage.base_image is not None:
+            tip = _Tip(base_key(stage.base_image.diff_ids), stage.base_image.diff_ids, first.number)
+        elif stage.base_stage is not None:
+            below = self.tips[stage.base_stage]
+            tip = _Tip(below.key, below.layers, below.number, below.waits_for)
+        else:
+            tip = _Tip(SCRATCH_KEY, (), first.number)
+        for step in stage.steps:
+            if step.op is None:
+                decision: Decision = "base" if step.keyword == "FROM" else "metadata"
+                self.decided.append(Decided(step=step, decision=decision, layers=tip.layers, out_key=tip.key))
+                continue
+            decided = self._step(stage, step, tip)
+            self.decided.append(decided)
+            waits = decided.waits_for
+            if decided.decision in ("run", "failed"):
+                waits = step.number
+            tip = _Tip(decided.out_key, decided.layers, step.number, waits)
+        self.tips[stage.index] = tip
+
+    def _step(self, stage: GraphStage, step: Step, tip: _Tip) -> Decided:
+        op = step.op
+        assert op is not None
+        if tip.key is None:
+            return Decided(step=step, decision="undecided", waits_for=tip.waits_for, parent=tip.number)
+        digests: list[str] = []
+        contents: list[Selected | None] = []
+        for source in content_sources(op):
+            if source.kind == "inline":
+                digests.append(inline_digest(source))
+                contents.append(None)
+                continue
+            exclude = op.exclude if isinstance(op, CopyOp) else ()
+            selection = selection_of(source, exclude)
+            try:
+                found, waits, wants = self._content(source, selection)
+            except LayerlabError as error:
+                if error.line is None:
+                    error.line, error.file = step.line, self.graph.file
+                return Decided(step=step, decision="failed", parent=tip.number, error=error, waits_for=step.number)
+            if found is None:
+                return Decided(step=step, decision="undecided", waits_for=waits, wants=wants, parent=tip.number)
+            digests.append(found.digest)
+            contents.append(found)
+        key = step_key(op, tip.key, tuple(digests))
+        out_key = merge_key(tip.key, key) if isinstance(op, CopyOp) and op.link else key
+        ignore = stage.no_cache and isinstance(op, CopyOp | RunOp) and key not in self.fresh
+        record = None if ignore else self.cache.lookup(key)
+        layers = None
+        if record is not None and tip.layers is not None:
+            layers = (*tip.layers, record.diff_id)
+        return Decided(
+            step=step,
+            decision="cached" if record is not None else "run",
+            key=key,
+            out_key=out_key,
+            record=record,
+            contents=tuple(contents),
+            ignored_cache=ignore,
+            parent=tip.number,
+            layers=layers,
+        )
+
+    def _content(self, source: Source, selection: Selection) -> tuple[Selected | None, int | None, tuple[tuple[str, ...], Selection] | None]:
+        if source.kind == "context":
+            return select(self.root, selection), None, None
+        if source.kind == "image":
+            layers: tuple[str, ...] | None = self.graph.images[source.image].diff_ids
+            number = None
+        else:
+            tip = self.tips[source.stage]
+            layers = tip.layers
+            number = tip.waits_for or tip.number
+        if layers is None:
+            return None, number, None
+        return self.cache.content(layers, selection), number, (layers, selection)
+
+
+def selection_of(source: Source, exclude: tuple[str, ...] = ()) -> Selection:
+    """The selection that reads a source."""
+    return Selection(source.path, source.wildcard, exclude, bool(source.pivot), source.pivot or "/")
