@@ -117,7 +117,7 @@ class _ContextDirectory:
         cached = owner.cache.directories.get(self.relative)
         state = owner.signature + self._state
         if cached is not None and cached.state == state and cached.listing == listing:
-            self._cached = cached
+            self._cached: _CachedDirectory | None = cached
             self._kept = cached.kept
             self._sums = bytearray(cached.digests)
         else:

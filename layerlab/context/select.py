@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
@@ -47,19 +47,37 @@ class Match(msgspec.Struct):
     entry: Entry
 
 
-class Selected(msgspec.Struct):
-    """The outcome of a selection: its matches, and their digest as lower-case hex."""
+class Picked(msgspec.Struct, frozen=True, array_like=True):
+    """A ``Match`` without its entry: what a copier needs, and what can be written down."""
 
-    matches: list[Match]
-    digest: str
-    exclude: tuple[str, ...] = ()
+    path: str
+    real: str
+    is_directory: bool
+
+
+class Selected:
+    """The outcome of a selection.
+
+    ``digest``  of all that was selected, lower-case hex; ``picked``  the matches in the order of copying.
+    """
+
+    def __init__(self, digest: str, picked: tuple[Picked, ...], rows: list[Row] | Callable[[], list[Row]]) -> None:
+        self.digest = digest
+        self.picked = picked
+        self._rows = rows
 
     def rows(self) -> list[Row]:
-        """Every path read, with mode, owner and content digest; what an explanation compares."""
-        found: list[Row] = []
-        for match in self.matches:
-            found.extend(_rows_of_match(match, self.exclude))
-        return found
+        """Every path read, with mode, owner and content digest: what a copier checks and an explanation compares."""
+        if callable(self._rows):
+            self._rows = self._rows()
+        return self._rows
+
+
+def _selected(matches: list[Match], exclude: tuple[str, ...], *, wildcard: bool) -> Selected:
+    picked = tuple(Picked(match.path, match.real, match.entry.is_directory) for match in matches)
+    return Selected(
+        _digest_of(matches, exclude, wildcard=wildcard), picked, lambda: [row for match in matches for row in _rows_of_match(match, exclude)]
+    )
 
 
 def has_wildcards(text: str) -> bool:
@@ -82,7 +100,7 @@ def select(root: Directory, selection: Selection, *, where: str = "the build con
         return _select_with_parents(root, selection)
     if selection.wildcard:
         matches = list(_wildcard(root, selection.path))
-        return Selected(matches, _digest_of(matches, selection.exclude, wildcard=True), selection.exclude)
+        return _selected(matches, selection.exclude, wildcard=True)
     match = resolve(root, selection.path)
     if match is None:
         raise MissingSourceError(
@@ -90,7 +108,7 @@ def select(root: Directory, selection: Selection, *, where: str = "the build con
             remedy=f"Check the spelling and the ignore file: {selection.path.lstrip('/')} is not in {where}.",
         )
     match.name = ""
-    return Selected([match], _digest_of([match], selection.exclude, wildcard=False), selection.exclude)
+    return _selected([match], selection.exclude, wildcard=False)
 
 
 def resolve(root: Directory, path: str, *, follow: bool = True) -> Match | None:
@@ -250,4 +268,4 @@ def _select_with_parents(root: Directory, selection: Selection) -> Selected:
         found.append(Match("", pivot.real, "", pivot.entry))
     if not found and not has_wildcards(selection.path):
         raise MissingSourceError(f'"{selection.path}": not found', remedy="Check the spelling and the ignore file.")
-    return Selected(found, _digest_of(found, selection.exclude, wildcard=True), selection.exclude)
+    return _selected(found, selection.exclude, wildcard=True)

@@ -54,6 +54,7 @@ class Instruction(msgspec.Struct, frozen=True):
                   FROM: ``(image,)``; ONBUILD: ``(trigger text,)``; EXPOSE, VOLUME: the words;
                   USER, WORKDIR, STOPSIGNAL, MAINTAINER: one element. ENV, LABEL, ARG: empty, see ``pairs``.
     ``pairs``     ENV, LABEL: (key, value) unexpanded, quotes still there; ARG: (key, value or None).
+    ``heredocs``  RUN, ONBUILD: all bodies in order. COPY, ADD: one for each source in ``args`` that is a marker, in order.
     ``line``, ``end_line``  first and last line in the file, counted from 1, heredoc bodies included.
     """
 

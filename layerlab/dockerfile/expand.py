@@ -25,6 +25,12 @@ from layerlab.errors import DockerfileError
 SPECIAL_PARAMETERS = frozenset("@*#?-$!0")
 MODIFIERS = frozenset("+-?#%")
 
+BALANCE = "Close every quote and brace; write a literal $ as \\$ and a literal quote as \\' or \\\"."
+KNOWN_FORMS = (
+    "The forms are ${V}, ${V:-x}, ${V-x}, ${V:+x}, ${V+x}, ${V:?x}, ${V?x}, ${V#p}, ${V##p}, ${V%p}, ${V%%p}, ${V/p/x}, ${V//p/x}."
+)
+ESCAPES = "In a pattern a backslash stands before *, ?, / or another backslash only."
+
 
 def expand(word: str, env: Mapping[str, str], *, escape: str = "\\", file: str | None = None, line: int | None = None) -> str:
     """``word`` with variables replaced, quotes and escapes removed. BuildKit ``ProcessWord``.
@@ -87,8 +93,30 @@ def expand_or_keep(text: str, env: Mapping[str, str], escape: str = "\\") -> str
         return text
 
 
+def split_keeping(text: str, *, quotes: bool, escapes: bool = False, strict: bool = True) -> list[str]:
+    """Words of ``text`` with no variable known and all of them left as written, for the markers of here-documents.
+
+    With ``strict`` off, text that cannot be read has no words.
+
+    Raises:
+        DockerfileError: as ``expand``, if ``strict``.
+    """
+    lexer = _Lexer(text, {}, "\\", keep_quotes=quotes, keep_escapes=escapes, keep_unset=True)
+    try:
+        lexer.run(None, None)
+    except DockerfileError:
+        if strict:
+            raise
+        return []
+    return lexer.words
+
+
 class _SyntaxError(Exception):
     """What is wrong with the text; becomes a DockerfileError at the border of this module."""
+
+    def __init__(self, message: str, remedy: str = BALANCE) -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 class _Lexer:
@@ -118,11 +146,13 @@ class _Lexer:
     def run(self, file: str | None, line: int | None) -> str:
         try:
             result, self.words = self._until("", self.keep_escapes)
+            return result
         except _SyntaxError as error:
-            raise _located(f"failed to process {quoted(self.text)}: {error}", file, line) from None
+            message, remedy = f"failed to process {quoted(self.text)}: {error}", error.remedy
         except RecursionError:
-            raise _located(f"failed to process {quoted(self.text[:60])}: too deeply nested", file, line) from None
-        return result
+            message, remedy = f"failed to process {quoted(self.text[:60])}: too deeply nested", "Nest fewer ${…}."
+        column = 1 if line is not None else None
+        raise DockerfileError(message, file=file, line=line, column=column, remedy=remedy)
 
     def _peek(self) -> str:
         """The next character, or an empty string at the end."""
@@ -281,7 +311,7 @@ class _Lexer:
             return self._with_modifier(name, operator + self._next())
         if operator in MODIFIERS:
             return self._with_modifier(name, operator)
-        raise _SyntaxError(f"unsupported modifier ({operator}) in substitution")
+        raise _SyntaxError(f"unsupported modifier ({operator}) in substitution", KNOWN_FORMS)
 
     def _operand(self, stop: str, keep_escapes: bool) -> str:
         try:
@@ -296,7 +326,7 @@ class _Lexer:
         operator = modifier[-1]
         empty_is_unset = len(modifier) == 2
         if empty_is_unset and operator in "#%":
-            raise _SyntaxError(f"unsupported modifier ({modifier}) in substitution")
+            raise _SyntaxError(f"unsupported modifier ({modifier}) in substitution", KNOWN_FORMS)
         word = self._operand("}", keep_escapes=operator in "#%")
         value = self.env.get(name)
         if value is None and self.keep_unset:
@@ -309,17 +339,20 @@ class _Lexer:
             return "" if missing else word
         if operator == "?":
             if missing:
-                raise _SyntaxError(f"{name}: {word or 'is not allowed to be ' + ('unset' if value is None else 'empty')}")
+                state = "unset" if value is None else "empty"
+                raise _SyntaxError(
+                    f"{name}: {word or f'is not allowed to be {state}'}", f"Give {name} a value with ARG, ENV or --build-arg."
+                )
             return text
         if operator not in "#%":
-            raise _SyntaxError(f"unsupported modifier ({modifier}) in substitution")
+            raise _SyntaxError(f"unsupported modifier ({modifier}) in substitution", KNOWN_FORMS)
         longest = word.startswith(operator)
         pattern = word[1:] if longest else word
         trim = patterns.trim_suffix if operator == "%" else patterns.trim_prefix
         try:
             return trim(pattern, text, longest=longest)
         except patterns.PatternError as error:
-            raise _SyntaxError(f"invalid pattern ({pattern}) in substitution: {error}") from None
+            raise _SyntaxError(f"invalid pattern ({pattern}) in substitution: {error}", ESCAPES) from None
 
     def _replacement(self, name: str) -> str:
         every = self._peek() == "/"
@@ -333,32 +366,4 @@ class _Lexer:
         try:
             return patterns.replace(pattern, value or "", replacement, every=every)
         except patterns.PatternError as error:
-            raise _SyntaxError(f"invalid pattern ({pattern}) in substitution: {error}") from None
-
-
-def _located(message: str, file: str | None, line: int | None) -> DockerfileError:
-    return DockerfileError(
-        message,
-        file=file,
-        line=line,
-        column=1 if line is not None else None,
-        remedy="Close every quote and brace; write a literal $ as \\$, a literal quote as \\' or \\\".",
-    )
-
-
-def split_keeping(text: str, *, quotes: bool, escapes: bool = False, strict: bool = True) -> list[str]:
-    """Words of ``text`` with no variable known and all of them left as written, for the markers of here-documents.
-
-    With ``strict`` off, text that cannot be read has no words.
-
-    Raises:
-        DockerfileError: as ``expand``, if ``strict``.
-    """
-    lexer = _Lexer(text, {}, "\\", keep_quotes=quotes, keep_escapes=escapes, keep_unset=True)
-    try:
-        lexer.run(None, None)
-    except DockerfileError:
-        if strict:
-            raise
-        return []
-    return lexer.words
+            raise _SyntaxError(f"invalid pattern ({pattern}) in substitution: {error}", ESCAPES) from None

@@ -33,6 +33,8 @@ FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?(?:([kmgtp])(?:i?b)?|b)?\Z", re.IGNORECASE)
 
+_QUOTED_FIELD = re.compile(r'"((?:[^"]|"")*)"(?=,|\Z)', re.DOTALL)
+
 
 class Mount(msgspec.Struct, frozen=True):
     """One mount of a RUN, defaults filled in.
@@ -235,7 +237,7 @@ def _fields(value: str) -> list[str]:
     position = 0
     while True:
         if value.startswith('"', position):
-            closing = re.compile(r'"((?:[^"]|"")*)"(?=,|\Z)', re.DOTALL).match(value, position)
+            closing = _QUOTED_FIELD.match(value, position)
             if closing is None:
                 _fail('failed to parse csv mounts: extraneous or missing " in quoted-field', remedy)
             fields.append(closing[1].replace('""', '"'))

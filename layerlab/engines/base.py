@@ -1,0 +1,73 @@
+"""The interface that every engine implements, and what a build is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol
+
+import msgspec
+
+from layerlab.model import BuildRecord, HistoryEntry, PlanRecord, StepRecord
+
+
+class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What to build.
+
+    ``context``   directory; ``file`` the Dockerfile's path, relative to the current directory (default:
+                  ``context/Dockerfile``).
+    ``secrets``   id to value; never in a key, a layer or a log. ``network`` is ``default``, ``none`` or ``host``.
+    ``offline``   no registry is asked. ``pull`` asks it again for a base that is already here.
+    """
+
+    context: str
+    file: str | None = None
+    target: str | None = None
+    tag: str | None = None
+    build_args: Mapping[str, str] = {}
+    labels: Mapping[str, str] = {}
+    secrets: Mapping[str, bytes] = {}
+    no_cache: bool = False
+    no_cache_filter: tuple[str, ...] = ()
+    network: Literal["default", "none", "host"] = "default"
+    offline: bool = False
+    pull: bool = False
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened during a build, for whoever shows progress.
+
+    ``kind``  ``start`` (a step begins to run), ``log`` (``text`` is output of the running step), ``done`` (``step`` has its
+    verdict), ``note`` (``text`` is for the user).
+    """
+
+    kind: Literal["start", "log", "done", "note"]
+    step: StepRecord | None = None
+    text: str = ""
+
+
+Progress = Callable[[Event], None]
+
+
+class Engine(Protocol):
+    """An engine builds images and knows what it built."""
+
+    name: str
+
+    def build(self, options: BuildOptions, progress: Progress | None = None) -> BuildRecord:
+        """Build. A failed build is a record with ``failure`` set, not an exception.
+
+        Raises ``UsageError`` and ``DockerfileError`` for what makes no build at all, ``BuildInterruptedError`` on Ctrl-C.
+        """
+        ...
+
+    def plan(self, options: BuildOptions, edits: tuple[str, ...] = ()) -> PlanRecord:
+        """The verdicts of ``build(options)`` if it ran now, with the files in ``edits`` assumed to be changed."""
+        ...
+
+    def explain(self, options: BuildOptions) -> BuildRecord | None:
+        """The record of the last build of this context and Dockerfile, or ``None``."""
+        ...
+
+    def history(self, image: str) -> tuple[HistoryEntry, ...]:
+        """Rows of an image's history, newest first. Raises ``UsageError`` for an unknown image."""
+        ...

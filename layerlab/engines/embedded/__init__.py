@@ -1,0 +1,1 @@
+"""The embedded engine: rootless, daemonless, with BuildKit's cache verdicts."""

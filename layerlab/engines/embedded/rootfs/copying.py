@@ -1,0 +1,339 @@
+"""What COPY, ADD and WORKDIR do to a root filesystem.
+
+Rules: BuildKit ``solver/llbsolver/file/backend.go`` and fsutil ``copy/copy.go``: a directory is copied as its contents, a
+destination directory that exists keeps its own mode, directories made on the way are 0755 and get ``--chown``'s owner, links are
+copied as links except the one that was named, hard links within one source stay hard links, modification times are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import posixpath
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+from typing import Final
+
+from layerlab.context.ignore import IgnoreRules
+from layerlab.context.tree import file_digest
+from layerlab.engines.embedded.rootfs.paths import inside, resolve
+from layerlab.engines.embedded.rootfs.unpack import ArchiveError, unpack
+
+_READ: Final = 1 << 20
+_TAR_MAGIC: Final = (b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
+
+Row = tuple[str, int, bytes]  # path below the picked one ("" for itself), st_mode, content digest (empty: do not check)
+
+
+class CopyProblem(Exception):
+    """A copy that cannot be done; the message is for the user."""
+
+
+class ChangedError(Exception):
+    """A file changed between the moment its checksum was taken and the moment it was copied."""
+
+
+class Copier:
+    """Copies into one root filesystem.
+
+    ``real_ids``  files can be given owners. ``owner``  from ``--chown``, ``None`` keeps the source's (0:0 from a build context).
+    ``owners`` collects the intended owners by path within the root, where they are not 0:0 or where a path was owned by
+    somebody else before.
+    """
+
+    def __init__(self, root: str, *, real_ids: bool, owner: tuple[int, int] | None, chmod: str = "") -> None:
+        self.root = root
+        self.real_ids = real_ids
+        self.owner = owner
+        self.chmod = chmod
+        self.owners: dict[str, tuple[int, int]] = {}
+        self._links: dict[tuple[int, int], str] = {}
+
+    def make_directories(self, path: str) -> None:
+        """``mkdir -p`` inside the root: mode 0755, owned by ``owner``. Raises ``CopyProblem``."""
+        self._make(resolve(self.root, path))
+
+    def _make(self, host: str) -> None:
+        missing = []
+        while host != self.root and not os.path.isdir(host):
+            if os.path.lexists(host):
+                raise CopyProblem(f"/{inside(self.root, host)} is not a directory")
+            missing.append(host)
+            host = os.path.dirname(host)
+        for directory in reversed(missing):
+            os.mkdir(directory)
+            os.chmod(directory, 0o755)
+            self._own(directory, self.owner or (0, 0))
+
+    def _own(self, host: str, ids: tuple[int, int]) -> None:
+        self.owners[inside(self.root, host)] = ids
+        if self.real_ids:
+            os.chown(host, *ids, follow_symlinks=False)
+
+    def _mode(self, mode: int) -> int:
+        permissions = stat.S_IMODE(mode)
+        if not self.chmod:
+            return permissions
+        if self.chmod.isdigit():
+            return int(self.chmod, 8)
+        return symbolic_mode(self.chmod, permissions, directory=stat.S_ISDIR(mode))
+
+    def inline(self, name: str, content: str, dest: str) -> None:
+        """A heredoc as a file called ``name``, mode 0644."""
+        target = self._target(dest, name, directory=False)
+        self._clear(target)
+        with open(target, "x", encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            stream.write(content)
+        os.chmod(target, self._mode(stat.S_IFREG | 0o644))
+        self._own(target, self.owner or (0, 0))
+
+    def copy(
+        self,
+        source_root: str,
+        real: str,
+        name: str,
+        dest: str,
+        *,
+        rows: list[Row] | None,
+        exclude: tuple[str, ...] = (),
+        source_owners: dict[str, tuple[int, int]] | None = None,
+        context: bool = False,
+        attempt_unpack: bool = False,
+        keep_directory: bool = False,
+    ) -> None:
+        """Copy one picked path.
+
+        ``real``  where it is below ``source_root``; ``name``  the path as selected, whose last part names the copy.
+        ``rows``  what exactly to copy (a build context), or ``None`` for all that is there. ``keep_directory`` copies a
+        directory itself and not its contents (``--parents``).
+        Raises ``CopyProblem``, ``ChangedError``, ``OSError``.
+        """
+        source = f"{source_root}/{real}" if real else source_root
+        status = os.lstat(source)
+        is_directory = stat.S_ISDIR(status.st_mode)
+        if attempt_unpack and stat.S_ISREG(status.st_mode) and _looks_like_tar(source):
+            self._unpack(source, dest)
+            return
+        base = posixpath.basename(name.rstrip("/"))
+        target = resolve(self.root, posixpath.join(dest, base)) if keep_directory and base else self._target(dest, base, directory=is_directory)
+        if keep_directory:
+            self._make(os.path.dirname(target))
+        if not is_directory:
+            digest = rows[0][2] if rows else b""
+            self._one(source, status, target, self._source_ids(real, status, source_owners, context), digest)
+            return
+        top_is_new = keep_directory and not os.path.lexists(target)
+        self._make(target)
+        if top_is_new:
+            self._dress(target, status, self._source_ids(real, status, source_owners, context))
+        rules = IgnoreRules([(0, pattern) for pattern in exclude], file="--exclude") if exclude else None
+        below = _listed(rows) if rows is not None else _walk(source, "")
+        times: list[tuple[str, os.stat_result]] = []
+        for relative, digest in below:
+            if rules is not None and rules.ignores(relative):
+                continue
+            origin = f"{source}/{relative}"
+            status = os.lstat(origin)
+            where = f"{target}/{relative}"
+            if rules is not None:
+                self._make(os.path.dirname(where))
+            within = f"{real}/{relative}" if real else relative
+            ids = self._source_ids(within, status, source_owners, context)
+            if stat.S_ISDIR(status.st_mode):
+                if not os.path.isdir(where) or os.path.islink(where):
+                    if os.path.lexists(where):
+                        raise CopyProblem(f"cannot copy to non-directory: /{inside(self.root, where)}")
+                    os.mkdir(where)
+                self._dress(where, status, ids)
+                times.append((where, status))
+            else:
+                self._one(origin, status, where, ids, digest)
+        for where, status in reversed(times):
+            os.utime(where, ns=(status.st_mtime_ns, status.st_mtime_ns))
+
+    def _source_ids(
+        self, path: str, status: os.stat_result, source_owners: dict[str, tuple[int, int]] | None, context: bool
+    ) -> tuple[int, int]:
+        if self.owner is not None:
+            return self.owner
+        if context:
+            return (0, 0)
+        if source_owners is not None:
+            return source_owners.get(path, (0, 0))
+        return (status.st_uid, status.st_gid)
+
+    def _dress(self, where: str, status: os.stat_result, ids: tuple[int, int]) -> None:
+        self._own(where, ids)
+        os.chmod(where, self._mode(status.st_mode))
+
+    def _target(self, dest: str, name: str, *, directory: bool) -> str:
+        host = resolve(self.root, dest)
+        if directory or dest.endswith("/"):
+            self._make(host)
+        else:
+            self._make(os.path.dirname(host))
+        if not directory and os.path.isdir(host):
+            return resolve(self.root, posixpath.join(dest, name), follow=False)
+        return host
+
+    def _clear(self, target: str) -> None:
+        if os.path.isdir(target) and not os.path.islink(target):
+            raise CopyProblem(f"cannot replace to directory /{inside(self.root, target)} with file")
+        if os.path.lexists(target):
+            os.unlink(target)
+
+    def _one(self, source: str, status: os.stat_result, target: str, ids: tuple[int, int], digest: bytes) -> None:
+        mode = status.st_mode
+        self._clear(target)
+        identity = (status.st_dev, status.st_ino)
+        if stat.S_ISREG(mode):
+            known = self._links.get(identity) if status.st_nlink > 1 else None
+            if known is not None:
+                os.link(known, target)
+                self.owners[inside(self.root, target)] = ids
+                return
+            if status.st_nlink > 1:
+                self._links[identity] = target
+            _copy_bytes(source, target, digest)
+        elif stat.S_ISLNK(mode):
+            os.symlink(os.readlink(source), target)
+        elif stat.S_ISFIFO(mode):
+            os.mkfifo(target)
+        elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+            try:
+                os.mknod(target, mode, status.st_rdev)
+            except PermissionError as error:
+                raise CopyProblem(f"cannot copy the device {source}: no privilege to make one; keep it out with .dockerignore") from error
+        else:
+            return
+        self._own(target, ids)
+        if not stat.S_ISLNK(mode):
+            os.chmod(target, self._mode(mode))
+        os.utime(target, ns=(status.st_mtime_ns, status.st_mtime_ns), follow_symlinks=False)
+
+    def _unpack(self, source: str, dest: str) -> None:
+        host = resolve(self.root, dest)
+        self._make(host)
+        with open(source, "rb") as stream:
+            try:
+                found = unpack(stream, self.root, "/" + inside(self.root, host), layer=False, real_ids=self.real_ids, owner=self.owner)
+            except ArchiveError as error:
+                raise CopyProblem(f"cannot unpack {posixpath.basename(source)}: {error}") from error
+        self.owners.update(found)
+
+
+def _listed(rows: list[Row]) -> Iterator[tuple[str, bytes]]:
+    for path, _mode, digest in rows:
+        if path:
+            yield path, digest
+
+
+def _walk(directory: str, relative: str) -> Iterator[tuple[str, bytes]]:
+    with os.scandir(directory) as scan:
+        items = sorted(scan, key=lambda item: item.name)
+    for item in items:
+        below = f"{relative}/{item.name}" if relative else item.name
+        yield below, b""
+        if item.is_dir(follow_symlinks=False):
+            yield from _walk(item.path, below)
+
+
+def _copy_bytes(source: str, target: str, digest: bytes) -> None:
+    sha = hashlib.sha256() if digest else None
+    with open(target, "xb", buffering=0) as sink:
+        descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            if sha is None:
+                while os.sendfile(sink.fileno(), descriptor, None, 1 << 30):
+                    pass
+            else:
+                while block := os.read(descriptor, _READ):
+                    sha.update(block)
+                    _write_sparse(sink.fileno(), block)
+                os.ftruncate(sink.fileno(), os.lseek(sink.fileno(), 0, os.SEEK_CUR))
+            names = [name for name in _names(descriptor) if name.startswith("user.") and not name.startswith("user.overlay.")]
+            for name in names:
+                os.setxattr(sink.fileno(), name, os.getxattr(descriptor, name))
+        finally:
+            os.close(descriptor)
+    if sha is not None and sha.digest() != digest and (not names or file_digest(source, stat.S_IFREG) != digest):
+        raise ChangedError(source)
+
+
+def _write_sparse(descriptor: int, block: bytes) -> None:
+    # A hole stays a hole: a sparse file of gigabytes in the context must not fill the disk.
+    if len(block) == _READ and not any(block[:64]) and block.count(0) == len(block):
+        os.lseek(descriptor, len(block), os.SEEK_CUR)
+        return
+    view = memoryview(block)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def _names(descriptor: int) -> list[str]:
+    try:
+        return os.listxattr(descriptor)
+    except OSError:
+        return []
+
+
+def _looks_like_tar(path: str) -> bool:
+    with open(path, "rb") as stream:
+        start = stream.read(512)
+    if start[257:262] == b"ustar":
+        return True
+    if not start.startswith(_TAR_MAGIC):
+        return False
+    import tarfile
+
+    try:
+        with tarfile.open(path, "r:*") as archive:
+            archive.next()
+    except (tarfile.TarError, EOFError, OSError):
+        return False
+    return True
+
+
+def symbolic_mode(text: str, mode: int, *, directory: bool) -> int:
+    """``chmod``'s symbolic modes (``u=rwX,go-w``), applied without a umask."""
+    for clause in text.split(","):
+        match = re.fullmatch(r"([ugoa]*)([-+=])([rwxXst]*)", clause)
+        if match is None:
+            raise CopyProblem(f"invalid chmod parameter: '{text}'")
+        who, sign, what = match.groups()
+        who = "ugo" if not who or "a" in who else who
+        bits = 0
+        for letter in what:
+            if letter in "rwx" or (letter == "X" and (directory or mode & 0o111)):
+                value = {"r": 4, "w": 2, "x": 1, "X": 1}[letter]
+                bits |= sum(value << shift for name, shift in (("u", 6), ("g", 3), ("o", 0)) if name in who)
+            elif letter == "s":
+                bits |= (0o4000 if "u" in who else 0) | (0o2000 if "g" in who else 0)
+            elif letter == "t":
+                bits |= 0o1000
+        if sign == "+":
+            mode |= bits
+        elif sign == "-":
+            mode &= ~bits
+        else:
+            cleared = sum(7 << shift for name, shift in (("u", 6), ("g", 3), ("o", 0)) if name in who)
+            mode = (mode & ~cleared) | bits
+    return mode
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory of ours, whatever modes a step left in it. Raises ``OSError``."""
+
+    def retry(function: object, failed: str, _error: object) -> None:
+        parent = os.path.dirname(failed)
+        os.chmod(parent, 0o700)
+        if os.path.isdir(failed) and not os.path.islink(failed):
+            os.chmod(failed, 0o700)
+            shutil.rmtree(failed)
+        elif os.path.lexists(failed):
+            os.unlink(failed)
+
+    if os.path.lexists(path):
+        shutil.rmtree(path, onerror=retry)

@@ -1,0 +1,74 @@
+"""Users and groups of an image: what ``USER`` and ``--chown`` mean in its ``/etc/passwd`` and ``/etc/group``.
+
+Rules: BuildKit ``solver/llbsolver/ops/user_linux.go`` for ``--chown`` (an unknown name is 0:0), and
+``executor/oci/user.go`` for USER (an unknown name is an error).
+"""
+
+from __future__ import annotations
+
+from layerlab.engines.embedded.rootfs.paths import resolve
+
+_LIMIT = 16 << 20
+
+
+def _lines(root: str, path: str) -> list[list[str]]:
+    try:
+        with open(resolve(root, path), encoding="utf-8", errors="replace") as stream:
+            return [line.split(":") for line in stream.read(_LIMIT).splitlines() if line.strip() and not line.startswith("#")]
+    except OSError:
+        return []
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def chown_ids(root: str, owner: str) -> tuple[int, int]:
+    """(uid, gid) for the value of ``--chown`` or for USER where WORKDIR makes a directory."""
+    user, _, group = owner.partition(":")
+    uid = gid = 0
+    number = _number(user)
+    if number is not None:
+        uid = gid = number
+    elif user:
+        for fields in _lines(root, "/etc/passwd"):
+            if fields[0] == user and len(fields) > 3:
+                uid, gid = int(fields[2]), int(fields[3])
+                break
+    if group:
+        number = _number(group)
+        if number is not None:
+            gid = number
+        else:
+            gid = next((int(f[2]) for f in _lines(root, "/etc/group") if f[0] == group and len(f) > 2), gid)
+    return uid, gid
+
+
+class UnknownUserError(Exception):
+    """USER names somebody whom the image does not know."""
+
+
+def process_ids(root: str, user: str) -> tuple[int, int, tuple[int, ...], str]:
+    """(uid, gid, supplementary groups, home) of a process under USER ``user``. Raises ``UnknownUserError``."""
+    name, _, group = (user or "0").partition(":")
+    passwd = _lines(root, "/etc/passwd")
+    groups = _lines(root, "/etc/group")
+    number = _number(name)
+    entry = next((f for f in passwd if len(f) > 5 and (f[0] == name if number is None else f[2] == str(number))), None)
+    if entry is None and number is None:
+        raise UnknownUserError(f"unable to find user {name}: no matching entries in passwd file")
+    uid = int(entry[2]) if entry is not None else int(number or 0)
+    gid = int(entry[3]) if entry is not None else 0
+    home = entry[5] if entry is not None and entry[5] else "/"
+    extra: tuple[int, ...] = ()
+    if group:
+        gid_number = _number(group)
+        if gid_number is None:
+            found = next((f for f in groups if f[0] == group and len(f) > 2), None)
+            if found is None:
+                raise UnknownUserError(f"unable to find group {group}: no matching entries in group file")
+            gid_number = int(found[2])
+        gid = gid_number
+    elif entry is not None:
+        extra = tuple(sorted(int(f[2]) for f in groups if len(f) > 3 and entry[0] in f[3].split(",") and f[2].isdigit()))
+    return uid, gid, extra, home
