@@ -52,8 +52,8 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
 
     ``key`` is ``None`` where it cannot be known yet; ``out_key`` is the key that the next step builds on.
     ``contents`` belong to the operation's sources, in order; ``waits_for`` is the number of the step that must run (or
-    whose output must be read) before this one can be decided. ``layers`` are the diff IDs below and with this step, as
-    far as they are known.
+    whose output must be read) before this one can be decided. ``below`` are the diff IDs that the step starts from and ``layers``
+    those that it ends with, as far as they are known; ``wants`` is the content that nobody has looked at yet.
     """
 
     step: Step
@@ -65,6 +65,7 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
     ignored_cache: bool = False
     waits_for: int | None = None
     parent: int | None = None
+    below: tuple[str, ...] | None = None
     layers: tuple[str, ...] | None = None
     wants: tuple[tuple[str, ...], Selection] | None = None
     error: LayerlabError | None = None
@@ -181,6 +182,7 @@ class _Solver:
             contents=tuple(contents),
             ignored_cache=ignore,
             parent=tip.number,
+            below=tip.layers,
             layers=layers,
         )
 

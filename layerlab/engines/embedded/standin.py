@@ -233,9 +233,7 @@ def _write_base(root: Path, node: Path) -> tuple[str, ...]:
 
     missing: list[str] = []
     for folder, names in (("bin", BIN), ("usr/bin", USR_BIN)):
-        for name in names:
-            if not _install(root, folder, name, libraries):
-                missing.append(name)
+        missing += [name for name in names if not _install(root, folder, name, libraries)]
     libraries.write(root)
     return tuple(sorted(missing))
 

@@ -1,0 +1,56 @@
+"""What RUN steps get from this machine without it being part of the image: the way to the network.
+
+Behind a company proxy a build works only with the proxy variables and the company's certificates. Like Docker's predefined proxy
+arguments they are given to the process, never to a cache key and never to the image. The certificates lie below ``/dev``,
+which is made anew for every step, so nothing of them can end in a layer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Final
+
+CA_TARGET: Final = "/dev/.layerlab-ca-certificates.crt"
+
+_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY")
+_CA_VARIABLES: Final = ("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO")
+_SYSTEM_BUNDLES: Final = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+# Names of registries that an organisation mirrors; a lock file without addresses is served by any of them.
+_MIRRORS: Final = ("npm_config_registry", "NPM_CONFIG_REGISTRY", "PIP_INDEX_URL")
+
+
+def ca_bundle(environment: Mapping[str, str]) -> str | None:
+    """The certificates that this machine trusts: what the user chose, else the system's bundle."""
+    chosen = [environment[name] for name in _CA_VARIABLES if environment.get(name)]
+    for path in (*chosen, *_SYSTEM_BUNDLES):
+        if os.path.isfile(path):
+            return os.path.realpath(path)
+    return None
+
+
+def ambient_environment(environment: Mapping[str, str], build_args: Mapping[str, str], *, bundle: bool, offline: bool) -> dict[str, str]:
+    """Variables for RUN steps that stand outside every key.
+
+    ``bundle`` says that ``CA_TARGET`` is there. ``offline``: Prisma's command line tries to download an engine that the app does
+    not use unless this variable names an existing file.
+    """
+    found: dict[str, str] = {}
+    for name in _PROXIES:
+        for spelling in (name, name.lower()):
+            value = build_args.get(spelling, environment.get(spelling))
+            if value:
+                found[spelling] = value
+    for name in _MIRRORS:
+        if environment.get(name):
+            found[name] = environment[name]
+    if bundle:
+        found.update(dict.fromkeys(_CA_VARIABLES, CA_TARGET))
+    if offline:
+        found["PRISMA_SCHEMA_ENGINE_BINARY"] = "/bin/sh"
+    return found

@@ -1,0 +1,199 @@
+"""Base images: what a name in FROM stands for.
+
+A name resolves locally first (a pinned base or an image built here). Pulling from a registry is not built yet; where a pull
+would be needed, ``node:alpine`` and its relatives fall back to the stand-in, and every other name is an error that says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from layerlab.engines.embedded import standin
+from layerlab.engines.embedded.store import ImageRow, Store, normalize_name
+from layerlab.engines.embedded.workers import WorkerProcess
+from layerlab.errors import BaseImageError, StoreError
+from layerlab.ops import BaseImage
+from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
+
+_STAND_IN = re.compile(r"node:(?:[\w.]+-)?alpine[\d.]*\Z")
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar"
+
+
+def canonical_name(name: str) -> str:
+    """The short form of a reference: ``docker.io/library/node`` → ``node:latest``."""
+    short = name
+    for prefix in ("docker.io/library/", "index.docker.io/library/", "docker.io/", "library/"):
+        if short.startswith(prefix):
+            short = short[len(prefix) :]
+            break
+    return normalize_name(short)
+
+
+class Bases:
+    """Resolves, imports and composes base images into one store."""
+
+    def __init__(self, store: Store, worker: WorkerProcess) -> None:
+        self.store = store
+        self.worker = worker
+
+    def resolve(self, name: str, *, offline: bool = False, pull: bool = False) -> BaseImage:
+        """The base image for a reference. Raises ``BaseImageError`` with BuildKit's key words when it cannot be had."""
+        canonical = canonical_name(name)
+        row = self.store.image(canonical)
+        if row is None:
+            row = self._missing(name, canonical, offline)
+        elif pull and not row.stand_in and row.source != "build":
+            raise BaseImageError(
+                f"{name}: --pull is not supported by this version: it cannot ask a registry",
+                remedy="Leave --pull out; the pinned base image is used.",
+            )
+        config = json.loads(self.store.blob(row.config))
+        diff_ids = tuple(config["rootfs"]["diff_ids"])
+        for diff_id in diff_ids:
+            if self.store.layer(diff_id) is None:
+                raise BaseImageError(f"{name}: its layer {diff_id} is missing from the store", remedy="Import or build the image again.")
+        return BaseImage(canonical, diff_ids, config, row.stand_in)
+
+    def _missing(self, name: str, canonical: str, offline: bool) -> ImageRow:
+        if _STAND_IN.match(canonical):
+            return self._compose(canonical)
+        why = "--offline was given" if offline else "this version of layerlab cannot pull from a registry yet"
+        host = canonical if "/" in canonical and "." in canonical.split("/")[0] else f"docker.io/library/{canonical}"
+        raise BaseImageError(
+            f"{name}: failed to resolve source metadata for {host}: {why}, and no image of that name is in the store",
+            remedy="Use FROM node:alpine (a stand-in is made for it), FROM scratch, an image built or imported here, or build with Docker.",
+        )
+
+    def _compose(self, canonical: str) -> ImageRow:
+        scratch = os.path.join(self.store.path, self.store.scratch(), "stand-in")
+        shutil.rmtree(scratch, ignore_errors=True)
+        os.mkdir(scratch)
+        made = standin.compose(Path(scratch))
+        diff_ids: list[str] = []
+        history: list[dict[str, Any]] = []
+        sizes: list[int] = []
+        for layer in made.layers:
+            directory = f"{self.store.scratch()}/stand-in/{layer.directory}"
+            self.worker.ask("apply_owners", dest=directory, owners=layer.owners)
+            answer = self.worker.ask("commit", layer=directory, lowers=[], owners=layer.owners, owner=(0, 0), newest=None)
+            self.store.add_layer(directory, answer["diff_id"], answer["size"], answer["length"], empty=False)
+            diff_ids.append(answer["diff_id"])
+            sizes.append(answer["length"])
+            history.append({"created_by": layer.created_by, "comment": "layerlab stand-in"})
+        shutil.rmtree(scratch, ignore_errors=True)
+        config = {
+            "architecture": ARCHITECTURE,
+            "os": OPERATING_SYSTEM,
+            "config": made.config,
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+            "history": history,
+        }
+        sentence = (
+            f"{canonical} is a stand-in made on this machine (Node {made.node_version}, npm {made.npm_version}, tools of {made.host}); "
+            "no registry was asked"
+        )
+        return self.put(canonical, config, sizes, source="stand-in", stand_in=sentence)
+
+    def put(self, name: str, config: dict[str, Any], lengths: list[int], *, source: str, stand_in: str = "") -> ImageRow:
+        """Store a configuration and its manifest and point ``name`` at them. ``lengths``: bytes of each layer's tar."""
+        raw = msgspec.json.encode(config)
+        digest = self.store.put_blob(raw)
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": _MANIFEST,
+            "config": {"mediaType": _CONFIG, "digest": digest, "size": len(raw)},
+            "layers": [
+                {"mediaType": _LAYER, "digest": diff_id, "size": length}
+                for diff_id, length in zip(config["rootfs"]["diff_ids"], lengths, strict=True)
+            ],
+        }
+        row = ImageRow(name=name, config=digest, manifest=self.store.put_blob(msgspec.json.encode(manifest)), source=source, stand_in=stand_in)
+        self.store.put_image(row)
+        return row
+
+    # --- OCI layouts ------------------------------------------------------------------------------------------------
+
+    def import_layout(self, path: str, name: str) -> ImageRow:
+        """Import an image from an OCI layout directory (image-spec ``image-layout.md``) under ``name``.
+
+        An index with several platforms resolves to this machine's. Every digest and diff ID is verified.
+        Raises ``BaseImageError``.
+        """
+        try:
+            with open(os.path.join(path, "oci-layout"), "rb") as stream:
+                version = json.load(stream).get("imageLayoutVersion")
+            with open(os.path.join(path, "index.json"), "rb") as stream:
+                index = json.load(stream)
+        except (OSError, ValueError) as error:
+            raise BaseImageError(f"{path} is not an OCI image layout: {error}", remedy="It needs the files oci-layout and index.json.") from error
+        if version != "1.0.0":
+            raise BaseImageError(f"{path}: image layout version {version!r} is not supported")
+        manifest = self._manifest(path, index, name)
+        config = json.loads(self._blob(path, manifest["config"]["digest"]))
+        diff_ids = config["rootfs"]["diff_ids"]
+        if len(diff_ids) != len(manifest["layers"]):
+            raise BaseImageError(f"{path}: the configuration names {len(diff_ids)} layers, the manifest {len(manifest['layers'])}")
+        lengths = [self._import_layer(path, layer["digest"], diff_id) for layer, diff_id in zip(manifest["layers"], diff_ids, strict=True)]
+        return self.put(canonical_name(name), config, lengths, source="oci-layout")
+
+    def _manifest(self, path: str, index: dict[str, Any], name: str) -> dict[str, Any]:
+        entries = index.get("manifests", [])
+        for _ in range(4):
+            fitting = [
+                entry
+                for entry in entries
+                if "platform" not in entry
+                or (entry["platform"].get("os"), entry["platform"].get("architecture")) == (OPERATING_SYSTEM, ARCHITECTURE)
+            ]
+            named = [entry for entry in fitting if entry.get("annotations", {}).get("org.opencontainers.image.ref.name") in (name, name.rpartition(":")[2])]
+            chosen = (named or fitting)[:1]
+            if not chosen:
+                raise BaseImageError(f"{path} has no image for {OPERATING_SYSTEM}/{ARCHITECTURE}")
+            document: dict[str, Any] = json.loads(self._blob(path, chosen[0]["digest"]))
+            if "layers" in document:
+                return document
+            entries = document.get("manifests", [])
+        raise BaseImageError(f"{path}: indexes nested too deep")
+
+    def _blob_path(self, path: str, digest: str) -> str:
+        algorithm, _, value = digest.partition(":")
+        if algorithm != "sha256" or re.fullmatch(r"[0-9a-f]{64}", value) is None:
+            raise BaseImageError(f"{path}: digest {digest!r} is not supported")
+        return os.path.join(path, "blobs", "sha256", value)
+
+    def _blob(self, path: str, digest: str) -> bytes:
+        try:
+            with open(self._blob_path(path, digest), "rb") as stream:
+                data = stream.read(64 << 20)
+        except OSError as error:
+            raise BaseImageError(f"{path}: blob {digest} cannot be read: {error.strerror}") from error
+        if hashlib.sha256(data).hexdigest() != digest.removeprefix("sha256:"):
+            raise BaseImageError(f"{path}: blob {digest} is damaged: its content has another digest")
+        return data
+
+    def _import_layer(self, path: str, digest: str, diff_id: str) -> int:
+        known = self.store.layer(diff_id)
+        if known is not None:
+            return known.length
+        source = os.path.abspath(self._blob_path(path, digest))
+        directory = f"{self.store.scratch()}/import-{diff_id[7:19]}"
+        self.worker.ask("verify_blob", path=source, digest=digest, diff_id=diff_id)
+        self.worker.ask("remove", paths=[directory])
+        self.worker.ask("unpack_layer", tar=source, dest=directory)
+        answer = self.worker.ask("commit", layer=directory, lowers=[], owners={}, owner=(0, 0), newest=None)
+        try:
+            row = self.store.add_layer(directory, diff_id, answer["size"], answer["length"], empty=answer["empty"])
+        except StoreError:
+            self.worker.ask("remove", paths=[directory])
+            raise
+        return row.length

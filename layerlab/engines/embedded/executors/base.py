@@ -1,0 +1,57 @@
+"""What an executor is asked and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol
+
+import msgspec
+
+
+class BindMount(msgspec.Struct, frozen=True, kw_only=True):
+    """A file or directory of the host at ``target`` (absolute inside the root, free of links)."""
+
+    source: str
+    target: str
+    readonly: bool
+
+
+class Root(msgspec.Struct, frozen=True, kw_only=True):
+    """A root filesystem: either overlay parts (``lowers`` lowest first, absolute paths) or a plain ``tree``."""
+
+    lowers: tuple[str, ...] = ()
+    upper: str = ""
+    work: str = ""
+    tree: str = ""
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    """One command. ``environment`` is all that it gets; ``network`` false means loopback only."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    cwd: str
+    uid: int = 0
+    gid: int = 0
+    groups: tuple[int, ...] = ()
+    network: bool = True
+    binds: tuple[BindMount, ...] = ()
+    tmpfs: tuple[tuple[str, int], ...] = ()
+
+
+Output = Callable[[bytes], None]
+
+
+class Executor(Protocol):
+    """Runs commands."""
+
+    name: str
+    ids: Literal["full", "single"]
+
+    def run(self, root: Root, process: Process, output: Output) -> int:
+        """Run to the end, passing on what it writes. Returns the exit status (128 + signal when killed).
+
+        ``KeyboardInterrupt`` ends the command with everything it started before it is raised further.
+        Raises ``ExecutorError`` when the command could not be started.
+        """
+        ...

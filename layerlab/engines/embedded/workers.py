@@ -1,0 +1,121 @@
+"""The client side of the worker process: starting it, asking it, turning its answers into our errors."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import struct
+import subprocess
+import sys
+import threading
+from typing import Any, Final
+
+import msgspec
+
+from layerlab.errors import BaseImageError, ContextError, DockerfileError, ExecutorError, LayerlabError, MissingSourceError, StoreError
+
+_LENGTH: Final = struct.Struct("<I")
+_START: Final = "import sys; sys.path[:] = {path!r}; from layerlab.engines.embedded.rootfs.worker import main; main({mode!r}, {snapshotter!r})"
+
+
+class WorkerProcess:
+    """One worker, started on the first request. Safe to use from several threads; requests queue."""
+
+    def __init__(self, store: str, mode: str, snapshotter: str) -> None:
+        self.store = store
+        self.mode = mode
+        self.snapshotter = snapshotter
+        self._process: subprocess.Popen[bytes] | None = None
+        self._greeted = False
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Start the process without waiting for it, so that it is ready when it is needed."""
+        with self._lock:
+            self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            code = _START.format(path=sys.path, mode=self.mode, snapshotter=self.snapshotter)
+            # Its own process group: Ctrl-C reaches the engine alone, which then ends the worker in order.
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", code],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                cwd=self.store,
+                process_group=0,
+            )
+            self._greeted = False
+        return self._process
+
+    def ask(self, verb: str, **arguments: Any) -> dict[str, Any]:
+        """One request. Raises what the answer says: ``ContextError``, ``StoreError``, ``BaseImageError``, ``OSError`` …"""
+        with self._lock:
+            process = self._start()
+            try:
+                if not self._greeted:
+                    _raise_or_return(self._receive(process))
+                    self._greeted = True
+                assert process.stdin is not None
+                body = msgspec.msgpack.encode({"verb": verb, "with": arguments})
+                process.stdin.write(_LENGTH.pack(len(body)) + body)
+                process.stdin.flush()
+                answer = self._receive(process)
+            except BaseException:
+                # A half-read answer must never be taken for the answer to the next request.
+                self._stop()
+                raise
+        return _raise_or_return(answer)
+
+    def _receive(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+        assert process.stdout is not None
+        head = process.stdout.read(_LENGTH.size)
+        if len(head) < _LENGTH.size:
+            raise ExecutorError(
+                "the worker process ended unexpectedly", remedy="This is a bug of layerlab, unless something on this machine killed the process."
+            )
+        decoded: dict[str, Any] = msgspec.msgpack.decode(process.stdout.read(_LENGTH.unpack(head)[0]))
+        return decoded
+
+    def _stop(self) -> None:
+        if self._process is not None:
+            for stream in (self._process.stdin, self._process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        stream.close()
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            self._stop()
+
+
+def _raise_or_return(answer: dict[str, Any]) -> dict[str, Any]:
+    if "ok" in answer:
+        result: dict[str, Any] = answer["ok"]
+        return result
+    raise translate(answer["kind"], answer["message"], answer.get("errno", 0), answer.get("path", ""))
+
+
+def translate(kind: str, message: str, number: int = 0, path: str = "") -> Exception:
+    """The exception for an answer that is an error."""
+    if kind == "os":
+        if number == errno.ENOSPC:
+            return StoreError("the disk of the store is full", remedy="Free some space, or run: layerlab prune")
+        if number == errno.EROFS:
+            return StoreError("the store is on a read-only file system", remedy="Set LAYERLAB_STORE to a directory that can be written to.")
+        return OSError(number, message, path)
+    classes: dict[str, type[LayerlabError]] = {
+        "missing-source": MissingSourceError,
+        "dockerfile": DockerfileError,
+        "context": ContextError,
+        "base-image": BaseImageError,
+    }
+    if kind == "changed":
+        shown = os.path.basename(message)
+        return ContextError(f"{shown} changed while the build was reading it ({message})", remedy="Build again.")
+    return classes.get(kind, ContextError)(message)

@@ -1,0 +1,65 @@
+"""The engine under test, one test for every case, and the summary at the end of the run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .cases import load_all
+from .outcome import Runner
+
+_PROPERTY = "conformance"
+_SHOWN = 20
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """One test for every case of the folder."""
+    if "case" in metafunc.fixturenames:
+        cases = load_all(metafunc.config.getoption("--cases"))
+        metafunc.parametrize("case", cases, ids=[case.name for case in cases])
+
+
+@pytest.fixture(scope="session")
+def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Runner:
+    """The engine that ``--engine`` names."""
+    if request.config.getoption("--engine") == "docker":
+        from .docker import DockerRunner
+
+        return DockerRunner()
+    from .embedded import EmbeddedRunner
+
+    return EmbeddedRunner(tmp_path_factory.mktemp("engine"))
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say how many builds agree, which is the figure that this folder is for."""
+    counts: Counter[str] = Counter()
+    lines: list[str] = []
+    for reports in list(terminalreporter.stats.values()):
+        for report in reports:
+            for key, value in getattr(report, "user_properties", ()):
+                if key != _PROPERTY or getattr(report, "when", "") != "call":
+                    continue
+                counts.update(value["counts"])
+                lines += value["images"]
+    if not counts:
+        return
+    terminalreporter.write_line(f"conformance: {counts['agree']} of {counts['builds']} builds agree")
+    if counts["quirks"]:
+        terminalreporter.write_line(f"conformance quirks: {counts['quirks agree']} of {counts['quirks']} builds do what they must")
+    if counts["images"]:
+        terminalreporter.write_line(f"conformance images: {counts['images agree']} of {counts['images']} agree (reported only)")
+    target: Path | None = config.getoption("--differences")
+    if target is not None:
+        target.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    elif config.getoption("verbose") > 0:
+        for line in lines:
+            terminalreporter.write_line(f"  {line}")
+    elif lines:
+        for line in lines[:_SHOWN]:
+            terminalreporter.write_line(f"  {line}")
+        if len(lines) > _SHOWN:
+            terminalreporter.write_line(f"  … {len(lines) - _SHOWN} more: pass -v or --differences FILE")

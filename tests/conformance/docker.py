@@ -1,0 +1,275 @@
+"""Docker as an engine under test, and as the source of what the cases record.
+
+Needs ``docker`` with buildx 0.13 or later (``--progress=rawjson``) and the daemon that ``DOCKER_HOST`` names. That daemon's
+build cache is emptied before every case.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from layerlab.dockerfile import parse
+from layerlab.dockerfile.ast import Stage
+from layerlab.errors import LayerlabError
+
+from . import bases
+from .cases import Image, Row, Settings
+from .outcome import Outcome, in_order
+
+_ROW = re.compile(r"\[(?:(?P<stage>\S+) +)?(?P<index>\d+/\d+)\] (?P<instruction>.*)", re.DOTALL)
+_VOLATILE = (
+    (re.compile(r"checksum of ref \S+: "), "checksum of <...>: "),
+    (re.compile(r"metadata for docker\.io/library/"), "metadata for <...>"),
+    (re.compile(r"failed to do request: .*"), "failed to do request: <...>"),
+)
+_TYPES = {
+    tarfile.REGTYPE: "file",
+    tarfile.AREGTYPE: "file",
+    tarfile.DIRTYPE: "dir",
+    tarfile.SYMTYPE: "symlink",
+    tarfile.LNKTYPE: "hardlink",
+    tarfile.FIFOTYPE: "fifo",
+    tarfile.CHRTYPE: "char",
+    tarfile.BLKTYPE: "block",
+}
+_FILES = ("RUN", "COPY", "ADD", "WORKDIR")
+
+
+class DockerRunner:
+    """Builds with buildx and reads its verdicts from the raw progress stream."""
+
+    name = "docker"
+
+    def __init__(self) -> None:
+        bases.load_into_docker()
+        self._made: set[str] = set()
+
+    def start(self) -> None:
+        """An empty build cache, and none of the images that earlier cases made."""
+        if self._made:
+            subprocess.run(["docker", "rmi", "-f", *sorted(self._made)], capture_output=True, check=False)
+            self._made.clear()
+        subprocess.run(["docker", "builder", "prune", "-af"], capture_output=True, check=True)
+
+    def build(self, directory: Path, settings: Settings, *, want_image: bool) -> Outcome:
+        """Build a context without network. Raises ``RuntimeError`` where the client says nothing that can be understood."""
+        with tempfile.TemporaryDirectory() as folder:
+            identity = Path(folder, "iid")
+            arguments = [*_arguments(directory, settings, Path(folder)), f"--iidfile={identity}", str(directory)]
+            done = subprocess.run(["docker", "buildx", "build", *arguments], capture_output=True, text=True, check=False)
+            rows = _rows(done.stderr, directory / settings.file, settings.target)
+            if done.returncode != 0:
+                return Outcome(rows=_only_failed_copy(rows), error=_error(done.stderr))
+            image = identity.read_text().strip()
+        self._made.add(image)
+        if settings.tag:
+            self._made.add(settings.tag)
+        return Outcome(rows=rows, image=read_image(image) if want_image else None)
+
+
+def _arguments(directory: Path, settings: Settings, folder: Path) -> Iterator[str]:
+    yield from ("--progress=rawjson", "--network=none", f"--file={directory / settings.file}")
+    for key, value in settings.args.items():
+        yield f"--build-arg={key}={value}"
+    for key, value in settings.labels.items():
+        yield f"--label={key}={value}"
+    for number, (key, value) in enumerate(settings.secrets.items()):
+        path = folder / f"secret{number}"
+        path.write_text(value, encoding="utf-8")
+        yield f"--secret=id={key},src={path}"
+    if settings.target:
+        yield f"--target={settings.target}"
+    if settings.tag:
+        yield f"--tag={settings.tag}"
+    if settings.no_cache:
+        yield "--no-cache"
+    for name in settings.no_cache_filter:
+        yield f"--no-cache-filter={name}"
+
+
+def _error(text: str) -> str:
+    found = re.search(r"^ERROR: (.*)\Z", text, re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise RuntimeError(f"docker buildx build failed without an error message: {text[-2000:]}")
+    return found.group(1).strip()
+
+
+def stable_error(message: str) -> tuple[str, str]:
+    """An error message with its volatile parts as ``<...>``, and the longest stable piece of it."""
+    for pattern, replacement in _VOLATILE:
+        message = pattern.sub(replacement, message)
+    pieces = [piece.strip(" :") for piece in message.removeprefix("failed to solve: ").split("<...>")]
+    if "failed to calculate checksum of" in pieces[0]:
+        pieces = pieces[1:]
+    return message, max(pieces, key=len)
+
+
+def _documents(text: str) -> Iterator[dict[str, Any]]:
+    decoder = json.JSONDecoder()
+    position = 0
+    while True:
+        position = text.find("{", position)
+        if position < 0 or (position and text[position - 1] != "\n"):
+            return
+        try:
+            value, position = decoder.raw_decode(text, position)
+        except ValueError:
+            return
+        yield value
+
+
+def _rows(text: str, dockerfile: Path, target: str | None) -> list[Row]:
+    vertexes: dict[str, dict[str, Any]] = {}
+    for document in _documents(text):
+        for vertex in document.get("vertexes") or []:
+            known = vertexes.setdefault(vertex["digest"], {})
+            known.update({key: value for key, value in vertex.items() if value})
+    rows = []
+    for vertex in vertexes.values():
+        match = _ROW.fullmatch(vertex["name"])
+        if match is None or match["instruction"].startswith("FROM ") or not vertex.get("started"):
+            continue
+        error = str(vertex.get("error", ""))
+        if not vertex.get("completed") or "context canceled" in error:
+            continue
+        rows.append(
+            Row(
+                instruction=match["instruction"],
+                stage=match["stage"] or "",
+                index=match["index"],
+                cached=bool(vertex.get("cached")),
+                error=bool(error),
+            )
+        )
+    try:
+        stages = parse(dockerfile.read_text(encoding="utf-8"), str(dockerfile)).stages
+    except (LayerlabError, OSError):
+        return rows
+    if len(stages) < 2:
+        return in_order(rows, [])
+    return _with_shared(in_order(rows, [_label(stage, stages) for stage in stages]), stages, target)
+
+
+def _label(stage: Stage, stages: tuple[Stage, ...]) -> str:
+    return stage.name or f"stage-{stage.index}"
+
+
+def _only_failed_copy(rows: list[Row]) -> list[Row]:
+    failed = [row for row in rows if row.error]
+    return failed if failed and failed[0].instruction.startswith(("COPY", "ADD")) else rows
+
+
+def _with_shared(rows: list[Row], stages: tuple[Stage, ...], target: str | None) -> list[Row]:
+    """Find the steps that the engine printed under another stage because both have the same definition.
+
+    A needed stage has a row for each of its file-making instructions. Where one lacks, the same text in an earlier stage
+    has it.
+    """
+    shared: dict[int, list[str]] = {}
+    for stage in stages:
+        label = _label(stage, stages)
+        if stage.index not in _needed(stages, target):
+            continue
+        own = [instruction for instruction in stage.instructions if instruction.keyword in _FILES]
+        present = [row.instruction.partition(" ")[0] for row in rows if row.stage == label]
+        if len(own) <= len(present) or any(row.error for row in rows):
+            continue
+        have = [_blanks(row.instruction) for row in rows if row.stage == label]
+        for instruction in own:
+            text = _blanks(instruction.original)
+            if text in have:
+                have.remove(text)
+                continue
+            for position, row in enumerate(rows):
+                if row.stage != label and _blanks(row.instruction) == text and label not in shared.get(position, []):
+                    shared.setdefault(position, [row.stage]).append(label)
+                    break
+    return [msgspec.structs.replace(row, shared=tuple(shared.get(position, ()))) for position, row in enumerate(rows)]
+
+
+def _blanks(text: str) -> str:
+    return " ".join(text.split()).lower()
+
+
+def _needed(stages: tuple[Stage, ...], target: str | None) -> set[int]:
+    names = {stage.name: stage.index for stage in stages if stage.name}
+    needed: set[int] = set()
+    pending = [names.get(target.lower(), len(stages) - 1) if target else len(stages) - 1]
+    while pending:
+        index = pending.pop()
+        if index in needed:
+            continue
+        needed.add(index)
+        words = [stages[index].base.lower()]
+        for instruction in stages[index].instructions:
+            words += re.findall(r"\bfrom=([^\s,]+)", instruction.original.lower())
+        pending += [names[word] for word in words if word in names and names[word] != index]
+        pending += [int(word) for word in words[1:] if word.isdigit() and int(word) < len(stages)]
+    return needed
+
+
+def read_image(image: str) -> Image:
+    """History, config and layer contents of an image of the daemon. Raises ``subprocess.CalledProcessError``."""
+    listed = subprocess.run(
+        ["docker", "history", "--human=false", "--no-trunc", "--format={{json .}}", image], capture_output=True, text=True, check=True
+    )
+    sizes = [int(json.loads(line)["Size"]) for line in reversed(listed.stdout.splitlines())]
+    saved = subprocess.run(["docker", "save", image], capture_output=True, check=True)
+    with tarfile.open(fileobj=io.BytesIO(saved.stdout)) as archive:
+        (manifest,) = json.load(_member(archive, "manifest.json"))
+        config = json.load(_member(archive, manifest["Config"]))
+        known = bases.diff_ids()
+        layers = [
+            _members(_member(archive, name).read())
+            for name, diff_id in zip(manifest["Layers"], config["rootfs"]["diff_ids"], strict=True)
+            if diff_id not in known
+        ]
+    history = [
+        {
+            "created_by": row.get("created_by", ""),
+            "comment": row.get("comment", ""),
+            "empty_layer": bool(row.get("empty_layer")),
+            "size": size,
+        }
+        for row, size in zip(config["history"], sizes, strict=True)
+    ]
+    settings = {key: value for key, value in config["config"].items() if value}
+    return Image(history=history, config=settings, layers=layers, os=config["os"], architecture=config["architecture"])
+
+
+def _member(archive: tarfile.TarFile, name: str) -> io.BytesIO:
+    stream = archive.extractfile(name)
+    assert stream is not None
+    return io.BytesIO(stream.read())
+
+
+def _members(layer: bytes) -> list[dict[str, Any]]:
+    members = []
+    with tarfile.open(fileobj=io.BytesIO(layer)) as archive:
+        for info in archive:
+            path = info.name.strip("/")
+            folder, name = os.path.split(path)
+            if name == ".wh..wh..opq":
+                members.append({"path": folder, "type": "opaque"})
+                continue
+            if name.startswith(".wh."):
+                members.append({"path": os.path.join(folder, name.removeprefix(".wh.")), "type": "whiteout"})
+                continue
+            value: dict[str, Any] = {"path": path, "type": _TYPES[info.type], "mode": f"{info.mode:04o}", "uid": info.uid, "gid": info.gid}
+            if value["type"] == "file":
+                value["size"] = info.size
+            if value["type"] in ("symlink", "hardlink"):
+                value["target"] = info.linkname
+            members.append(value)
+    return sorted(members, key=lambda member: str(member["path"]))

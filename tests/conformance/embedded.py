@@ -1,0 +1,108 @@
+"""The embedded engine as an engine under test."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from layerlab.engines.base import BuildOptions
+from layerlab.engines.embedded.engine import EmbeddedEngine
+from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
+from layerlab.errors import LayerlabError
+from layerlab.model import StepRecord
+
+from . import bases
+from .cases import Image, Row, Settings
+from .outcome import Outcome
+
+_STATUSES = ("cached", "executed", "failed")
+
+
+class EmbeddedRunner:
+    """A new store for every case, in a directory of its own."""
+
+    name = "embedded"
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._layouts: dict[str, Path] = {}
+        self._engine: EmbeddedEngine | None = None
+        for base in bases.bases():
+            layout = directory / "bases" / re.sub(r"\W", "-", base.name)
+            bases.write_layout(base, layout)
+            self._layouts[base.name] = layout
+
+    def start(self) -> None:
+        """An empty store with the base images."""
+        store = self._directory / "store"
+        shutil.rmtree(store, ignore_errors=True)
+        self._engine = EmbeddedEngine(store=str(store))
+        for name, layout in self._layouts.items():
+            self._engine.import_layout(str(layout), name)
+
+    def build(self, directory: Path, settings: Settings, *, want_image: bool) -> Outcome:
+        """Build a context without network."""
+        assert self._engine is not None
+        options = BuildOptions(
+            context=str(directory),
+            file=str(directory / settings.file),
+            target=settings.target,
+            tag=settings.tag,
+            build_args=settings.args,
+            labels=settings.labels,
+            secrets={name: value.encode("utf-8") for name, value in settings.secrets.items()},
+            no_cache=settings.no_cache,
+            no_cache_filter=settings.no_cache_filter,
+            network="none",
+            offline=True,
+        )
+        try:
+            record = self._engine.build(options)
+        except LayerlabError as error:
+            return Outcome(rows=[], error=error.message)
+        rows = [_row(step) for step in record.steps if step.status in _STATUSES and step.index]
+        if record.failure is not None:
+            return Outcome(rows=rows, error=record.failure.message)
+        if not want_image:
+            return Outcome(rows=rows)
+        assert record.image is not None
+        return Outcome(rows=rows, image=self._image(record.image))
+
+    def _image(self, reference: str) -> Image:
+        assert self._engine is not None
+        config = self._engine.image_config(reference)
+        history = [
+            {"created_by": row.created_by, "comment": row.comment, "empty_layer": row.empty_layer, "size": row.size}
+            for row in reversed(self._engine.history(reference))
+        ]
+        known = bases.diff_ids()
+        layers = [
+            sorted((_member(entry) for entry in layer), key=lambda member: str(member["path"]))
+            for layer, diff_id in zip(self._engine.layer_entries(reference), config["rootfs"]["diff_ids"], strict=True)
+            if diff_id not in known
+        ]
+        settings = {key: value for key, value in config["config"].items() if value}
+        return Image(history=history, config=settings, layers=layers, os=config["os"], architecture=config["architecture"])
+
+
+def _row(step: StepRecord) -> Row:
+    return Row(
+        instruction=step.instruction,
+        stage=step.stage,
+        index=step.index,
+        cached=step.status == "cached",
+        error=step.status == "failed",
+    )
+
+
+def _member(entry: LayerEntry) -> dict[str, Any]:
+    if entry.type in ("whiteout", "opaque"):
+        return {"path": entry.path, "type": entry.type}
+    value: dict[str, Any] = {"path": entry.path, "type": entry.type, "mode": f"{entry.mode:04o}", "uid": entry.uid, "gid": entry.gid}
+    if entry.type == "file":
+        value["size"] = entry.size
+    if entry.type in ("symlink", "hardlink"):
+        value["target"] = entry.target
+    return value

@@ -1,0 +1,81 @@
+"""Record cases: ``python -m tests.conformance.record --docker CASE.json …``.
+
+Every build of a case is run on the Docker Engine that ``DOCKER_HOST`` names, and ``expect``, ``error``, ``expect_error`` and
+``image`` are written into the file as that engine answers. ``image`` is recorded for the builds that have the key already
+(``"image": null`` asks for it) or for all with ``--images``. With ``--check`` nothing is written, and the exit code says
+whether the engine still answers the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from .cases import load, write
+from .docker import DockerRunner, stable_error
+from .outcome import COMMENT, Outcome
+from .run import run_case
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Record or check the files named on the command line; the exit code is 1 where a check found a difference."""
+    parser = argparse.ArgumentParser(prog="python -m tests.conformance.record", description=__doc__)
+    parser.add_argument("--docker", nargs="+", type=Path, required=True, metavar="CASE.json", help="cases to run on Docker")
+    parser.add_argument("--images", action="store_true", help="record the image of every build")
+    parser.add_argument("--check", action="store_true", help="compare with what is recorded, write nothing")
+    options = parser.parse_args(arguments)
+    runner = DockerRunner()
+    different = 0
+    for path in options.docker:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        after = record(path, before, runner, images=options.images)
+        if options.check:
+            same = _without_base_size(before) == _without_base_size(after)
+            different += not same
+            print(f"{'same' if same else 'DIFFERENT'} {path.name}")
+        else:
+            write(path, after)
+            print(f"recorded {path.name}: {len(after['steps'])} builds")
+    return 1 if different else 0
+
+
+def record(path: Path, value: dict[str, Any], runner: DockerRunner, *, images: bool) -> dict[str, Any]:
+    """The case with the answers of the engine in place of whatever was recorded before."""
+    case = load(path)
+    wanted = [images or "image" in step for step in value["steps"]]
+    with tempfile.TemporaryDirectory() as folder:
+        outcomes = run_case(case, runner, Path(folder, "contexts"), images=lambda position: wanted[position])
+    steps = [_step(step, outcome, image=image) for step, (_, outcome), image in zip(value["steps"], outcomes, wanted, strict=True)]
+    return {**value, "steps": steps}
+
+
+def _without_base_size(value: dict[str, Any]) -> dict[str, Any]:
+    value = copy.deepcopy(value)
+    for step in value["steps"]:
+        for row in (step.get("image") or {"history": []})["history"]:
+            if row["comment"] == COMMENT:
+                del row["size"]
+    return value
+
+
+def _step(step: dict[str, Any], outcome: Outcome, *, image: bool) -> dict[str, Any]:
+    answer = {key: item for key, item in step.items() if key not in ("image", "expect", "error", "expect_error")}
+    answer.setdefault("edit", [])
+    if image:
+        answer["image"] = msgspec.to_builtins(outcome.image)
+    answer["expect"] = [row.to_json() for row in outcome.rows]
+    if outcome.error is not None:
+        answer["error"], answer["expect_error"] = stable_error(outcome.error)
+    return answer
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Every case on the engine under test: each build must have the verdicts that were recorded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from .cases import Case, Row, Step
+from .edits import CannotEditError
+from .outcome import Outcome, Runner, compare, compare_images
+from .run import run_case
+
+RAN, HIT = False, True
+
+QUIRKS: dict[str, dict[int, tuple[str, dict[str, bool]]]] = {
+    "files-chmod": {
+        3: (
+            "the mode of a directory below the copied one counts; the recorded engine does not see the change",
+            {"COPY lib /lib2": RAN, "RUN find /lib2 | sort > /list": RAN},
+        ),
+        4: (
+            "the mode of the copied directory itself counts too",
+            {"COPY lib /lib2": RAN, "RUN find /lib2 | sort > /list": RAN},
+        ),
+    },
+    "files-stale-same-size-mtime": {
+        2: (
+            "other bytes are another file, whatever its size and time; the recorded engine copies the old bytes",
+            {"COPY lib /lib2": RAN, "RUN find /lib2 | sort > /list": RAN},
+        ),
+        3: (
+            "the build before has copied these bytes already",
+            {"COPY lib /lib2": HIT, "RUN find /lib2 | sort > /list": HIT},
+        ),
+    },
+}
+"""Where the recorded engine is wrong and we must not be: case, number of the build, why, and the verdicts that differ."""
+
+
+def expected(case: Case, number: int, step: Step, engine: str) -> list[Row]:
+    """The rows that a build must have: the recorded ones, but for quirks on our own engine."""
+    changes = QUIRKS.get(case.name, {}).get(number, ("", {}))[1] if engine == "embedded" else {}
+    return [msgspec.structs.replace(row, cached=changes.get(row.instruction, row.cached)) for row in step.expect]
+
+
+@pytest.fixture
+def report(record_property: Callable[[str, object], None]) -> Callable[[Counter[str], list[str]], None]:
+    """Hand the figures of a case to the summary."""
+
+    def hand(counts: Counter[str], images: list[str]) -> None:
+        value: dict[str, Any] = {"counts": dict(counts), "images": images}
+        record_property("conformance", value)
+
+    return hand
+
+
+def test_case(case: Case, runner: Runner, tmp_path: Path, report: Callable[[Counter[str], list[str]], None]) -> None:
+    """Run the builds of one case in order and compare each with what is recorded."""
+    skipped = {"embedded": "classic-store", "docker": "containerd-store"}[runner.name]
+    if skipped in case.tags:
+        pytest.skip(f"{skipped}: the result of another image store")
+    try:
+        outcomes = run_case(case, runner, tmp_path / "contexts", images=lambda position: case.steps[position].image is not None)
+    except CannotEditError as error:
+        pytest.skip(str(error))
+    counts: Counter[str] = Counter()
+    differences: list[str] = []
+    images: list[str] = []
+    group, agree = ("quirks", "quirks agree") if "quirk" in case.tags else ("builds", "agree")
+    for number, (step, outcome) in enumerate(outcomes, 1):
+        counts[group] += 1
+        difference = compare(step, outcome, expected(case, number, step, runner.name))
+        if difference is None:
+            counts[agree] += 1
+        else:
+            why = QUIRKS.get(case.name, {}).get(number)
+            note = f" (quirk: {why[0]})" if why else ""
+            differences.append(f"{case.name}, build {number} of {len(outcomes)}{note}: {difference.summary}\n{difference.details}")
+        compare_image(case, number, step, outcome, counts, images)
+    report(counts, images)
+    if differences:
+        pytest.fail("\n\n".join(differences), pytrace=False)
+
+
+def compare_image(case: Case, number: int, step: Step, outcome: Outcome, counts: Counter[str], lines: list[str]) -> None:
+    """Count an image that agrees; where it does not, say in which lines."""
+    if step.image is None:
+        return
+    counts["images"] += 1
+    found = ["no image was built"] if outcome.image is None else compare_images(step.image, outcome.image)
+    if not found:
+        counts["images agree"] += 1
+    lines += [f"{case.name}, build {number}: {line}" for line in found]

@@ -1,0 +1,17 @@
+"""Options of the whole test suite. They are declared here, so that they work whichever folder is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where the conformance cases are, and which engine is tested against them."""
+    group = parser.getgroup("conformance")
+    group.addoption(
+        "--cases", type=Path, default=Path(__file__).parent / "conformance" / "cases", metavar="DIR", help="folder of the conformance cases"
+    )
+    group.addoption("--engine", choices=("embedded", "docker"), default="embedded", help="the engine that the conformance cases are run on")
+    group.addoption("--differences", type=Path, default=None, metavar="FILE", help="write all differences of images to this file")
