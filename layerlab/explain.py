@@ -287,7 +287,9 @@ def _short(value: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + "."
+    first = text.split(" ", 1)[0].rstrip(",")
+    # A sentence may begin with the name of a file, which must stay as it is.
+    return (text if "/" in first or "." in first else text[:1].upper() + text[1:]) + "."
 
 
 # --- alignment ------------------------------------------------------------------------------------------------------

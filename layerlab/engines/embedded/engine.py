@@ -11,20 +11,22 @@ import datetime
 import gc
 import json
 import os
+import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
 from layerlab.context import BuildContext, load_context
 from layerlab.context.edits import EditedDirectory
-from layerlab.context.tree import Directory
+from layerlab.context.tree import Directory, rows_of
 from layerlab.dockerfile import parse
 from layerlab.dockerfile.ast import Dockerfile
 from layerlab.engines.base import BuildOptions, Event, Progress
 from layerlab.engines.embedded.bases import Bases, canonical_name
-from layerlab.engines.embedded.executors.base import Executor
+from layerlab.engines.embedded.containers import started
+from layerlab.engines.embedded.executors.base import Executor, Running
 from layerlab.engines.embedded.host import Host, find_host
 from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.engines.embedded.snapshotters import Snapshotter
@@ -34,7 +36,6 @@ from layerlab.engines.embedded.store import ImageRow, Store, default_store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import BuildInterruptedError, LayerlabError, StepFailedError, StoreError, UnsupportedError, UsageError
 from layerlab.explain import BuildTrace, Explainer, trace_of
-from layerlab.fsutil import write_atomically
 from layerlab.graph import HISTORY_COMMENT, Graph, build_graph
 from layerlab.model import BuildRecord, Cause, Failure, HistoryEntry, PlanRecord, Status, StepRecord
 from layerlab.plan import CacheRecord, CacheView, Decided, Solution, solve
@@ -159,6 +160,11 @@ class EmbeddedEngine:
         memory = BuildMemory(self.store.context_directory(path), file, options.target)
         return memory.record(with_misses=True) or memory.record()
 
+    def context_files(self, options: BuildOptions) -> list[str]:
+        """The files of a build context that an ignore file lets through, sorted. Raises ``ContextError``."""
+        inputs = self._inputs(options)
+        return [row[0] for row in rows_of(inputs.context.root) if not stat.S_ISDIR(row[1])]
+
     def content(self, layers: tuple[str, ...], wants: Any) -> None:
         """Look at what a selection reads from ``layers`` and keep the answer for the solver."""
         paths = [path for path in (self.store.layer_path(diff_id) for diff_id in layers) if path]
@@ -207,6 +213,23 @@ class EmbeddedEngine:
                 )
             )
         return tuple(reversed(rows))
+
+    @contextlib.contextmanager
+    def container(
+        self, image: str, *, command: tuple[str, ...] = (), environment: Mapping[str, str] | None = None, network: bool = True
+    ) -> Iterator[Running]:
+        """A running container of an image, killed and removed on exit. Raises ``UsageError``, ``StepFailedError``."""
+        with started(
+            self.image_config(image),
+            store=self.store,
+            worker=self.worker,
+            snapshotter=Snapshotter(self.store, self.worker, self.host.snapshotter),
+            executor=self._make_executor(),
+            command=command,
+            environment=environment,
+            network=network,
+        ) as running:
+            yield running
 
     def layer_entries(self, image: str) -> list[list[LayerEntry]]:
         """The members of every layer of an image, lowest first. Raises ``UsageError``."""
@@ -659,8 +682,3 @@ def _no_collection() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
-
-
-def save_image_id(path: str, image: str) -> None:
-    """Write an image ID to a file (``--iidfile``)."""
-    write_atomically(os.path.abspath(path), image.encode())

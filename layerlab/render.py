@@ -1,0 +1,205 @@
+"""Records as text for a terminal. Nothing is decided here: a view shows what a record says."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import shutil
+import sys
+import textwrap
+from typing import IO
+
+from layerlab.errors import LayerlabError
+from layerlab.model import BuildRecord, HistoryEntry, PlanRecord, StepRecord
+
+_WORDS = {
+    "base": "base",
+    "cached": "cached",
+    "executed": "ran",
+    "failed": "FAILED",
+    "skipped": "not run",
+    "metadata": "metadata",
+    "undecided": "undecided",
+}
+_COLORS = {"cached": "32", "executed": "33", "failed": "31", "undecided": "35", "metadata": "2", "base": "2", "skipped": "2"}
+
+
+class Painter:
+    """Colours, where the stream is a terminal and the user has not asked for none (``NO_COLOR``)."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self.on = stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+    def paint(self, text: str, status: str) -> str:
+        """``text`` in the colour of a status."""
+        code = _COLORS.get(status)
+        return f"\x1b[{code}m{text}\x1b[0m" if self.on and code else text
+
+
+def width(stream: IO[str] | None = None) -> int:
+    """Columns to write to: the terminal's, between 60 and 120; 100 where there is none."""
+    if stream is not None and not stream.isatty():
+        return 100
+    return max(60, min(120, shutil.get_terminal_size((100, 24)).columns))
+
+
+def size(number: int) -> str:
+    """Bytes as docker prints them: three digits and a decimal unit."""
+    value = float(number)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            return f"{value:.3g}{unit}"
+        value /= 1000
+    raise AssertionError
+
+
+def steps_table(steps: tuple[StepRecord, ...], *, planned: bool = False, stream: IO[str] = sys.stdout) -> str:
+    """One row per step: index, instruction, verdict, cost; the cause of a miss on a line of its own below it."""
+    painter = Painter(stream)
+    columns = width(stream)
+    shown = [step for step in steps if step.status != "metadata"]
+    stages = {step.stage for step in steps}
+    labels = [_label(step, several=len(stages) > 1) for step in shown]
+    left = max((len(label) for label in labels), default=0)
+    room = max(20, columns - left - 24)
+    lines = []
+    for step, label in zip(shown, labels, strict=True):
+        text = _one_line(step.instruction, room)
+        word = "runs" if planned and step.status == "executed" else _WORDS[step.status]
+        tail = ""
+        if step.status in ("executed", "failed") and not planned:
+            tail = f"{step.seconds:6.1f} s"
+        if step.size and step.status in ("executed", "cached", "base"):
+            tail = f"{tail or '        '}  {size(step.size):>7}"
+        lines.append(f"  {label:<{left}}  {text:<{room}}  {painter.paint(f'{word:<9}', step.status)}{tail}".rstrip())
+        note = step.cause.text if step.cause is not None else ""
+        if step.waits_for is not None:
+            note = f"Its verdict depends on step {step.waits_for}, which must run first."
+        if note:
+            pad = " " * (left + 4)
+            lines.extend(textwrap.wrap(note, columns, initial_indent=pad + "└ ", subsequent_indent=pad + "  ", break_on_hyphens=False))
+    return "\n".join(lines)
+
+
+def _label(step: StepRecord, *, several: bool) -> str:
+    text = f"{step.number}."
+    if step.index:
+        text += f" [{step.stage + ' ' if several else ''}{step.index}]"
+    return text
+
+
+def _one_line(text: str, room: int) -> str:
+    text = " ".join(_printable(text).split())
+    return text if len(text) <= room else text[: room - 1] + "…"
+
+
+def _printable(text: str) -> str:
+    """Control characters of a Dockerfile or a log never reach the terminal as such."""
+    return "".join(char if char.isprintable() or char in "\n\t" else f"\\x{ord(char):02x}" for char in text)
+
+
+def build_summary(record: BuildRecord, stream: IO[str] = sys.stdout) -> str:
+    """What a build did: its table, its result, and how it was run."""
+    ran = [step for step in record.steps if step.status in ("executed", "failed")]
+    counted = [step for step in record.steps if step.status in ("executed", "cached", "failed", "skipped")]
+    lines = [steps_table(record.steps, stream=stream), ""]
+    if record.failure is None:
+        reused = sum(1 for step in counted if step.status == "cached")
+        what = "Nothing had to run" if not ran else f"{len(ran)} of {len(counted)} steps ran"
+        lines.append(f"{what}, {reused} came from the cache, in {record.seconds:.1f} s.")
+        lines.append(f"Image {(record.image or '')[7:19]}{' ' + record.tag if record.tag else ''}, built by the {how(record)}.")
+    else:
+        lines.append(f"No image: step {next((s.number for s in ran if s.status == 'failed'), '?')} failed after {record.seconds:.1f} s.")
+    return "\n".join(lines)
+
+
+def how(record: BuildRecord) -> str:
+    """Engine, executor and id mode in words."""
+    return f"{record.engine} engine ({record.executor}, {record.snapshotter} snapshotter, {record.ids} ids)"
+
+
+def plan_summary(record: PlanRecord, stream: IO[str] = sys.stdout) -> str:
+    """What the next build would do."""
+    edits = ", ".join(record.edits)
+    head = f"If {edits} changed, the next build of {record.dockerfile} would do this:" if edits else f"The next build of {record.dockerfile} would do this:"
+    runs = sum(1 for step in record.steps if step.status == "executed")
+    open_ = sum(1 for step in record.steps if step.status == "undecided")
+    counted = sum(1 for step in record.steps if step.status in ("executed", "cached", "undecided"))
+    tail = f"{runs} of {counted} steps would run" + (f", {open_} cannot be decided before then" if open_ else "") + ". Nothing was run to find out."
+    notes = [f"Note: {text}." for text in record.warnings]
+    return "\n".join([head, "", steps_table(record.steps, planned=True, stream=stream), "", tail, *notes])
+
+
+def matrix(rows: list[tuple[str, PlanRecord]], stream: IO[str] = sys.stdout) -> str:
+    """Edits × steps: which step each edit would run again."""
+    painter = Painter(stream)
+    if not rows:
+        return "The build context has no file to edit."
+    steps = [step for step in rows[0][1].steps if step.status not in ("metadata", "base")]
+    left = max(len(edit) for edit, _ in rows)
+    lines = [f"  {step.number:>3}  {_one_line(step.instruction, 70)}" for step in steps]
+    lines += ["", "  " + " " * left + "  " + " ".join(f"{step.number:>3}" for step in steps)]
+    for edit, plan in rows:
+        cells = []
+        for step in plan.steps:
+            if step.status in ("metadata", "base"):
+                continue
+            mark = {"executed": "run", "cached": "·", "undecided": "?"}.get(step.status, " ")
+            cells.append(painter.paint(f"{mark:>3}", step.status))
+        lines.append(f"  {edit:<{left}}  " + " ".join(cells))
+    lines += ["", "  run: the step runs again   ·: from the cache   ?: depends on a stage that must run first"]
+    return "\n".join(lines)
+
+
+def explanation(record: BuildRecord, stream: IO[str] = sys.stdout) -> str:
+    """Why the misses of a build were misses."""
+    missed = [step for step in record.steps if step.status in ("executed", "failed")]
+    counted = [step for step in record.steps if step.status in ("executed", "cached", "failed", "skipped")]
+    if not missed:
+        return f"The last build of {record.dockerfile} ran nothing: all {len(counted)} steps came from the cache."
+    lines = [f"The last build of {record.dockerfile} in which something ran: {len(missed)} of {len(counted)} steps missed the cache.", ""]
+    lines.append(steps_table(record.steps, stream=stream))
+    roots = sorted({step.cause.origin for step in missed if step.cause is not None})
+    if roots:
+        lines.append("")
+        lines.append(f"The misses began at step {', '.join(map(str, roots))}.")
+    return "\n".join(lines)
+
+
+def history_table(rows: tuple[HistoryEntry, ...], image: str, *, full: bool, stream: IO[str] = sys.stdout) -> str:
+    """``docker history``'s table, newest row first."""
+    room = max(30, width(stream) - 52)
+    lines = [f"{'IMAGE':<14} {'CREATED':<16} {'CREATED BY':<{room}} {'SIZE':<9} COMMENT"]
+    for number, row in enumerate(rows):
+        name = image[7:19] if number == 0 else "<missing>"
+        text = row.created_by if full else _one_line(row.created_by, room)
+        lines.append(f"{name:<14} {_ago(row.created):<16} {_printable(text):<{room}} {size(row.size):<9} {row.comment}".rstrip())
+    return "\n".join(lines)
+
+
+def _ago(created: str | None) -> str:
+    if not created:
+        return "N/A"
+    try:
+        moment = datetime.datetime.fromisoformat(created.replace("Z", "+00:00"))
+    except ValueError:
+        return created
+    seconds = max(0, int((datetime.datetime.now(datetime.UTC) - moment).total_seconds()))
+    for unit, length in (("year", 31_536_000), ("month", 2_592_000), ("week", 604_800), ("day", 86_400), ("hour", 3600), ("minute", 60)):
+        count = seconds // length
+        if count:
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return f"{seconds} second{'s' if seconds != 1 else ''} ago"
+
+
+def error_text(error: LayerlabError, stream: IO[str] = sys.stderr) -> str:
+    """An error as a person reads it."""
+    painter = Painter(stream)
+    where = error.where()
+    head = painter.paint("error:", "failed")
+    text = f"{head} {_printable(error.message)}"
+    if where:
+        text = f"{_printable(where)}: {text}"
+    if error.remedy:
+        text += "\n" + textwrap.fill(_printable(error.remedy), 100, initial_indent="  ", subsequent_indent="  ")
+    return text
