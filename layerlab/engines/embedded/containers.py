@@ -63,7 +63,7 @@ def started(
         active.before([(path, directory) for path, (_, directory) in zip(prepared["targets"], targets, strict=True)])
         places = ["/" + path for path in prepared["targets"]]
         process = Process(
-            argv=argv,
+            argv=(prepared["command"], *argv[1:]),
             environment={"HOME": prepared["home"], "HOSTNAME": os.uname().nodename, **env},
             cwd=cwd,
             uid=prepared["uid"],

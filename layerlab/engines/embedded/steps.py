@@ -186,7 +186,7 @@ class StepRunner:
                 if bundle is not None:
                     mounts.bind(bundle, CA_TARGET)
             process = Process(
-                argv=op.argv,
+                argv=(prepared["command"] or op.argv[0], *op.argv[1:]),
                 environment=environment,
                 cwd=op.cwd,
                 uid=prepared["uid"],

@@ -331,12 +331,14 @@ def _exists_below(path: str, lowers: list[str]) -> bool:
     return False
 
 
-def _find_command(root: str, command: str, search: str, cwd: str) -> bool:
-    if "/" in command:
-        candidates = [posixpath.join(cwd, command)]
-    else:
-        candidates = [posixpath.join(cwd, directory or ".", command) for directory in search.split(":")]
-    return any(os.path.isfile(path) for path in (resolve(root, candidate) for candidate in candidates))
+def _find_command(root: str, command: str, search: str, cwd: str) -> str:
+    """Path inside the root of a command, looked up as ``execvp`` does; empty when there is none."""
+    directories = [""] if "/" in command else (directory or "." for directory in search.split(":"))
+    for directory in directories:
+        candidate = posixpath.join(cwd, directory, command)
+        if os.path.isfile(resolve(root, candidate)):
+            return candidate
+    return ""
 
 
 _ERRORS: Final = {"missing-source": "missing-source", "dockerfile": "dockerfile", "context": "context"}
