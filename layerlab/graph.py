@@ -273,6 +273,11 @@ class _Builder:
                         pending.append(found)
         return needed
 
+    def _alone(self) -> bool:
+        """Whether BuildKit prints no stage name: one stage, and nothing (an image, any mount) that it keeps beside it as another."""
+        stages = self.dockerfile.stages
+        return len(stages) == 1 and not any(_source_names(i) or i.flag_values("mount") for i in self._instructions(stages[0]))
+
     def _instructions(self, stage: Stage) -> list[Instruction]:
         return [*self._triggers(stage), *stage.instructions]
 
@@ -329,8 +334,7 @@ class _Builder:
         total = (1 if base_stage is None and name != "scratch" else 0) + sum(
             1 for i in (*triggers, *stage.instructions) if i.keyword in ("RUN", "COPY", "ADD", "WORKDIR")
         )
-        only = len(self.dockerfile.stages) == 1
-        label = "" if only else (stage.name or f"stage-{stage.index}")
+        label = "" if self._alone() else (stage.name or f"stage-{stage.index}")
         self.number += 1
         shown = f"FROM {name}" + (f" AS {stage.name}" if stage.name else "")
         counter = 1 if base_stage is None and name != "scratch" else 0

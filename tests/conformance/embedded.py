@@ -90,7 +90,7 @@ class EmbeddedRunner:
 def _row(step: StepRecord) -> Row:
     return Row(
         instruction=step.instruction,
-        stage=step.stage,
+        stage="" if step.stage == "0" else step.stage,
         index=step.index,
         cached=step.status == "cached",
         error=step.status == "failed",

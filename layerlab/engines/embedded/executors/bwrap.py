@@ -31,6 +31,9 @@ _CAPABILITIES: Final = (
     *("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP"),
     *("CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL"),
 )
+# With ids mapped to themselves, uid 0 of a step owns these files of the kernel as much as the host's root does, and writing to some
+# of them (``/proc/sys/kernel/core_pattern``) runs commands on the host. bwrap covers a few; Docker's list is longer, as this one.
+_READ_ONLY: Final = ("/proc/sys", "/proc/fs", "/proc/scsi", "/proc/acpi", "/proc/asound", "/proc/mtrr")
 # An overlay's options must fit into one page; bwrap writes the full path of every layer into them.
 OPTION_LIMIT: Final = 3900
 
@@ -96,16 +99,25 @@ class BwrapExecutor:
                     command += ["--overlay-src", lower]
                 command += ["--overlay", root.upper, root.work, "/"]
             command += ["--proc", "/proc", "--dev", "/dev", "--ro-bind-try", "/sys", "/sys"]
-            for bind in process.binds:
-                command += ["--ro-bind" if bind.readonly else "--bind", bind.source, bind.target]
-            for target, size in process.tmpfs:
-                command += [*(("--size", str(size)) if size else ()), "--tmpfs", target]
+            for path in _READ_ONLY if self.ids == "full" else ():
+                command += ["--ro-bind-try", path, path]
+            # A mount point may lie inside another mount, so parents come first, as in BuildKit.
+            mounts = [(bind.target, ["--ro-bind" if bind.readonly else "--bind", bind.source, bind.target]) for bind in process.binds]
+            mounts += [(target, [*(("--size", str(size)) if size else ()), "--tmpfs", target]) for target, size in process.tmpfs]
+            for _, words in sorted(mounts, key=lambda mount: mount[0].split("/")):
+                command += words
             argv = list(process.argv)
             if self.ids == "full" and (process.uid or process.gid or process.groups):
                 argv = [_SWITCH, *argv]
                 command += ["--ro-bind", self._switch(process, keep), _SWITCH]
-            command += ["--chdir", process.cwd, "--", *argv]
-            child = self._spawn(command, pipes, dict(process.environment))
+            # The environment comes from a Dockerfile: bwrap itself must not run with it (LD_PRELOAD, LD_DEBUG_OUTPUT would act on
+            # the host). It goes through a file that is nowhere, because arguments are for everybody to read and may hold secrets.
+            settings = b"".join(
+                os.fsencode(word) + b"\0" for key, value in process.environment.items() for word in ("--setenv", key, value)
+            )
+            pipes.append(_anonymous_file(settings, stack))
+            command += ["--args", str(pipes[-1]), "--chdir", process.cwd, "--", *argv]
+            child = self._spawn(command, pipes, {})
             running = _RunningBwrap(child, keep)
             try:
                 write_maps(child)
@@ -139,6 +151,8 @@ class BwrapExecutor:
                 write.close()
                 command += ["--seccomp", str(read.number)]
                 pipes.append(read.number)
+        # Started by root, bwrap would otherwise leave every capability, enough to undo each of its mounts.
+        command += ["--cap-drop", "ALL"]
         if self.ids == "full" or process.uid == 0:
             for capability in _CAPABILITIES:
                 command += ["--cap-add", capability]
@@ -244,6 +258,15 @@ def _pipe(stack: contextlib.ExitStack) -> tuple[_Descriptor, _Descriptor]:
     stack.callback(read.close)
     stack.callback(write.close)
     return read, write
+
+
+def _anonymous_file(data: bytes, stack: contextlib.ExitStack) -> int:
+    descriptor = os.memfd_create("layerlab-arguments", 0)
+    stack.callback(os.close, descriptor)
+    with open(descriptor, "wb", closefd=False) as stream:
+        stream.write(data)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
 
 
 @contextlib.contextmanager
