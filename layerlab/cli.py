@@ -12,6 +12,7 @@ import msgspec
 
 from layerlab import __version__
 from layerlab.errors import BuildInterruptedError, LayerlabError, UnsupportedError, UsageError
+from layerlab.interrupt import interruptible
 from layerlab.platform import PLATFORM
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     as_json = bool(getattr(arguments, "json", False))
     try:
-        from layerlab.engines.embedded.executors.bwrap import interruptible
-
         with interruptible():
             run: Callable[[argparse.Namespace], int] = arguments.run
             return run(arguments)

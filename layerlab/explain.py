@@ -87,7 +87,7 @@ class Explainer:
         self.graph = graph
         self.before = before
         self.dockerfile = dockerfile
-        self._partners = _align(graph, before) if before is not None else {}
+        self._partners, self._moved = _align(graph, before) if before is not None else ({}, {})
         self._origins: dict[int, int] = {}
         self._why: dict[int, str] = {}
 
@@ -105,6 +105,8 @@ class Explainer:
         if difference is not None:
             kind, paths, text = difference
             return self._own(decided, kind, text, paths)
+        if step.number in self._moved:
+            return self._own(decided, "instruction", f"the instruction moved: it now follows {self._moved[step.number]!r}")
         return self._inherited(decided, partner, solution)
 
     def _own(self, decided: Decided, kind: CauseKind, text: str, paths: tuple[str, ...] = ()) -> Cause:
@@ -295,9 +297,10 @@ def _sentence(text: str) -> str:
 # --- alignment ------------------------------------------------------------------------------------------------------
 
 
-def _align(graph: Graph, before: BuildTrace) -> dict[int, StepTrace]:
-    """Counterparts by step number, found stage by stage."""
+def _align(graph: Graph, before: BuildTrace) -> tuple[dict[int, StepTrace], dict[int, str]]:
+    """Counterparts by step number, found stage by stage; and for those that moved, the instruction that they now follow."""
     partners: dict[int, StepTrace] = {}
+    moved: dict[int, str] = {}
     by_stage: dict[str, list[StepTrace]] = {}
     for trace in before.steps:
         if trace.op is not None:
@@ -312,23 +315,37 @@ def _align(graph: Graph, before: BuildTrace) -> dict[int, StepTrace]:
                 continue
             old = by_stage[orphans.pop(0)]
         steps = [step for step in stage.steps if step.op is not None]
-        mine = [step.instruction for step in steps]
-        theirs = [trace.instruction for trace in old]
-        matcher = difflib.SequenceMatcher(None, theirs, mine, autojunk=False)
-        for tag, low, high, start, end in matcher.get_opcodes():
-            if tag == "equal":
-                for offset in range(high - low):
-                    partners[steps[start + offset].number] = old[low + offset]
-            elif tag == "replace":
-                _pair(old[low:high], list(range(start, end)), steps, partners)
-    return partners
+        _align_stage(steps, old, partners, moved)
+    return partners, moved
 
 
-def _pair(old: list[StepTrace], positions: list[int], steps: list[Step], partners: dict[int, StepTrace]) -> None:
-    """Within a replaced block, an instruction is the changed form of the likest old one with the same keyword, in order."""
+def _align_stage(steps: list[Step], old: list[StepTrace], partners: dict[int, StepTrace], moved: dict[int, str]) -> None:
+    matcher = difflib.SequenceMatcher(None, [trace.instruction for trace in old], [step.instruction for step in steps], autojunk=False)
+    blocks = matcher.get_opcodes()
+    left_old = {place for tag, low, high, _, _ in blocks if tag != "equal" for place in range(low, high)}
+    left_new = [place for tag, _, _, start, end in blocks if tag != "equal" for place in range(start, end)]
+    for tag, low, high, start, _ in blocks:
+        if tag == "equal":
+            for offset in range(high - low):
+                partners[steps[start + offset].number] = old[low + offset]
+    # The same text elsewhere is a line that moved, and must not be taken for the changed form of another line.
+    for place in list(left_new):
+        twin = next((other for other in sorted(left_old) if old[other].instruction == steps[place].instruction), None)
+        if twin is not None:
+            left_old.discard(twin)
+            left_new.remove(place)
+            partners[steps[place].number] = old[twin]
+            moved[steps[place].number] = steps[place - 1].instruction if place else "FROM"
+    for tag, low, high, start, end in blocks:
+        if tag == "replace":
+            candidates = [old[place] for place in range(low, high) if place in left_old]
+            _pair(candidates, [steps[place] for place in range(start, end) if place in left_new], partners)
+
+
+def _pair(old: list[StepTrace], steps: list[Step], partners: dict[int, StepTrace]) -> None:
+    """Within a replaced block, an instruction is the changed form of the likeliest old one with the same keyword, in order."""
     next_old = 0
-    for position in positions:
-        step = steps[position]
+    for step in steps:
         best: tuple[float, int] | None = None
         for candidate in range(next_old, len(old)):
             if old[candidate].keyword != step.keyword:

@@ -628,6 +628,8 @@ class _Builder:
     def _cmd(self, state: _State, at: Instruction) -> _Lowered:
         argv = self._command(state, at)
         state.image["Cmd"] = argv
+        # BuildKit sets it with every CMD; images compare equal only with it.
+        state.image["ArgsEscaped"] = True
         state.cmd_set = True
         return _Lowered(_upper_keyword(at.original), None, f"CMD {_go_list(argv)}")
 

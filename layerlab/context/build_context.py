@@ -37,7 +37,7 @@ _Row = tuple[str, int, int, int, int, int]  # name, st_mode, size, mtime_ns, cti
 
 
 class _CachedDirectory(msgspec.Struct, array_like=True):
-    listing: list[_Row]
+    listing: msgspec.Raw  # list[_Row]; compared as bytes, and decoded only when it differs
     state: bytes
     kept: bytes
     digests: bytes
@@ -51,6 +51,8 @@ class _CacheFile(msgspec.Struct, array_like=True):
 
 
 _decoder = msgspec.msgpack.Decoder(_CacheFile)
+_rows_decoder = msgspec.msgpack.Decoder(list[_Row])
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class ChecksumCache:
@@ -86,7 +88,21 @@ class ChecksumCache:
 class _ContextDirectory:
     """One directory of the context, listed when first asked."""
 
-    __slots__ = ("_below", "_cached", "_digest", "_entries", "_kept", "_listing", "_owner", "_racy_after", "_state", "_subdirectories", "_sums", "ignored", "relative")
+    __slots__ = (
+        "_below",
+        "_cached",
+        "_digest",
+        "_entries",
+        "_kept",
+        "_listing",
+        "_owner",
+        "_racy_after",
+        "_state",
+        "_subdirectories",
+        "_sums",
+        "ignored",
+        "relative",
+    )
 
     def __init__(self, owner: BuildContext, relative: str, state: bytes, *, ignored: bool) -> None:
         self._owner = owner
@@ -116,7 +132,7 @@ class _ContextDirectory:
         self._racy_after = started
         cached = owner.cache.directories.get(self.relative)
         state = owner.signature + self._state
-        if cached is not None and cached.state == state and cached.listing == listing:
+        if cached is not None and cached.state == state and bytes(cached.listing) == _encoded(listing):
             self._cached: _CachedDirectory | None = cached
             self._kept = cached.kept
             self._sums = bytearray(cached.digests)
@@ -126,8 +142,8 @@ class _ContextDirectory:
             self._sums = self._reuse(listing, cached)
         self._listing = listing
         self._subdirectories: dict[str, _ContextDirectory] = {}
-        for row, keep in zip(listing, self._kept, strict=True):
-            if keep > 1:
+        for row, keep in zip(listing, self._kept, strict=True) if max(self._kept, default=0) > _FILE else ():
+            if keep > _FILE:
                 name = row[0]
                 below = f"{self.relative}/{name}" if self.relative else name
                 child_state = owner.rules.match(below, self._state)[1] if owner.rules else b""
@@ -157,7 +173,7 @@ class _ContextDirectory:
     def _reuse(self, listing: list[_Row], cached: _CachedDirectory | None) -> bytearray:
         sums = bytearray(_DIGEST * len(listing))
         if cached is not None:
-            known = {row[0]: (row, position) for position, row in enumerate(cached.listing)}
+            known = {row[0]: (row, position) for position, row in enumerate(_rows_decoder.decode(cached.listing))}
             for number, row in enumerate(listing):
                 old = known.get(row[0])
                 if old is not None and old[0] == row:
@@ -168,7 +184,10 @@ class _ContextDirectory:
     def is_empty(self) -> bool:
         """Whether nothing below is kept; decides if an ignored directory shows at all."""
         self._load()
-        return all(keep == 0 or (keep == _WALK and self._subdirectories[row[0]].is_empty()) for row, keep in zip(self._listing or [], self._kept, strict=True))
+        return all(
+            keep == 0 or (keep == _WALK and self._subdirectories[row[0]].is_empty())
+            for row, keep in zip(self._listing or [], self._kept, strict=True)
+        )
 
     def entries(self) -> Mapping[str, Entry]:
         """Kept entries by name. Raises ``ContextError``."""
@@ -252,7 +271,7 @@ class _ContextDirectory:
                 return
         digest = self._digest if self._digest is not None and not racy else b""
         self._owner.cache.directories[self.relative] = _CachedDirectory(
-            listing, self._owner.signature + self._state, self._kept, bytes(sums), self._below, digest
+            msgspec.Raw(_encode(listing)), self._owner.signature + self._state, self._kept, bytes(sums), self._below, digest
         )
         self._owner.cache.dirty = True
 
@@ -289,7 +308,9 @@ def load_context(path: str, *, dockerfile: str | None = None, cache_file: str | 
     absolute = os.path.abspath(path)
     if not os.path.isdir(absolute):
         what = "is not a directory" if os.path.exists(absolute) else "does not exist"
-        raise UsageError(f"the build context {path} {what}", remedy="Give the directory that holds the files to copy, for example: layerlab build .")
+        raise UsageError(
+            f"the build context {path} {what}", remedy="Give the directory that holds the files to copy, for example: layerlab build ."
+        )
     return BuildContext(absolute, _ignore_rules(absolute, dockerfile), ChecksumCache(cache_file))
 
 
@@ -307,6 +328,13 @@ def _ignore_rules(context: str, dockerfile: str | None) -> IgnoreRules:
         shown = os.path.relpath(candidate, context)
         return IgnoreRules(parse_ignore_file(text), file=candidate if shown.startswith("..") else shown)
     return IgnoreRules()
+
+
+def _encoded(listing: list[_Row]) -> bytes:
+    try:
+        return _encode(listing)
+    except UnicodeEncodeError:
+        return b""  # a name that is not UTF-8: such a directory is never in the cache
 
 
 def _is_utf8(name: str) -> bool:

@@ -76,7 +76,9 @@ class Selected:
 def _selected(matches: list[Match], exclude: tuple[str, ...], *, wildcard: bool) -> Selected:
     picked = tuple(Picked(match.path, match.real, match.entry.is_directory) for match in matches)
     return Selected(
-        _digest_of(matches, exclude, wildcard=wildcard), picked, lambda: [row for match in matches for row in _rows_of_match(match, exclude)]
+        _digest_of(matches, exclude, wildcard=wildcard),
+        picked,
+        lambda: [row for match in matches for row in _rows_of_match(match, exclude)],
     )
 
 
@@ -159,7 +161,9 @@ def _wildcard(root: Directory, path: str) -> Iterator[Match]:
     yield from _descend(root, base.entry.directory, base.real, prefix, "", expressions)
 
 
-def _descend(root: Directory, directory: Directory, real: str, prefix: str, below: str, expressions: list[re.Pattern[str]]) -> Iterator[Match]:
+def _descend(
+    root: Directory, directory: Directory, real: str, prefix: str, below: str, expressions: list[re.Pattern[str]]
+) -> Iterator[Match]:
     entries = directory.entries()
     for name in sorted(entries):
         if expressions[0].match(name) is None:
@@ -192,9 +196,9 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
         elif char == "?":
             expression += "[^/]"
         elif char == "[":
-            match = re.compile(r"(\^?)((?:[^\\\]-]|\\.)(?:-(?:[^\\\]-]|\\.))?(?:(?:[^\\\]-]|\\.)(?:-(?:[^\\\]-]|\\.))?)*)\]", re.DOTALL).match(
-                pattern, position
-            )
+            match = re.compile(
+                r"(\^?)((?:[^\\\]-]|\\.)(?:-(?:[^\\\]-]|\\.))?(?:(?:[^\\\]-]|\\.)(?:-(?:[^\\\]-]|\\.))?)*)\]", re.DOTALL
+            ).match(pattern, position)
             if match is None:
                 raise DockerfileError(f"syntax error in pattern: {pattern!r}", remedy="A [ in a COPY source needs its ].")
             expression += "[" + match.group(1) + match.group(2).replace("[", "\\[") + "]"

@@ -129,11 +129,11 @@ def _counted_xattrs(target: int | str) -> bytes:
         names = sorted(os.listxattr(target))
     except OSError:
         return b""
-    parts = []
-    for name in names:
-        if (name.startswith("user.") and not name.startswith("user.overlay.")) or name == "security.capability":
-            parts.append(b"\0" + os.fsencode(name) + b"=" + os.getxattr(target, name))
-    return b"".join(parts)
+    return b"".join(
+        b"\0" + os.fsencode(name) + b"=" + os.getxattr(target, name)
+        for name in names
+        if (name.startswith("user.") and not name.startswith("user.overlay.")) or name == "security.capability"
+    )
 
 
 class DiskDirectory:

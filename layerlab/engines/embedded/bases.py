@@ -16,10 +16,9 @@ from typing import Any
 
 import msgspec
 
-from layerlab.engines.embedded import standin
 from layerlab.engines.embedded.store import ImageRow, Store, normalize_name
 from layerlab.engines.embedded.workers import WorkerProcess
-from layerlab.errors import BaseImageError, StoreError
+from layerlab.errors import BaseImageError
 from layerlab.ops import BaseImage
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
 
@@ -68,13 +67,16 @@ class Bases:
         if _STAND_IN.match(canonical):
             return self._compose(canonical)
         why = "--offline was given" if offline else "this version of layerlab cannot pull from a registry yet"
-        host = canonical if "/" in canonical and "." in canonical.split("/")[0] else f"docker.io/library/{canonical}"
+        host = canonical if "/" in canonical and "." in canonical.split("/", maxsplit=1)[0] else f"docker.io/library/{canonical}"
         raise BaseImageError(
             f"{name}: failed to resolve source metadata for {host}: {why}, and no image of that name is in the store",
             remedy="Use FROM node:alpine (a stand-in is made for it), FROM scratch, an image built or imported here, or build with Docker.",
         )
 
     def _compose(self, canonical: str) -> ImageRow:
+        # Composing is rare and its imports are not free.
+        from layerlab.engines.embedded import standin
+
         scratch = os.path.join(self.store.path, self.store.scratch(), "stand-in")
         shutil.rmtree(scratch, ignore_errors=True)
         os.mkdir(scratch)
@@ -117,7 +119,9 @@ class Bases:
                 for diff_id, length in zip(config["rootfs"]["diff_ids"], lengths, strict=True)
             ],
         }
-        row = ImageRow(name=name, config=digest, manifest=self.store.put_blob(msgspec.json.encode(manifest)), source=source, stand_in=stand_in)
+        row = ImageRow(
+            name=name, config=digest, manifest=self.store.put_blob(msgspec.json.encode(manifest)), source=source, stand_in=stand_in
+        )
         self.store.put_image(row)
         return row
 
@@ -135,15 +139,21 @@ class Bases:
             with open(os.path.join(path, "index.json"), "rb") as stream:
                 index = json.load(stream)
         except (OSError, ValueError) as error:
-            raise BaseImageError(f"{path} is not an OCI image layout: {error}", remedy="It needs the files oci-layout and index.json.") from error
+            raise BaseImageError(
+                f"{path} is not an OCI image layout: {error}", remedy="It needs the files oci-layout and index.json."
+            ) from error
         if version != "1.0.0":
             raise BaseImageError(f"{path}: image layout version {version!r} is not supported")
-        manifest = self._manifest(path, index, name)
-        config = json.loads(self._blob(path, manifest["config"]["digest"]))
-        diff_ids = config["rootfs"]["diff_ids"]
+        try:
+            manifest = self._manifest(path, index, name)
+            config = json.loads(self._blob(path, manifest["config"]["digest"]))
+            diff_ids = config["rootfs"]["diff_ids"]
+            layers = [(layer["digest"], self._digest(path, diff_id)) for layer, diff_id in zip(manifest["layers"], diff_ids, strict=False)]
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise BaseImageError(f"{path}: the image's manifest or configuration is not valid: {error!r}") from error
         if len(diff_ids) != len(manifest["layers"]):
             raise BaseImageError(f"{path}: the configuration names {len(diff_ids)} layers, the manifest {len(manifest['layers'])}")
-        lengths = [self._import_layer(path, layer["digest"], diff_id) for layer, diff_id in zip(manifest["layers"], diff_ids, strict=True)]
+        lengths = [self._import_layer(path, digest, diff_id) for digest, diff_id in layers]
         return self.put(canonical_name(name), config, lengths, source="oci-layout")
 
     def _manifest(self, path: str, index: dict[str, Any], name: str) -> dict[str, Any]:
@@ -155,7 +165,11 @@ class Bases:
                 if "platform" not in entry
                 or (entry["platform"].get("os"), entry["platform"].get("architecture")) == (OPERATING_SYSTEM, ARCHITECTURE)
             ]
-            named = [entry for entry in fitting if entry.get("annotations", {}).get("org.opencontainers.image.ref.name") in (name, name.rpartition(":")[2])]
+            named = [
+                entry
+                for entry in fitting
+                if entry.get("annotations", {}).get("org.opencontainers.image.ref.name") in (name, name.rpartition(":")[2])
+            ]
             chosen = (named or fitting)[:1]
             if not chosen:
                 raise BaseImageError(f"{path} has no image for {OPERATING_SYSTEM}/{ARCHITECTURE}")
@@ -165,11 +179,13 @@ class Bases:
             entries = document.get("manifests", [])
         raise BaseImageError(f"{path}: indexes nested too deep")
 
-    def _blob_path(self, path: str, digest: str) -> str:
-        algorithm, _, value = digest.partition(":")
-        if algorithm != "sha256" or re.fullmatch(r"[0-9a-f]{64}", value) is None:
+    def _digest(self, path: str, digest: str) -> str:
+        if re.fullmatch(r"sha256:[0-9a-f]{64}", digest) is None:
             raise BaseImageError(f"{path}: digest {digest!r} is not supported")
-        return os.path.join(path, "blobs", "sha256", value)
+        return digest
+
+    def _blob_path(self, path: str, digest: str) -> str:
+        return os.path.join(path, "blobs", "sha256", self._digest(path, digest).removeprefix("sha256:"))
 
     def _blob(self, path: str, digest: str) -> bytes:
         try:
@@ -186,14 +202,16 @@ class Bases:
         if known is not None:
             return known.length
         source = os.path.abspath(self._blob_path(path, digest))
-        directory = f"{self.store.scratch()}/import-{diff_id[7:19]}"
-        self.worker.ask("verify_blob", path=source, digest=digest, diff_id=diff_id)
-        self.worker.ask("remove", paths=[directory])
-        self.worker.ask("unpack_layer", tar=source, dest=directory)
-        answer = self.worker.ask("commit", layer=directory, lowers=[], owners={}, owner=(0, 0), newest=None)
+        directory = self.store.scratch_directory()
         try:
-            row = self.store.add_layer(directory, diff_id, answer["size"], answer["length"], empty=answer["empty"])
-        except StoreError:
+            self.worker.ask("verify_blob", path=source, digest=digest, diff_id=diff_id)
+            self.worker.ask("unpack_layer", tar=source, dest=f"{directory}/l")
+            answer = self.worker.ask("commit", layer=f"{directory}/l", lowers=[], owners={}, owner=(0, 0), newest=None)
+            row = self.store.add_layer(f"{directory}/l", diff_id, answer["size"], answer["length"], empty=answer["empty"])
+        except OSError as error:
+            raise BaseImageError(
+                f"{path}: layer {digest} cannot be unpacked: {error.strerror} ({error.filename or 'no file named'})"
+            ) from error
+        finally:
             self.worker.ask("remove", paths=[directory])
-            raise
         return row.length

@@ -54,7 +54,7 @@ def started(
             work=active.work,
             cwd=cwd,
             user=op.user,
-            targets=[target for target, _ in targets],
+            targets=targets,
             command=argv[0],
             search=env["PATH"],
         )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import gc
 import json
 import os
 import stat
@@ -36,6 +35,7 @@ from layerlab.engines.embedded.store import ImageRow, Store, default_store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import BuildInterruptedError, LayerlabError, StepFailedError, StoreError, UnsupportedError, UsageError
 from layerlab.explain import BuildTrace, Explainer, trace_of
+from layerlab.fsutil import collection_paused
 from layerlab.graph import HISTORY_COMMENT, Graph, build_graph
 from layerlab.model import BuildRecord, Cause, Failure, HistoryEntry, PlanRecord, Status, StepRecord
 from layerlab.plan import CacheRecord, CacheView, Decided, Solution, solve
@@ -138,7 +138,7 @@ class EmbeddedEngine:
 
     def build(self, options: BuildOptions, progress: Progress | None = None) -> BuildRecord:
         """Build an image; see ``Engine.build``."""
-        with _no_collection():
+        with collection_paused():
             started = time.monotonic()
             return _Build(self, options, self._inputs(options), progress or _silent, started).run()
 
@@ -147,7 +147,7 @@ class EmbeddedEngine:
 
         With ``edits``, the files as they are count as built, so that the plan shows what the edits alone would cost.
         """
-        with _no_collection():
+        with collection_paused():
             inputs = self._inputs(options)
             return _plan(self, options, inputs, tuple(_edit_path(inputs.context.path, edit) for edit in edits))
 
@@ -670,15 +670,3 @@ def _newest(history: list[dict[str, Any]]) -> str:
 
 def _silent(_event: Event) -> None:
     """Progress that nobody watches."""
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """A build makes many small objects and no cycles worth collecting; a collection in the middle only costs time."""
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()

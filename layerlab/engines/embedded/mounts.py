@@ -24,7 +24,7 @@ from layerlab.ops import MountOp, RunOp
 
 _HOSTS: Final = "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 _FIXED: Final = ("/proc", "/dev", "/sys")
-_MEMORY: Final = "/dev/shm"  # noqa: S108
+_MEMORY: Final = "/dev/shm"
 
 
 class _Planned(msgspec.Struct, frozen=True):
@@ -73,12 +73,12 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
         with self._stack:
             self._every_run()
             position = 0
-            for number, mount in enumerate(self._op.mounts):
+            for mount in self._op.mounts:
                 source = None
                 if mount.source is not None:
                     source = self._sources[position]
                     position += 1
-                self._add(mount, number, source)
+                self._add(mount, source)
             self._stack = self._stack.pop_all()
         return self
 
@@ -89,6 +89,7 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
         hosts = os.path.join(self._scratch, "hosts")
         with open(hosts, "w", encoding="ascii") as stream:
             stream.write(_HOSTS)
+            os.fchmod(stream.fileno(), 0o644)
         self._planned.append(_Planned(hosts, "/etc/hosts", True, False))
         if os.path.exists("/etc/resolv.conf"):
             self._planned.append(_Planned(os.path.realpath("/etc/resolv.conf"), "/etc/resolv.conf", True, False))
@@ -99,7 +100,7 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
             os.chmod(script, 0o755)
             self.bind(script, self._op.argv[0])
 
-    def _add(self, mount: MountOp, number: int, source: dict[str, Any] | None) -> None:
+    def _add(self, mount: MountOp, source: dict[str, Any] | None) -> None:
         if mount.type == "tmpfs":
             self._tmpfs.append((mount.target, mount.size))
         elif mount.type == "secret":
@@ -108,12 +109,12 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
             if mount.required:
                 raise UnsupportedError("RUN --mount=type=ssh is not supported by the embedded engine", file=self._file, line=self._line)
         elif mount.type == "cache":
-            self._cache(mount, number)
+            self._cache(mount)
         else:
             assert source is not None
-            self._bind(mount, number, source)
+            self._bind(mount, source)
 
-    def _cache(self, mount: MountOp, number: int) -> None:
+    def _cache(self, mount: MountOp) -> None:
         if mount.source is not None:
             raise UnsupportedError(
                 "RUN --mount=type=cache,from=… is not supported by the embedded engine",
@@ -129,8 +130,7 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
         elif mount.sharing == "private":
             held = self._store.lock_key_held("mount-" + os.path.basename(directory))
             if held is None:
-                directory = f"{self._store.scratch()}/cache-{number}"
-                os.makedirs(os.path.join(self._store.path, directory), exist_ok=True)
+                directory = self._store.scratch_directory()
                 self._stack.callback(self._worker.ask, "remove", paths=[directory])
             else:
                 self._stack.callback(os.close, held)
@@ -140,10 +140,9 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
             os.chown(path, mount.uid or 0, mount.gid or 0)
         self._planned.append(_Planned(path, mount.target, mount.readonly, True))
 
-    def _bind(self, mount: MountOp, number: int, source: dict[str, Any]) -> None:
+    def _bind(self, mount: MountOp, source: dict[str, Any]) -> None:
         picked = source["picked"][0]
-        target = f"{self._store.scratch()}/bind-{number}"
-        self._worker.ask("remove", paths=[target])
+        target = self._store.scratch_directory()
         self._stack.callback(self._worker.ask, "remove", paths=[target])
         self._worker.ask("copy_out", dest=target, source=source, directory=picked.is_directory)
         self._planned.append(_Planned(os.path.join(self._store.path, target, "bound"), mount.target, mount.readonly, picked.is_directory))
@@ -153,7 +152,10 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
         if value is None:
             if mount.required:
                 raise DockerfileError(
-                    f"secret {mount.id}: not found", file=self._file, line=self._line, remedy=f"Give it with --secret id={mount.id},src=FILE."
+                    f"secret {mount.id}: not found",
+                    file=self._file,
+                    line=self._line,
+                    remedy=f"Give it with --secret id={mount.id},src=FILE.",
                 )
             return
         if mount.env:

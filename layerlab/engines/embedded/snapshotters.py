@@ -6,9 +6,8 @@ it copies all layers into one tree and finds the changes by metadata.
 
 from __future__ import annotations
 
-import itertools
 import os
-from typing import Any, Protocol
+from typing import Protocol
 
 from layerlab.engines.embedded.executors.base import Root
 from layerlab.engines.embedded.store import Store
@@ -47,17 +46,20 @@ class Snapshotter:
         self.store = store
         self.worker = worker
         self.kind = kind
-        self._numbers = itertools.count(1)
 
     def prepare(self, diff_ids: tuple[str, ...]) -> Active:
         """A root filesystem made of layers, ready to be changed. Raises ``StoreError``."""
         layers = [path for path in (self.store.layer_path(diff_id) for diff_id in diff_ids) if path]
-        directory = f"{self.store.scratch()}/{next(self._numbers)}"
-        with self.store.guarded():
-            os.mkdir(os.path.join(self.store.path, directory))
+        directory = self.store.scratch_directory()
         if self.kind == "overlay":
             return _OverlayActive(self.store, self.worker, directory, layers)
         return _CopyActive(self.store, self.worker, directory, layers)
+
+
+def _make_root(path: str) -> None:
+    # The caller's umask must not decide who may enter a root filesystem.
+    os.mkdir(path)
+    os.chmod(path, 0o755)
 
 
 class _OverlayActive:
@@ -69,7 +71,7 @@ class _OverlayActive:
         self.upper, self.work, self.stub = (f"{directory}/{name}" for name in ("u", "w", "b"))
         with store.guarded():
             for path in (self.upper, self.work, self.stub):
-                os.mkdir(os.path.join(store.path, path), 0o755)
+                _make_root(os.path.join(store.path, path))
 
     def _absolute(self, path: str) -> str:
         return os.path.join(self._store.path, path)
@@ -82,12 +84,13 @@ class _OverlayActive:
     def before(self, stubs: list[tuple[str, bool]]) -> None:
         with self._store.guarded():
             for path, directory in stubs:
-                here = self._absolute(f"{self.stub}/{path}")
-                if directory:
-                    os.makedirs(here, exist_ok=True)
-                else:
-                    os.makedirs(os.path.dirname(here), exist_ok=True)
-                    with open(here, "ab"):
+                here = self._absolute(self.stub)
+                for part in (path if directory else os.path.dirname(path)).split("/"):
+                    here = f"{here}/{part}" if part else here
+                    if not os.path.isdir(here):
+                        _make_root(here)
+                if not directory:
+                    with open(self._absolute(f"{self.stub}/{path}"), "ab"):
                         pass
 
     def finish(self) -> str:
@@ -106,28 +109,19 @@ class _CopyActive:
         self.upper = f"{directory}/t"
         self.work = ""
         self.stub = ""
-        self._marks: dict[str, Any] = {}
-        self._stubs: list[str] = []
         with store.guarded():
-            os.mkdir(os.path.join(store.path, self.upper), 0o755)
+            _make_root(os.path.join(store.path, self.upper))
         worker.ask("flatten", layers=layers, tree=self.upper)
-        self._baseline([])
-
-    def _baseline(self, stubs: list[tuple[str, bool]]) -> None:
-        answer = self._worker.ask("baseline", tree=self.upper, stubs=stubs)
-        self._marks = answer["marks"]
-        self._stubs = answer["stubs"]
 
     def root(self) -> Root:
         return Root(tree=os.path.join(self._store.path, self.upper))
 
     def before(self, stubs: list[tuple[str, bool]]) -> None:
-        if stubs:
-            self._baseline(stubs)
+        self._worker.ask("baseline", tree=self.upper, stubs=stubs)
 
     def finish(self) -> str:
         target = f"{self._directory}/u"
-        self._worker.ask("difference", layers=self.lowers, tree=self.upper, marks=self._marks, stubs=self._stubs, dest=target)
+        self._worker.ask("difference", tree=self.upper, dest=target)
         return target
 
     def discard(self) -> None:

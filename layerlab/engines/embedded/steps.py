@@ -5,6 +5,7 @@ Which step runs, and when, is the engine's business; here is only how.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import re
@@ -71,7 +72,8 @@ class StepRunner:
     def run(self, decided: Decided, solution: Solution, output: Callable[[str], None]) -> StepOutcome:
         """Run the step of ``decided`` on its layers. Raises ``StepFailedError`` and other ``LayerlabError``s; nothing is left behind."""
         op = decided.step.op
-        assert op is not None and decided.below is not None
+        assert op is not None
+        assert decided.below is not None
         started = time.monotonic()
         below = () if isinstance(op, CopyOp) and op.link else decided.below
         active = self.snapshotter.prepare(below)
@@ -92,7 +94,10 @@ class StepRunner:
         except OSError as error:
             if isinstance(error, FileNotFoundError) and isinstance(op, CopyOp):
                 raise ContextError(
-                    f"a file vanished while the build was reading it: {error.filename}", file=self.graph.file, line=decided.step.line, remedy="Build again."
+                    f"a file vanished while the build was reading it: {error.filename}",
+                    file=self.graph.file,
+                    line=decided.step.line,
+                    remedy="Build again.",
                 ) from error
             raise StoreError(f"{decided.step.instruction}: {error.strerror or error} ({error.filename or 'no file named'})") from error
         finally:
@@ -159,13 +164,14 @@ class StepRunner:
                 work=active.work,
                 cwd=op.cwd,
                 user=op.user,
-                targets=[target for target, _directory in targets],
+                targets=targets,
                 command=op.argv[0],
                 search=environment.get("PATH", ""),
             )
             if not prepared["command"] and not op.shebang:
                 raise StepFailedError(
-                    f'process "{" ".join(op.argv)}" did not complete successfully: exec: "{op.argv[0]}": executable file not found in $PATH',
+                    f'process "{" ".join(op.argv)}" did not complete successfully: '
+                    f'exec: "{op.argv[0]}": executable file not found in $PATH',
                     exit_status=127,
                     file=self.graph.file,
                     line=decided.step.line,
@@ -210,15 +216,15 @@ class StepRunner:
             secrets=self.options.secrets,
             file=self.graph.file,
             line=decided.step.line,
-            sources=[
-                self._source(source, decided, position, solution) for position, source in enumerate(content_sources(op))
-            ],
+            sources=[self._source(source, decided, position, solution) for position, source in enumerate(content_sources(op))],
         )
 
     def _failure(self, op: RunOp, decided: Decided, status: int, log: str) -> Exception:
         if _DISK_WORDS.search(log[-4096:]):
             return StoreError(
-                f"the disk is full: {decided.step.instruction} ended with exit code {status}", file=self.graph.file, line=decided.step.line,
+                f"the disk is full: {decided.step.instruction} ended with exit code {status}",
+                file=self.graph.file,
+                line=decided.step.line,
                 remedy="Free some space, or put the store elsewhere (LAYERLAB_STORE), and build again.",
             )
         remedy = None
@@ -242,13 +248,14 @@ class _Log:
 
     def __init__(self, output: Callable[[str], None]) -> None:
         self._output = output
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._kept = bytearray()
 
     def write(self, block: bytes) -> None:
         self._kept += block
         if len(self._kept) > 2 * LOG_LIMIT:
             del self._kept[:-LOG_LIMIT]
-        self._output(block.decode("utf-8", "replace"))
+        self._output(self._decoder.decode(block))
 
     def text(self) -> str:
         return bytes(self._kept[-LOG_LIMIT:]).decode("utf-8", "replace")

@@ -23,6 +23,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import itertools
 import os
 import shutil
 import urllib.parse
@@ -94,6 +95,9 @@ class Store:
         self._scratch: str | None = None
         try:
             if not os.path.exists(self._at("version")):
+                # Layers hold setuid programs and devices of whatever image was built: nobody else may reach them.
+                os.makedirs(self.path, mode=0o700, exist_ok=True)
+                os.chmod(self.path, 0o700)
                 for name in _DIRECTORIES:
                     os.makedirs(self._at(name), mode=0o755, exist_ok=True)
                 write_atomically(self._at("version"), FORMAT.encode())
@@ -115,9 +119,12 @@ class Store:
             return StoreError(f"the disk of the store {self.path} is full", remedy="Free some space, or run: layerlab prune")
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             return StoreError(
-                f"the store {self.path} cannot be written to: {error.strerror}", remedy="Set LAYERLAB_STORE to a directory that you can write to."
+                f"the store {self.path} cannot be written to: {error.strerror}",
+                remedy="Set LAYERLAB_STORE to a directory that you can write to.",
             )
-        return StoreError(f"the store {self.path} cannot be used: {error.strerror or error}", remedy="Set LAYERLAB_STORE to another directory.")
+        return StoreError(
+            f"the store {self.path} cannot be used: {error.strerror or error}", remedy="Set LAYERLAB_STORE to another directory."
+        )
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
@@ -132,30 +139,40 @@ class Store:
     def scratch(self) -> str:
         """A directory of this process for work in progress, relative to the store; leftovers of dead processes are removed first."""
         if self._scratch is None:
-            for name in os.listdir(self._at("tmp")):
-                if name.isdigit() and not os.path.exists(f"/proc/{name}"):
-                    shutil.rmtree(self._at("tmp", name), ignore_errors=True)
-            self._scratch = f"tmp/{os.getpid()}"
-            os.makedirs(self._at(self._scratch), exist_ok=True)
+            with self.guarded():
+                for name in self.dead_scratch():
+                    shutil.rmtree(self._at(name), ignore_errors=True)
+                scratch = f"tmp/{os.getpid()}"
+                os.makedirs(self._at(scratch), exist_ok=True)
+            self._scratch = scratch
         return self._scratch
+
+    def scratch_directory(self) -> str:
+        """A new, empty directory in ``scratch()``, relative to the store. Its name is short: overlayfs limits the length of its options."""
+        scratch = self.scratch()
+        with self.guarded():
+            for number in itertools.count(1):
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(self._at(scratch, str(number)))
+                    return f"{scratch}/{number}"
+        raise AssertionError("unreachable")
 
     def dead_scratch(self) -> list[str]:
         """Leftovers of processes that are gone, relative to the store."""
-        return [
-            f"tmp/{name}"
-            for name in os.listdir(self._at("tmp"))
-            if not (name.split("-")[0].isdigit() and os.path.exists(f"/proc/{name.split('-')[0]}"))
-        ]
+        return [f"tmp/{name}" for name in os.listdir(self._at("tmp")) if not os.path.exists(f"/proc/{name.partition('-')[0]}")]
 
     @contextlib.contextmanager
     def lock_key(self, key: str) -> Iterator[None]:
         """Two builds that need the same missing step run it once: the second waits here and then finds the record."""
-        with locked(self._at("locks", key[:32])):
+        with contextlib.ExitStack() as stack:
+            with self.guarded():
+                stack.enter_context(locked(self._at("locks", key[:32])))
             yield
 
     def lock_key_held(self, key: str) -> int | None:
         """Try to take the lock of a key; returns a descriptor to close, or ``None`` when another process holds it."""
-        descriptor = os.open(self._at("locks", key[:32]), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        with self.guarded():
+            descriptor = os.open(self._at("locks", key[:32]), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

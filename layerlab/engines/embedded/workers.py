@@ -16,7 +16,9 @@ import msgspec
 from layerlab.errors import BaseImageError, ContextError, DockerfileError, ExecutorError, LayerlabError, MissingSourceError, StoreError
 
 _LENGTH: Final = struct.Struct("<I")
-_START: Final = "import sys; sys.path[:] = {path!r}; from layerlab.engines.embedded.rootfs.worker import main; main({mode!r}, {snapshotter!r})"
+_START: Final = (
+    "import sys; sys.path[:] = {path!r}; from layerlab.engines.embedded.rootfs.worker import main; main({mode!r}, {snapshotter!r})"
+)
 
 
 class WorkerProcess:
@@ -73,7 +75,8 @@ class WorkerProcess:
         head = process.stdout.read(_LENGTH.size)
         if len(head) < _LENGTH.size:
             raise ExecutorError(
-                "the worker process ended unexpectedly", remedy="This is a bug of layerlab, unless something on this machine killed the process."
+                "the worker process ended unexpectedly",
+                remedy="This is a bug of layerlab, unless something on this machine killed the process.",
             )
         decoded: dict[str, Any] = msgspec.msgpack.decode(process.stdout.read(_LENGTH.unpack(head)[0]))
         return decoded

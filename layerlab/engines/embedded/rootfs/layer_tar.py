@@ -56,7 +56,9 @@ def walk_layer(directory: str, *, owners: Owners | None = None, newest: int | No
     yield from _walk(directory, "", links, owners, newest)
 
 
-def _walk(directory: str, relative: str, links: dict[tuple[int, int], str], owners: Owners | None, newest: int | None) -> Iterator[LayerEntry]:
+def _walk(
+    directory: str, relative: str, links: dict[tuple[int, int], str], owners: Owners | None, newest: int | None
+) -> Iterator[LayerEntry]:
     with os.scandir(directory) as scan:
         items = sorted(scan, key=lambda item: os.fsencode(item.name))
     for item in items:
@@ -85,7 +87,14 @@ def _walk(directory: str, relative: str, links: dict[tuple[int, int], str], owne
             if status.st_nlink > 1:
                 links[identity] = path
             yield LayerEntry(
-                path=path, type="file", mode=permissions, uid=uid, gid=gid, size=status.st_size, mtime=mtime, xattrs=_exported(_xattrs(item.path))
+                path=path,
+                type="file",
+                mode=permissions,
+                uid=uid,
+                gid=gid,
+                size=status.st_size,
+                mtime=mtime,
+                xattrs=_exported(_xattrs(item.path)),
             )
         elif stat.S_ISFIFO(mode):
             yield LayerEntry(path=path, type="fifo", mode=permissions, uid=uid, gid=gid, mtime=mtime)
@@ -224,9 +233,7 @@ def _octal(value: int, width: int) -> bytes:
     return b"%0*o\0" % (width - 1, value if 0 <= value < limit else 0)
 
 
-def _ustar(
-    name: bytes, mode: int, uid: int, gid: int, size: int, mtime: int, flag: bytes, target: bytes, major: int, minor: int
-) -> bytes:
+def _ustar(name: bytes, mode: int, uid: int, gid: int, size: int, mtime: int, flag: bytes, target: bytes, major: int, minor: int) -> bytes:
     parts = [
         name.ljust(100, b"\0"),
         _octal(mode, 8),

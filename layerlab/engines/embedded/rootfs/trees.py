@@ -6,14 +6,16 @@ touched, one that is missing was removed. Layers stay in overlay form in the sto
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import stat
+from collections.abc import Iterator
 
-from layerlab.engines.embedded.rootfs.copying import remove_tree
+from layerlab.engines.embedded.rootfs.copying import copy_attribute, copy_data, counted_names, is_directory, remove_tree
 from layerlab.engines.embedded.rootfs.layer_tar import OVERLAY_PREFIX
+from layerlab.engines.embedded.rootfs.paths import resolve
 
-Mark = tuple[int, int, int]  # inode, ctime_ns, st_mode
+Mark = tuple[int, int, int, int, int]  # inode; ctime of a file or mtime of a directory, in ns; st_mode; owner
 
 
 def flatten(layers: list[str], target: str, *, real_ids: bool) -> None:
@@ -31,19 +33,19 @@ def _apply(source: str, target: str, links: dict[tuple[int, int], str], real_ids
         mode = status.st_mode
         where = f"{target}/{item.name}"
         if stat.S_ISCHR(mode) and status.st_rdev == 0:
-            _remove(where)
+            remove_tree(where)
             continue
         if stat.S_ISDIR(mode):
             if _is_opaque(item.path):
-                _remove(where)
-            if not os.path.isdir(where) or os.path.islink(where):
-                _remove(where)
+                remove_tree(where)
+            if not is_directory(where):
+                remove_tree(where)
                 os.mkdir(where)
             os.chmod(where, 0o700)
             _apply(item.path, where, links, real_ids)
             _dress(item.path, where, status, real_ids)
             continue
-        _remove(where)
+        remove_tree(where)
         copy_one(item.path, where, status, links, real_ids=real_ids)
 
 
@@ -60,8 +62,7 @@ def copy_one(source: str, target: str, status: os.stat_result, links: dict[tuple
         if status.st_nlink > 1:
             links[identity] = target
         with open(source, "rb", buffering=0) as origin, open(target, "xb", buffering=0) as sink:
-            while os.sendfile(sink.fileno(), origin.fileno(), None, 1 << 30):
-                pass
+            copy_data(origin.fileno(), sink.fileno())
     elif stat.S_ISFIFO(mode):
         os.mkfifo(target)
     elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
@@ -75,9 +76,8 @@ def _dress(source: str, target: str, status: os.stat_result, real_ids: bool) -> 
     if real_ids:
         os.chown(target, status.st_uid, status.st_gid, follow_symlinks=False)
     if not stat.S_ISLNK(status.st_mode):
-        for name in os.listxattr(source):
-            if name.startswith("user.") and not name.startswith(OVERLAY_PREFIX):
-                os.setxattr(target, name, os.getxattr(source, name))
+        for name in counted_names(source):
+            copy_attribute(source, target, name)
         os.chmod(target, stat.S_IMODE(status.st_mode))
     os.utime(target, ns=(status.st_mtime_ns, status.st_mtime_ns), follow_symlinks=False)
 
@@ -87,13 +87,6 @@ def _is_opaque(path: str) -> bool:
         return os.getxattr(path, OVERLAY_PREFIX + "opaque") == b"y"
     except OSError:
         return False
-
-
-def _remove(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
-        remove_tree(path)
-    elif os.path.lexists(path):
-        os.unlink(path)
 
 
 def make_stubs(tree: str, stubs: list[tuple[str, bool]]) -> list[str]:
@@ -106,24 +99,47 @@ def make_stubs(tree: str, stubs: list[tuple[str, bool]]) -> list[str]:
             here = f"{tree}/{piece}"
             if os.path.lexists(here):
                 continue
-            if depth < len(parts) or directory:
-                os.mkdir(here, 0o755)
-            else:
-                with open(here, "xb"):
-                    pass
+            with _times_kept(os.path.dirname(here)):
+                _make_stub(here, directory=depth < len(parts) or directory)
             made.append(piece)
     return made
+
+
+def _make_stub(path: str, *, directory: bool) -> None:
+    if directory:
+        os.mkdir(path, 0o755)
+    else:
+        with open(path, "xb"):
+            pass
+
+
+@contextlib.contextmanager
+def _times_kept(directory: str) -> Iterator[None]:
+    """Changing an entry moves the time of its directory, which would then look changed by the step."""
+    status = os.lstat(directory)
+    yield
+    os.utime(directory, ns=(status.st_mtime_ns, status.st_mtime_ns))
 
 
 def remove_stubs(tree: str, stubs: list[str]) -> None:
     """Take away the mount points that ``make_stubs`` made, unless a step put something into them."""
     for path in reversed(stubs):
         here = f"{tree}/{path}"
-        if os.path.isdir(here) and not os.path.islink(here):
+        # The step may have replaced a directory above by a link, which leads anywhere.
+        if resolve(tree, path, follow=False) != here:
+            continue
+        if is_directory(here):
             if not os.listdir(here):
-                os.rmdir(here)
+                with _times_kept(os.path.dirname(here)):
+                    os.rmdir(here)
         elif os.path.lexists(here) and os.lstat(here).st_size == 0:
-            os.unlink(here)
+            with _times_kept(os.path.dirname(here)):
+                os.unlink(here)
+
+
+def _mark(status: os.stat_result) -> Mark:
+    moment = status.st_mtime_ns if stat.S_ISDIR(status.st_mode) else status.st_ctime_ns
+    return (status.st_ino, moment, status.st_mode, status.st_uid, status.st_gid)
 
 
 def marks(tree: str) -> dict[str, Mark]:
@@ -136,7 +152,7 @@ def marks(tree: str) -> dict[str, Mark]:
         for item in items:
             status = item.stat(follow_symlinks=False)
             path = f"{relative}/{item.name}" if relative else item.name
-            found[path] = (status.st_ino, status.st_ctime_ns, status.st_mode)
+            found[path] = _mark(status)
             if stat.S_ISDIR(status.st_mode):
                 note(item.path, path)
 
@@ -155,7 +171,7 @@ def difference(tree: str, before: dict[str, Mark], dest: str, *, real_ids: bool)
         make(os.path.dirname(relative))
         os.mkdir(f"{dest}/{relative}")
 
-    def visit(directory: str, relative: str) -> None:
+    def visit(directory: str, relative: str, *, opaque: bool = False) -> None:
         with os.scandir(directory) as scan:
             items = list(scan)
         names = set()
@@ -165,17 +181,17 @@ def difference(tree: str, before: dict[str, Mark], dest: str, *, real_ids: bool)
             path = f"{relative}/{item.name}" if relative else item.name
             old = before.get(path)
             if stat.S_ISDIR(status.st_mode):
-                fresh = old is None or not stat.S_ISDIR(old[2])
-                if fresh or (old is not None and (old[0] != status.st_ino or old[2] != status.st_mode)):
+                if old != _mark(status):
                     make(path)
-                if old is not None and (fresh or old[0] != status.st_ino):
+                replaced = old is not None and (old[0] != status.st_ino or not stat.S_ISDIR(old[2]))
+                if replaced:
                     os.setxattr(f"{dest}/{path}", OVERLAY_PREFIX + "opaque", b"y")
-                visit(item.path, path)
-            elif old is None or old[0] != status.st_ino or old[1] != status.st_ctime_ns:
+                visit(item.path, path, opaque=opaque or replaced)
+            elif old != _mark(status):
                 make(relative)
                 copy_one(item.path, f"{dest}/{path}", status, links, real_ids=real_ids)
         prefix = f"{relative}/" if relative else ""
-        for name in children.get(relative, ()):
+        for name in () if opaque else children.get(relative, ()):
             if name not in names:
                 make(relative)
                 os.mknod(f"{dest}/{prefix}{name}", stat.S_IFCHR, os.makedev(0, 0))

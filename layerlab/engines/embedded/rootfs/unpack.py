@@ -7,21 +7,35 @@ where ids are real and returned where they are not.
 from __future__ import annotations
 
 import contextlib
+import lzma
 import os
 import shutil
 import stat
 import tarfile
-from typing import IO, Final
+import zlib
+from typing import IO, Any, Final
 
 from layerlab.engines.embedded.rootfs.layer_tar import OPAQUE, OVERLAY_PREFIX, WHITEOUT
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 
+_AUFS: Final = WHITEOUT + WHITEOUT  # bookkeeping of an old storage driver; Docker skips it too
 MEMBER_LIMIT: Final = 2_000_000
+HEADER_LIMIT: Final = 1 << 20
+_HEADERS: Final = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _COPY: Final = 1 << 20
 
 
 class ArchiveError(Exception):
     """An archive that cannot or must not be unpacked; the message says why."""
+
+
+class _LimitedInfo(tarfile.TarInfo):
+    """A member whose extended header is not read into memory when it is absurdly long."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> Any:
+        if self.type in _HEADERS and self.size > HEADER_LIMIT:
+            raise ArchiveError(f"a header of the archive is longer than {HEADER_LIMIT} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc]
 
 
 def unpack(
@@ -41,9 +55,9 @@ def unpack(
     Raises ``ArchiveError``, ``OSError``.
     """
     owners: dict[str, tuple[int, int]] = {}
-    directories: list[tuple[str, int, float]] = []
+    directories: dict[str, tuple[int, float]] = {}
     try:
-        with tarfile.open(fileobj=stream, mode="r|*" if compressed else "r|", errorlevel=2) as archive:
+        with tarfile.open(fileobj=stream, mode="r|*" if compressed else "r|", errorlevel=2, tarinfo=_LimitedInfo) as archive:
             for number, member in enumerate(archive):
                 if number > MEMBER_LIMIT:
                     raise ArchiveError(f"the archive has more than {MEMBER_LIMIT} members")
@@ -52,10 +66,15 @@ def unpack(
         raise ArchiveError(f"not a valid tar archive: {error}") from error
     except EOFError as error:
         raise ArchiveError("the archive ends too early") from error
+    except (zlib.error, lzma.LZMAError, ValueError, OverflowError) as error:
+        # Damaged compression; a zero byte in a name; an owner or a time that no system has.
+        raise ArchiveError(f"not a valid tar archive: {error}") from error
     # Modes and times last: a directory without write permission must still take its files.
-    for path, mode, mtime in reversed(directories):
-        os.chmod(path, mode)
-        os.utime(path, (mtime, mtime))
+    for path, (mode, mtime) in reversed(directories.items()):
+        # A later member may have put a symbolic link in its place or above it: that one's target is none of ours.
+        if _is_directory(path) and resolve(root, inside(root, path)) == path:
+            os.chmod(path, mode)
+            os.utime(path, (mtime, mtime))
     return owners
 
 
@@ -68,7 +87,7 @@ def _member(
     real_ids: bool,
     owner: tuple[int, int] | None,
     owners: dict[str, tuple[int, int]],
-    directories: list[tuple[str, int, float]],
+    directories: dict[str, tuple[int, float]],
 ) -> None:
     parts = [part for part in member.name.split("/") if part not in ("", ".")]
     if ".." in parts:
@@ -82,17 +101,23 @@ def _member(
     if layer and name == OPAQUE:
         os.setxattr(parent, OVERLAY_PREFIX + "opaque", b"y")
         return
+    if layer and name.startswith(_AUFS):
+        return
     if layer and name.startswith(WHITEOUT):
-        hidden = f"{parent}/{name[len(WHITEOUT) :]}"
+        hidden_name = name[len(WHITEOUT) :]
+        if hidden_name in ("", ".", ".."):
+            raise ArchiveError(f"the archive has a whiteout that leads outside: {member.name}")
+        hidden = f"{parent}/{hidden_name}"
         _remove(hidden)
         os.mknod(hidden, stat.S_IFCHR, os.makedev(0, 0))
         return
     if member.isdir():
-        if not os.path.isdir(path) or os.path.islink(path):
+        if not _is_directory(path):
             _remove(path)
             os.mkdir(path)
         os.chmod(path, 0o700)
-        directories.append((path, member.mode & 0o7777, member.mtime))
+        directories.pop(path, None)
+        directories[path] = (member.mode & 0o7777, member.mtime)
     else:
         _remove(path)
         if member.isreg():
@@ -128,16 +153,25 @@ def _member(
     if not member.issym() and not member.islnk() and not member.isdir():
         os.chmod(path, member.mode & 0o7777)
     for key, value in member.pax_headers.items():
-        if key.startswith("SCHILY.xattr.") and not key.startswith("SCHILY.xattr." + OVERLAY_PREFIX):
+        attribute = key.removeprefix("SCHILY.xattr.")
+        # Nothing else: trusted.* and security.* mean something to this host's kernel.
+        if attribute != key and (
+            attribute == "security.capability" or (attribute.startswith("user.") and not attribute.startswith(OVERLAY_PREFIX))
+        ):
             with contextlib.suppress(OSError):
-                os.setxattr(path, key[len("SCHILY.xattr.") :], value.encode("utf-8", "surrogateescape"), follow_symlinks=False)
+                os.setxattr(path, attribute, value.encode("utf-8", "surrogateescape"), follow_symlinks=False)
     if not member.isdir() and not member.islnk():
         os.utime(path, (member.mtime, member.mtime), follow_symlinks=False)
 
 
+def _is_directory(path: str) -> bool:
+    """A directory itself, not a link to one."""
+    return os.path.isdir(path) and not os.path.islink(path)
+
+
 def _make_parents(root: str, path: str) -> None:
     missing = []
-    while path != root and not os.path.isdir(path):
+    while path != root and not _is_directory(path):
         if os.path.lexists(path):
             raise ArchiveError(f"a member lies below {inside(root, path)}, which is not a directory")
         missing.append(path)
@@ -147,7 +181,7 @@ def _make_parents(root: str, path: str) -> None:
 
 
 def _remove(path: str) -> None:
-    if os.path.isdir(path) and not os.path.islink(path):
+    if _is_directory(path):
         shutil.rmtree(path)
     elif os.path.lexists(path):
         os.unlink(path)

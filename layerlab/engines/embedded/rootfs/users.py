@@ -6,6 +6,9 @@ Rules: BuildKit ``solver/llbsolver/ops/user_linux.go`` for ``--chown`` (an unkno
 
 from __future__ import annotations
 
+import os
+import stat
+
 from layerlab.engines.embedded.rootfs.paths import resolve
 
 _LIMIT = 16 << 20
@@ -13,7 +16,11 @@ _LIMIT = 16 << 20
 
 def _lines(root: str, path: str) -> list[list[str]]:
     try:
-        with open(resolve(root, path), encoding="utf-8", errors="replace") as stream:
+        file = resolve(root, path)
+        # An image may hold anything under that name; a named pipe would be waited for.
+        if not stat.S_ISREG(os.lstat(file).st_mode):
+            return []
+        with open(file, encoding="utf-8", errors="replace") as stream:
             return [line.split(":") for line in stream.read(_LIMIT).splitlines() if line.strip() and not line.startswith("#")]
     except OSError:
         return []
@@ -33,14 +40,14 @@ def chown_ids(root: str, owner: str) -> tuple[int, int]:
     elif user:
         for fields in _lines(root, "/etc/passwd"):
             if fields[0] == user and len(fields) > 3:
-                uid, gid = int(fields[2]), int(fields[3])
+                uid, gid = _number(fields[2]) or 0, _number(fields[3]) or 0
                 break
     if group:
         number = _number(group)
         if number is not None:
             gid = number
         else:
-            gid = next((int(f[2]) for f in _lines(root, "/etc/group") if f[0] == group and len(f) > 2), gid)
+            gid = next((_number(f[2]) or 0 for f in _lines(root, "/etc/group") if f[0] == group and len(f) > 2), gid)
     return uid, gid
 
 
@@ -57,8 +64,8 @@ def process_ids(root: str, user: str) -> tuple[int, int, tuple[int, ...], str]:
     entry = next((f for f in passwd if len(f) > 5 and (f[0] == name if number is None else f[2] == str(number))), None)
     if entry is None and number is None:
         raise UnknownUserError(f"unable to find user {name}: no matching entries in passwd file")
-    uid = int(entry[2]) if entry is not None else int(number or 0)
-    gid = int(entry[3]) if entry is not None else 0
+    uid = _number(entry[2]) or 0 if entry is not None else number or 0
+    gid = _number(entry[3]) or 0 if entry is not None else 0
     home = entry[5] if entry is not None and entry[5] else "/"
     extra: tuple[int, ...] = ()
     if group:
@@ -67,8 +74,8 @@ def process_ids(root: str, user: str) -> tuple[int, int, tuple[int, ...], str]:
             found = next((f for f in groups if f[0] == group and len(f) > 2), None)
             if found is None:
                 raise UnknownUserError(f"unable to find group {group}: no matching entries in group file")
-            gid_number = int(found[2])
+            gid_number = _number(found[2]) or 0
         gid = gid_number
     elif entry is not None:
-        extra = tuple(sorted(int(f[2]) for f in groups if len(f) > 3 and entry[0] in f[3].split(",") and f[2].isdigit()))
+        extra = tuple(sorted(_number(f[2]) or 0 for f in groups if len(f) > 3 and entry[0] in f[3].split(",") and f[2].isdigit()))
     return uid, gid, extra, home

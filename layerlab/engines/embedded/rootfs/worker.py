@@ -19,6 +19,7 @@ import stat
 import struct
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator
 from typing import IO, Any, Final
 
@@ -33,7 +34,7 @@ from layerlab.errors import LayerlabError
 _LENGTH: Final = struct.Struct("<I")
 
 
-class Problem(Exception):
+class RefusedError(Exception):
     """An answer that is an error: ``kind`` tells the client which exception to raise."""
 
     def __init__(self, kind: str, message: str) -> None:
@@ -47,6 +48,7 @@ class Worker:
     def __init__(self, mode: str, snapshotter: str) -> None:
         self.real_ids = mode == "full"
         self.snapshotter = snapshotter
+        self._baselines: dict[str, tuple[dict[str, trees.Mark], list[str]]] = {}
 
     # --- root filesystems -------------------------------------------------------------------------------------------
 
@@ -57,7 +59,7 @@ class Worker:
         if upper is None and len(lowers) == 1:
             yield os.path.abspath(lowers[0])
             return
-        with tempfile.TemporaryDirectory(dir="tmp", prefix="mount-") as scratch:
+        with tempfile.TemporaryDirectory(dir="tmp", prefix=f"{os.getppid()}-mount-") as scratch:
             if self.snapshotter == "copy":
                 target = os.path.abspath(upper) if upper is not None else os.path.join(os.path.abspath(scratch), "tree")
                 if upper is None:
@@ -160,13 +162,17 @@ class Worker:
         *,
         context: bool,
     ) -> None:
-        rows = source.get("rows")
+        rows: list[Any] | None = source.get("rows")
+        start = 0
         for path, real, _is_directory in source["picked"]:
             mine: list[copying.Row] | None = None
             if rows is not None:
+                # Rows stand in the order of what was picked: the path itself (but for the root), then what is below it.
+                mine = []
                 prefix = path + "/" if path else ""
-                mine = [(row[0][len(prefix) :], row[1], row[4]) for row in rows if row[0].startswith(prefix) and row[0] != path]
-                mine = mine or [("", row[1], row[4]) for row in rows if row[0] == path]
+                while start < len(rows) and (rows[start][0] == path or rows[start][0].startswith(prefix)):
+                    mine.append((rows[start][0][len(prefix) :], rows[start][1], rows[start][4]))
+                    start += 1
             target = posixpath.join(dest, posixpath.dirname(path)) if parents else dest
             if parents and posixpath.dirname(path):
                 copier.make_directories(target)
@@ -185,7 +191,6 @@ class Worker:
 
     def copy_out(self, dest: str, source: dict[str, Any], directory: bool) -> dict[str, Any]:
         """Copy what one source selects to ``dest/bound``, for a bind mount."""
-        os.makedirs(dest)
         copier = copying.Copier(os.path.abspath(dest), real_ids=self.real_ids, owner=None)
         target = "/bound/" if directory else "/bound"
         if source["kind"] == "context":
@@ -203,24 +208,39 @@ class Worker:
             copier.make_directories(path)
         return {"owners": copier.owners}
 
-    def prepare_run(self, layers: list[str], upper: str, work: str, cwd: str, user: str, targets: list[str], command: str, search: str) -> dict[str, Any]:
-        """What an executor must know of the image: ids of the user, where mount points really are, whether the command exists."""
+    def prepare_run(
+        self, layers: list[str], upper: str, work: str, cwd: str, user: str, targets: list[tuple[str, bool]], command: str, search: str
+    ) -> dict[str, Any]:
+        """What an executor must know of the image: ids of the user, where mount points really are, where the command is.
+
+        ``targets`` are mount points, each with whether it is a directory.
+        """
         made: dict[str, tuple[int, int]] = {}
         with self._rootfs(layers, upper=upper if self.snapshotter == "copy" else None) as root:
             try:
                 uid, gid, groups, home = users.process_ids(root, user)
             except users.UnknownUserError as error:
-                raise Problem("dockerfile", str(error)) from error
-            where = [inside(root, resolve(root, target)) for target in targets]
-            exists = [os.path.lexists(f"{root}/{path}") for path in where]
+                raise RefusedError("dockerfile", str(error)) from error
+            where = [inside(root, resolve(root, target)) for target, _ in targets]
+            self._check_mount_points(root, targets, where)
             missing = not os.path.isdir(resolve(root, cwd))
-            found = _find_command(root, command, search, cwd)
+            found = _find_command(root, command, search, cwd, where)
         if missing:
             with self._rootfs(layers, upper=upper, work=work) as root:
                 copier = copying.Copier(root, real_ids=self.real_ids, owner=None)
                 copier.make_directories(cwd)
                 made = copier.owners
-        return {"uid": uid, "gid": gid, "groups": list(groups), "home": home, "targets": where, "exist": exists, "command": found, "owners": made}
+        return {"uid": uid, "gid": gid, "groups": list(groups), "home": home, "targets": where, "command": found, "owners": made}
+
+    @staticmethod
+    def _check_mount_points(root: str, targets: list[tuple[str, bool]], where: list[str]) -> None:
+        for (target, directory), place in zip(targets, where, strict=True):
+            if target in _OURS and place != target.lstrip("/"):
+                # runc refuses it too; following it would put the kernel's files wherever the image says.
+                raise RefusedError("base-image", f"the image has a symbolic link at {target}, where a step needs a directory")
+            if os.path.lexists(f"{root}/{place}") and os.path.isdir(f"{root}/{place}") != directory:
+                there, needed = ("file", "directory") if directory else ("directory", "file")
+                raise RefusedError("base-image", f"the image has a {there} at {target}, where a {needed} must be mounted")
 
     def flatten(self, layers: list[str], tree: str) -> dict[str, Any]:
         """Copy snapshotter: the merged view of ``layers`` as plain files in ``tree``."""
@@ -229,17 +249,25 @@ class Worker:
 
     def baseline(self, tree: str, stubs: list[tuple[str, bool]]) -> dict[str, Any]:
         """Copy snapshotter: make missing mount points, then note the state of ``tree`` before a step changes it."""
-        made = trees.make_stubs(tree, stubs)
-        return {"marks": trees.marks(tree), "stubs": made}
+        earlier = self._baselines.pop(tree, None)
+        made = [*(earlier[1] if earlier is not None else ()), *trees.make_stubs(tree, stubs)]
+        marks = trees.marks(tree)
+        for stub in made:
+            del marks[stub]
+        self._baselines[tree] = (marks, made)
+        return {}
 
-    def difference(self, layers: list[str], tree: str, marks: dict[str, tuple[int, int, int]], stubs: list[str], dest: str) -> dict[str, Any]:
+    def difference(self, tree: str, dest: str) -> dict[str, Any]:
         """Copy snapshotter: put what changed in ``tree`` since ``baseline`` into the layer directory ``dest``."""
-        trees.remove_stubs(tree, stubs)
+        marks, stubs = self._baselines.pop(tree)
+        trees.remove_stubs(os.path.abspath(tree), stubs)
         os.makedirs(dest, exist_ok=True)
         trees.difference(tree, marks, dest, real_ids=self.real_ids)
         return {}
 
-    def commit(self, layer: str, lowers: list[str], owners: dict[str, tuple[int, int]], owner: tuple[int, int], newest: int | None) -> dict[str, Any]:
+    def commit(
+        self, layer: str, lowers: list[str], owners: dict[str, tuple[int, int]], owner: tuple[int, int], newest: int | None
+    ) -> dict[str, Any]:
         """Turn a finished layer directory into a layer: its diff ID, size and (single-id mode) the owners of its files."""
         intended: dict[str, tuple[int, int]] | None = None
         if not self.real_ids:
@@ -272,7 +300,7 @@ class Worker:
             try:
                 owners = unpack.unpack(stream, os.path.abspath(dest), "/", layer=True, real_ids=self.real_ids)
             except unpack.ArchiveError as error:
-                raise Problem("base-image", str(error)) from error
+                raise RefusedError("base-image", str(error)) from error
         if not self.real_ids and owners:
             with open(dest + ".owners", "wb") as sidecar:
                 sidecar.write(msgspec.msgpack.encode(owners))
@@ -280,20 +308,22 @@ class Worker:
 
     def verify_blob(self, path: str, digest: str, diff_id: str) -> dict[str, Any]:
         """Check a layer blob against its digest and, uncompressed, against its diff ID."""
-        raw, plain = hashlib.sha256(), hashlib.sha256()
         with open(path, "rb") as stream:
             start = stream.read(6)
         openers: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
-        opener = openers.get(start[:2], open)
-        if start[:4] == b"\x28\xb5\x2f\xfd":
-            raise Problem("base-image", "a layer is compressed with zstd, which this version cannot read")
-        for hasher, reader in ((raw, open), (plain, opener)):
-            with reader(path, "rb") as stream:
-                while block := stream.read(1 << 20):
-                    hasher.update(block)
-        for wanted, hasher, what in ((digest, raw, "blob"), (diff_id, plain, "layer")):
+        # Nothing is decompressed before it is known to be what was asked for.
+        for wanted, opener, what in ((digest, open, "blob"), (diff_id, openers.get(start[:2], open), "layer")):
+            if what == "layer" and start[:4] == b"\x28\xb5\x2f\xfd":
+                raise RefusedError("base-image", "a layer is compressed with zstd, which this version cannot read")
+            hasher = hashlib.sha256()
+            try:
+                with opener(path, "rb") as stream:
+                    while block := stream.read(1 << 20):
+                        hasher.update(block)
+            except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+                raise RefusedError("base-image", f"{what} {wanted} is damaged: {error}") from error
             if f"sha256:{hasher.hexdigest()}" != wanted:
-                raise Problem("base-image", f"{what} {wanted} is damaged: its content has another digest")
+                raise RefusedError("base-image", f"{what} {wanted} is damaged: its content has another digest")
         return {}
 
     def apply_owners(self, dest: str, owners: dict[str, tuple[int, int]]) -> dict[str, Any]:
@@ -316,6 +346,8 @@ class Worker:
         """Remove directories of ours, whatever modes are in them."""
         for path in paths:
             copying.remove_tree(path)
+            for tree in [tree for tree in self._baselines if tree.startswith(path + "/")]:
+                del self._baselines[tree]
         return {}
 
 
@@ -331,25 +363,32 @@ def _exists_below(path: str, lowers: list[str]) -> bool:
     return False
 
 
-def _find_command(root: str, command: str, search: str, cwd: str) -> str:
-    """Path inside the root of a command, looked up as ``execvp`` does; empty when there is none."""
+def _find_command(root: str, command: str, search: str, cwd: str, mounted: list[str]) -> str:
+    """Path inside the root of a command, looked up as ``execvp`` does; empty when there is none.
+
+    What lies in a mount point cannot be seen from here, so a command that is named by its path there counts as found.
+    """
     directories = [""] if "/" in command else (directory or "." for directory in search.split(":"))
     for directory in directories:
         candidate = posixpath.join(cwd, directory, command)
-        if os.path.isfile(resolve(root, candidate)):
+        place = inside(root, resolve(root, candidate))
+        if os.path.isfile(f"{root}/{place}"):
+            return candidate
+        if "/" in command and any(place == mount or place.startswith(mount + "/") for mount in mounted):
             return candidate
     return ""
 
 
+_OURS: Final = ("/proc", "/dev", "/sys")
 _ERRORS: Final = {"missing-source": "missing-source", "dockerfile": "dockerfile", "context": "context"}
 
 
 def _answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
     try:
         return {"ok": getattr(worker, request["verb"])(**request["with"])}
-    except Problem as error:
+    except RefusedError as error:
         return {"kind": error.kind, "message": str(error)}
-    except copying.CopyProblem as error:
+    except copying.CopyError as error:
         return {"kind": "copy", "message": str(error)}
     except copying.ChangedError as error:
         return {"kind": "changed", "message": str(error)}
@@ -369,6 +408,7 @@ def _read(stream: IO[bytes]) -> bytes | None:
 def main(mode: str, snapshotter: str) -> None:
     """Serve requests until standard input closes. ``mode`` as in ``Worker``."""
     os.umask(0o022)
+    sys.setrecursionlimit(20_000)  # trees are walked recursively, and a path may have 2048 parts
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     try:
         if mode != "none":
@@ -385,6 +425,11 @@ def main(mode: str, snapshotter: str) -> None:
 
 
 def _send(stream: IO[bytes], answer: dict[str, Any]) -> None:
-    body = msgspec.msgpack.encode(answer)
+    try:
+        body = msgspec.msgpack.encode(answer)
+    except UnicodeEncodeError as error:
+        # Layers may hold such names, but what a key is made of is text.
+        name = os.fsencode(str(error.object)).decode("utf-8", "backslashreplace")
+        body = msgspec.msgpack.encode({"kind": "context", "message": f"the name of a file in a stage or image is not UTF-8: {name}"})
     stream.write(_LENGTH.pack(len(body)) + body)
     stream.flush()
