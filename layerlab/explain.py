@@ -190,7 +190,7 @@ def _operation_difference(op: Op, old: Op, instruction: str, partner: StepTrace)
             return "user", (), f"USER is {op.user or 'root'!r} and was {old.user or 'root'!r}"
         if op.cwd != old.cwd:
             return "workdir", (), f"the working directory is {op.cwd!r} and was {old.cwd!r}"
-        return "instruction", (), changed
+        return "instruction", (), f"its network is {op.network!r} and was {old.network!r}" if op.network != old.network else changed
     if isinstance(op, MkdirOp) and isinstance(old, MkdirOp) and op.path == old.path:
         return "user", (), f"USER is {op.owner or 'root'!r} and was {old.owner or 'root'!r}, who owns the directory"
     if isinstance(op, CopyOp) and isinstance(old, CopyOp) and partner.instruction == instruction:

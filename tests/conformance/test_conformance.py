@@ -38,6 +38,12 @@ QUIRKS: dict[str, dict[int, tuple[str, dict[str, bool]]]] = {
             {"COPY lib /lib2": HIT, "RUN find /lib2 | sort > /list": HIT},
         ),
     },
+    "own-mount-swapped-sources": {
+        2: (
+            "the output differs; the recorded engine's key does not say which file of the context goes to which target",
+            {"RUN --mount=target=/x,source=b --mount=target=/y,source=a cat /x /y > /o": RAN},
+        ),
+    },
 }
 """Where the recorded engine is wrong and we must not be: case, number of the build, why, and the verdicts that differ."""
 
@@ -64,6 +70,8 @@ def test_case(case: Case, runner: Runner, tmp_path: Path, report: Callable[[Coun
     skipped = {"embedded": "classic-store", "docker": "containerd-store"}[runner.name]
     if skipped in case.tags:
         pytest.skip(f"{skipped}: the result of another image store")
+    if runner.name == "embedded" and "older-frontend" in case.tags:
+        pytest.skip("older-frontend: newer Dockerfile frontends decide otherwise, and so do we")
     try:
         outcomes = run_case(case, runner, tmp_path / "contexts", images=lambda position: case.steps[position].image is not None)
     except CannotEditError as error:

@@ -115,6 +115,8 @@ class EmbeddedEngine:
         path = os.path.abspath(options.context)
         file = os.path.abspath(options.file) if options.file is not None else os.path.join(path, "Dockerfile")
         shown = _shown_path(file)
+        if not os.path.isdir(path):
+            raise _no_context(options.context)
         context_files = self.store.context_directory(path)
         context = load_context(path, dockerfile=file, cache_file=os.path.join(context_files, "checksums"))
         dockerfile = _read_dockerfile(file, shown)
@@ -155,7 +157,7 @@ class EmbeddedEngine:
         """The last build's record; where nothing ran in it, the last one in which something did."""
         path = os.path.abspath(options.context)
         if not os.path.isdir(path):
-            raise UsageError(f"the build context {options.context} does not exist")
+            raise _no_context(options.context)
         file = os.path.abspath(options.file) if options.file is not None else os.path.join(path, "Dockerfile")
         memory = BuildMemory(self.store.context_directory(path), file, options.target)
         return memory.record(with_misses=True) or memory.record()
@@ -606,6 +608,11 @@ def _planned(graph: Graph, decided: Decided, explainer: Explainer, solution: Sol
 
 
 # --- small things ---------------------------------------------------------------------------------------------------
+
+
+def _no_context(path: str) -> UsageError:
+    what = "is not a directory" if os.path.exists(path) else "does not exist"
+    return UsageError(f"the build context {path} {what}", remedy="Give the directory that holds the files to copy, for example: layerlab build .")
 
 
 def _read_dockerfile(file: str, shown: str) -> Dockerfile:

@@ -1,0 +1,181 @@
+"""What a person types, and what comes back: output, exit status, JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from layerlab.model import BuildRecord, PlanRecord
+
+from .conftest import Cli
+
+
+def _build(cli: Cli, *more: str) -> BuildRecord:
+    answer = cli("build", "--network", "none", "--json", *more, "app")
+    assert answer.status == 0, answer.err
+    return msgspec.json.decode(answer.out, type=BuildRecord)
+
+
+def test_a_build_says_what_ran_what_was_reused_and_why(cli: Cli, app: Path) -> None:
+    first = cli("build", "-t", "x", "--network", "none", "app")
+    assert first.status == 0, first.err
+    assert "5 of 5 steps ran" in first.out
+
+    again = cli("build", "-t", "x", "--network", "none", "app")
+    assert "Nothing had to run, 5 came from the cache" in again.out
+
+    (app / "src" / "index.ts").write_text(f"// other {app}\n", encoding="utf-8")
+    edited = cli("build", "-t", "x", "--network", "none", "app")
+    assert "2 of 5 steps ran, 3 came from the cache" in edited.out
+    assert "src/index.ts changed." in edited.out
+    assert "it builds on step 5 (COPY . .)" in " ".join(edited.out.split())
+
+
+def test_the_json_of_a_build_is_its_record(cli: Cli, app: Path) -> None:
+    _build(cli, "-t", "x")
+    (app / "src" / "index.ts").write_text(f"// other {app}\n", encoding="utf-8")
+
+    record = _build(cli, "-t", "x")
+
+    assert [step.instruction for step in record.executed] == ["COPY . .", "RUN npm run build"]
+    causes = [step.cause for step in record.executed]
+    assert causes[0] is not None
+    assert causes[1] is not None
+    assert (causes[0].kind, causes[0].origin, causes[0].paths) == ("file", 5, ("src/index.ts",))
+    assert (causes[1].kind, causes[1].origin) == ("parent", 5)
+    assert record.image is not None
+    assert record.schema == 1
+
+
+def test_a_plan_runs_nothing_and_foretells_the_build(cli: Cli, app: Path) -> None:
+    _build(cli)
+
+    answer = cli("plan", "--network", "none", "--edit", "src/index.ts", "--json", "app")
+    plan = msgspec.json.decode(answer.out, type=PlanRecord)
+    assert [step.instruction for step in plan.steps if step.status == "executed"] == ["COPY . .", "RUN npm run build"]
+
+    unchanged = msgspec.json.decode(cli("plan", "--network", "none", "--json", "app").out, type=PlanRecord)
+    assert not [step for step in unchanged.steps if step.status == "executed"]
+
+    (app / "src" / "index.ts").write_text(f"// other {app}\n", encoding="utf-8")
+    record = _build(cli)
+    assert [step.instruction for step in record.executed] == ["COPY . .", "RUN npm run build"]
+
+
+def test_a_plan_names_an_edit_by_any_path_that_leads_to_it(cli: Cli, app: Path) -> None:
+    inside = cli("plan", "--edit", "src/index.ts", "app")
+    outside = cli("plan", "--edit", "app/src/index.ts", "app")
+
+    assert "src/index.ts changed." in inside.out
+    assert inside.out == outside.out
+
+
+def test_the_matrix_has_a_row_for_each_file(cli: Cli, app: Path) -> None:
+    answer = cli("plan", "--matrix", "--json", "app")
+
+    matrix = {row["edit"]: [step["status"] for step in row["plan"]["steps"]] for row in answer.json()["matrix"]}
+    assert matrix["src/index.ts"] == ["base", "cached", "cached", "cached", "executed", "executed", "metadata"]
+    assert matrix["package.json"] == ["base", "cached", "executed", "executed", "executed", "executed", "metadata"]
+    assert set(matrix) == {"Dockerfile", "package.json", "src/index.ts"}
+
+
+def test_explain_tells_the_last_misses_even_after_a_build_without_any(cli: Cli, app: Path) -> None:
+    _build(cli)
+    (app / "package.json").write_text('{"a": 1}\n', encoding="utf-8")
+    _build(cli)
+    _build(cli)
+
+    answer = cli("explain", "app")
+
+    assert answer.status == 0
+    assert "package.json changed." in answer.out
+    assert "The misses began at step 3" in answer.out
+
+
+def test_explain_before_any_build_says_so_and_plans(cli: Cli, app: Path) -> None:
+    answer = cli("explain", "app")
+
+    assert answer.status == 0
+    assert "No build of this Dockerfile and build context is known yet" in answer.out
+
+
+def test_history_has_docker_s_rows(cli: Cli, app: Path) -> None:
+    _build(cli, "-t", "hist")
+
+    answer = cli("history", "hist")
+    assert 'CMD ["node" "dist/index.js"]' in answer.out
+    assert "RUN /bin/sh -c npm run build # buildkit" in answer.out
+
+    rows = cli("history", "--json", "hist").json()["history"]
+    assert [row["empty_layer"] for row in rows] == [True, False, False, False, False, False, False]
+
+
+def test_a_failing_step_is_shown_with_its_output_and_place(cli: Cli, app: Path) -> None:
+    (app / "Dockerfile").write_text("FROM base:1\nRUN echo before\nRUN echo words-of-the-step && exit 3\n", encoding="utf-8")
+
+    answer = cli("build", "--network", "none", "app")
+
+    assert answer.status == 1
+    assert "words-of-the-step" in answer.err
+    assert 'app/Dockerfile:3: error: process "/bin/sh -c echo words-of-the-step && exit 3" did not complete successfully: exit code: 3' in answer.err
+    assert "FAILED" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("build", "nowhere"), "the build context nowhere does not exist"),
+        (("build", "-f", "nowhere", "app"), "failed to read dockerfile: open nowhere: no such file or directory"),
+        (("build", "--target", "nowhere", "app"), "target stage 'nowhere' could not be found"),
+        (("build", "--platform", "plan9/mips", "app"), "--platform plan9/mips is not supported"),
+        (("build", "--secret", "src=x", "app"), "it has no id"),
+        (("build", "--engine", "docker", "app"), "--engine docker is not built yet"),
+        (("history", "nowhere"), "No such image: nowhere"),
+        (("plan", "--edit", "../outside", "app"), "is not in the build context"),
+    ],
+    ids=lambda value: "-".join(value)[:40] if isinstance(value, tuple) else "",
+)
+def test_bad_usage_is_one_message_and_status_2(cli: Cli, app: Path, arguments: tuple[str, ...], words: str) -> None:
+    answer = cli(*arguments)
+
+    assert answer.status == 2
+    assert words in answer.err
+    assert "Traceback" not in answer.err
+
+
+def test_a_bad_dockerfile_is_status_2_with_its_line_also_as_json(cli: Cli, app: Path) -> None:
+    (app / "Dockerfile").write_text("FROM base:1\nRUNN true\n", encoding="utf-8")
+
+    plain = cli("build", "app")
+    assert plain.status == 2
+    assert "app/Dockerfile:2:1: error: dockerfile parse error on line 2: unknown instruction: RUNN (did you mean RUN?)" in plain.err
+
+    error = cli("build", "--json", "app").json()["error"]
+    assert (error["kind"], error["file"], error["line"]) == ("dockerfile", "app/Dockerfile", 2)
+
+
+def test_what_a_step_prints_cannot_drive_the_terminal(cli: Cli, app: Path) -> None:
+    (app / "Dockerfile").write_text("FROM base:1\nRUN printf '\\033[2J\\033]0;owned\\007visible\\n'\n", encoding="utf-8")
+
+    answer = cli("build", "--network", "none", "app")
+
+    assert "visible" in answer.err
+    assert "\x1b" not in answer.err + answer.out
+
+
+def test_doctor_says_what_this_machine_gets(cli: Cli) -> None:
+    found = cli("doctor", "--json").json()
+
+    assert found["works"] is True
+    assert found["executor"] == "bwrap"
+    assert found["snapshotter"] in ("overlay", "copy")
+    assert found["ids"] in ("full", "single")
+
+
+def test_every_verb_has_help(cli: Cli) -> None:
+    for verb in ("build", "plan", "explain", "history", "demo", "doctor"):
+        answer = cli(verb, "--help")
+        assert answer.status == 0
+        assert "usage:" in answer.out

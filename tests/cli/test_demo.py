@@ -1,0 +1,90 @@
+"""The demo is the project's smoke test: the lesson on the real app, with real npm."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import ROOT
+
+ACTS = ["naive-first", "naive-again", "naive-edit", "optimized-first", "optimized-again", "optimized-edit"]
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The demo's JSON."""
+    env = {**os.environ, "LAYERLAB_STORE": str(tmp_path_factory.mktemp("demo")), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-m", "layerlab", "demo", "--json"], env=env, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr
+    record: dict[str, Any] = json.loads(done.stdout)
+    return record
+
+
+def _statuses(told: dict[str, Any], act: str) -> dict[str, str]:
+    record = next(item["record"] for item in told["acts"] if item["act"] == act)
+    return {step["instruction"]: step["status"] for step in record["steps"]}
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_the_acts_come_in_the_order_of_the_lesson(told: dict[str, Any]) -> None:
+    assert [item["act"] for item in told["acts"]] == ACTS
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.parametrize(
+    ("act", "ran"),
+    [
+        ("naive-first", ["WORKDIR /app", "COPY . .", "RUN npm install", "RUN npx prisma generate", "RUN npm run build"]),
+        ("naive-again", []),
+        ("naive-edit", ["COPY . .", "RUN npm install", "RUN npx prisma generate", "RUN npm run build"]),
+        ("optimized-again", []),
+        ("optimized-edit", ["COPY . .", "RUN npm run build"]),
+    ],
+)
+def test_an_act_runs_exactly_these_steps(told: dict[str, Any], act: str, ran: list[str]) -> None:
+    assert [instruction for instruction, status in _statuses(told, act).items() if status == "executed"] == ran
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.parametrize("act", ["naive-edit", "optimized-edit"])
+def test_an_edit_is_named_as_the_cause(told: dict[str, Any], act: str) -> None:
+    record = next(item["record"] for item in told["acts"] if item["act"] == act)
+    copy, *below = [step for step in record["steps"] if step["status"] == "executed"]
+    assert (copy["cause"]["kind"], copy["cause"]["paths"]) == ("file", ["src/index.ts"])
+    for step in below:
+        assert (step["cause"]["kind"], step["cause"]["origin"]) == ("parent", copy["number"])
+        assert "src/index.ts" in step["cause"]["text"]
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_the_app_that_was_built_serves_the_edited_greeting(told: dict[str, Any]) -> None:
+    assert told["served"]["greeting"] == told["served"]["expected"]
+    assert json.loads(told["served"]["visits"])["visits"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_a_stand_in_is_called_one(told: dict[str, Any]) -> None:
+    for item in told["acts"]:
+        assert all("stand-in" in text for text in item["record"]["stand_in"])
+
+
+def test_the_course_s_app_keeps_what_the_lesson_relies_on() -> None:
+    app = Path(ROOT) / "node-app"
+    assert "resolved" not in (app / "package-lock.json").read_text(encoding="utf-8")
+    assert (app / "src" / "index.ts").read_text(encoding="utf-8").count('const GREETING = "') == 1
+    optimised = (app / "Dockerfile.optimized").read_text(encoding="utf-8").splitlines()
+    assert optimised.index("COPY . .") + 1 == optimised.index("RUN npm run build")
+    naive = (app / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    assert naive.index("RUN npx prisma generate") < naive.index("RUN npm run build")
+    assert 'CMD ["node", "index.js"]' in naive
