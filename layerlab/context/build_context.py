@@ -261,14 +261,14 @@ class _ContextDirectory:
         listing = self._load()
         sums = bytearray(self._sums)
         racy = False
+        if not all(row[0].isascii() or _is_utf8(row[0]) for row in listing):
+            return
         for number, row in enumerate(listing):
             newest = row[3] if row[3] > row[4] else row[4]
             window = _FINE_WINDOW if row[4] % 1_000_000_000 else _COARSE_WINDOW
             if newest > self._racy_after - window and not stat.S_ISDIR(row[1]):
                 sums[number * _DIGEST : (number + 1) * _DIGEST] = _UNKNOWN
                 racy = True
-            elif not row[0].isascii() and not _is_utf8(row[0]):
-                return
         digest = self._digest if self._digest is not None and not racy else b""
         self._owner.cache.directories[self.relative] = _CachedDirectory(
             msgspec.Raw(_encode(listing)), self._owner.signature + self._state, self._kept, bytes(sums), self._below, digest

@@ -8,6 +8,7 @@ trees, so that one selection code serves them all and equal content has an equal
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Protocol
 
 READ_SIZE: Final = 1 << 20
+HOLE: Final = bytes(READ_SIZE)
 _HEADER: Final = struct.Struct("<III")
 
 
@@ -110,7 +112,7 @@ def file_digest(path: str, mode: int, *, dir_fd: int | None = None, rdev: int = 
         # No O_NONBLOCK games are needed: the caller has seen a regular file, and O_NOFOLLOW refuses a swapped-in link.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
         try:
-            while block := os.read(descriptor, READ_SIZE):
+            for block in blocks(descriptor):
                 sha.update(block)
             attributes = _counted_xattrs(descriptor)
         finally:
@@ -122,6 +124,35 @@ def file_digest(path: str, mode: int, *, dir_fd: int | None = None, rdev: int = 
     else:
         sha.update(b"%d" % rdev)
     return sha.digest()
+
+
+def blocks(descriptor: int) -> Iterator[bytes]:
+    """The bytes of a file from its start. Holes are not read: ``HOLE`` stands for them, but for a last part that is shorter."""
+    status = os.fstat(descriptor)
+    if status.st_blocks * 512 >= status.st_size:
+        while block := os.read(descriptor, READ_SIZE):
+            yield block
+        return
+    position = 0
+    while position < status.st_size:
+        try:
+            start = os.lseek(descriptor, position, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # no more data
+                raise
+            start = status.st_size
+        while position < start:
+            length = min(READ_SIZE, start - position)
+            yield HOLE[:length]
+            position += length
+        while position < status.st_size:
+            block = os.pread(descriptor, READ_SIZE, position)
+            if not block:
+                return
+            yield block
+            position += len(block)
+            if block.count(0) == len(block):
+                break
 
 
 def _counted_xattrs(target: int | str) -> bytes:

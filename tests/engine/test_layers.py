@@ -22,7 +22,7 @@ RUN_LAYERS = {
     "a removed directory": ("rm -r /d", {"d": "whiteout"}),
     "a directory made anew hides what was in it": ("rm -r /d && mkdir /d && echo > /d/new", {"d": "dir", "d/*": "opaque", "d/new": "file"}),
     "a file in place of a directory": ("rm -r /d && echo > /d", {"d": "file"}),
-    "a directory in place of a file": ("rm /d/f && mkdir /d/f", {"d": "dir", "d/f": "dir"}),
+    "a directory in place of a file": ("rm /d/f && mkdir /d/f", {"d": "dir", "d/f": "dir", "d/f/*": "opaque"}),
     "a changed mode": ("chmod 4755 /d/f", {"d": "dir", "d/f": ("file", 0o4755)}),
     "a sticky directory": ("chmod 1777 /d", {"d": ("dir", 0o1777)}),
     "setgid on a directory": ("chmod 2750 /d", {"d": ("dir", 0o2750)}),
@@ -44,6 +44,11 @@ def test_a_run_leaves_what_it_changed_and_nothing_else(each_lab: Lab, command: s
     record = lab.build(f"FROM base:1\nCOPY . /\nRUN {command}\nRUN find / -path /proc -prune -o -print | wc -l\n")
     layer = lab.layers(record)[1]
     found = {path: (entry.type, entry.mode) for path, entry in layer.items()}
+    if "d/*" in expected and "d/*" not in found:
+        # The copy snapshotter cannot always tell a directory made anew; whiteouts of all that was in it say the same.
+        assert lab.engine.host.snapshotter == "copy"
+        assert found.pop("d/f") == ("whiteout", 0)
+        expected = {path: wanted for path, wanted in expected.items() if path != "d/*"}
     for path, (kind, _) in found.items():
         assert path in expected, f"{path} ({kind}) should not be in the layer"
     for path, wanted in expected.items():
@@ -101,7 +106,8 @@ def test_copy_keeps_modes_times_links_and_attributes(each_lab: Lab) -> None:
     os.link(tool, lab.context / "d/twin")
     (lab.context / "d/link").symlink_to("../else where")
     (lab.context / "d/empty").mkdir(mode=0o700)
-    os.mkfifo(lab.context / "d/pipe", 0o620)
+    os.mkfifo(lab.context / "d/pipe")
+    (lab.context / "d/pipe").chmod(0o620)
     lab.file("d/private", "x", 0o600)
     lab.file("d/ünï", "x")
     (lab.context / "d/empty").chmod(0o1770)
@@ -187,7 +193,12 @@ def test_a_deep_tree_is_kept_or_refused_and_always_cleaned_up(lab: Lab) -> None:
     deep = "i=0; while [ $i -lt 900 ]; do mkdir d && cd d || exit 1; i=$((i+1)); done; echo x > f"
     record = lab.build(f"FROM base:1\nWORKDIR /t\nRUN {deep}\nRUN rm -r /t/d\n")
     assert len(lab.layers(record)[1]) == 902
-    too_deep = lab.try_build(f"FROM base:1\nWORKDIR /t\nRUN {deep.replace('900', '2500')}\n")
+    # Two chains of long names, one moved to the end of the other: longer than any path may be.
+    chain = "for i in $(seq 15); do mkdir $1$n && cd $1$n || exit 1; done"
+    too_deep = lab.try_build(
+        f"FROM base:1\nWORKDIR /t\nRUN n=$(printf %0200d 0); set -- a; (cd /t; {chain}); set -- b; {chain}; mv /t/a$n . && echo moved\n"
+    )
+    assert "moved" in lab.output
     assert too_deep.failure is not None
     assert "name too long" in too_deep.failure.message.lower()
     assert lab.build(f"FROM base:1\nWORKDIR /t\nRUN {deep}\n").steps[-1].status == "cached"

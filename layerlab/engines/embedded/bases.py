@@ -1,7 +1,7 @@
 """Base images: what a name in FROM stands for.
 
-A name resolves locally first (a pinned base or an image built here). Pulling from a registry is not built yet; where a pull
-would be needed, ``node:alpine`` and its relatives fall back to the stand-in, and every other name is an error that says so.
+A name resolves locally first (a pinned base or an image built here), then the registry is asked. Where that cannot be reached, ``node:alpine``
+and its relatives fall back to the stand-in; every other name is an error that says so.
 """
 
 from __future__ import annotations
@@ -11,14 +11,18 @@ import json
 import os
 import re
 import shutil
+import urllib.parse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from layerlab.engines.embedded.store import ImageRow, Store, normalize_name
+from layerlab.engines.embedded.references import Reference, parse_reference
+from layerlab.engines.embedded.store import ImageRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import BaseImageError
+from layerlab.fsutil import locked
 from layerlab.ops import BaseImage
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
 
@@ -27,15 +31,16 @@ _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
 
+Report = Callable[[str], None]
+
+
+def _silent(_text: str) -> None:
+    """Progress that nobody watches."""
+
 
 def canonical_name(name: str) -> str:
-    """The short form of a reference: ``docker.io/library/node`` → ``node:latest``."""
-    short = name
-    for prefix in ("docker.io/library/", "index.docker.io/library/", "docker.io/", "library/"):
-        if short.startswith(prefix):
-            short = short[len(prefix) :]
-            break
-    return normalize_name(short)
+    """The form in which the store names an image: ``docker.io/library/node`` → ``node:latest``. Raises ``UsageError``."""
+    return parse_reference(name).short
 
 
 class Bases:
@@ -45,17 +50,15 @@ class Bases:
         self.store = store
         self.worker = worker
 
-    def resolve(self, name: str, *, offline: bool = False, pull: bool = False) -> BaseImage:
-        """The base image for a reference. Raises ``BaseImageError`` with BuildKit's key words when it cannot be had."""
+    def resolve(self, name: str, *, offline: bool = False, pull: bool = False, report: Report = _silent) -> BaseImage:
+        """The base image for a reference. Raises ``BaseImageError`` with BuildKit's key words when it cannot be had.
+
+        A name that the store knows is never asked for again, unless ``pull`` says so; an image built here stays what it is.
+        """
         canonical = canonical_name(name)
         row = self.store.image(canonical)
-        if row is None:
-            row = self._missing(name, canonical, offline)
-        elif pull and not row.stand_in and row.source != "build":
-            raise BaseImageError(
-                f"{name}: --pull is not supported by this version: it cannot ask a registry",
-                remedy="Leave --pull out; the pinned base image is used.",
-            )
+        if row is None or (pull and not offline and row.source != "build"):
+            row = self._get(name, canonical, offline, report, row)
         config = json.loads(self.store.blob(row.config))
         diff_ids = tuple(config["rootfs"]["diff_ids"])
         for diff_id in diff_ids:
@@ -63,17 +66,45 @@ class Bases:
                 raise BaseImageError(f"{name}: its layer {diff_id} is missing from the store", remedy="Import or build the image again.")
         return BaseImage(canonical, diff_ids, config, row.stand_in)
 
-    def _missing(self, name: str, canonical: str, offline: bool) -> ImageRow:
-        if _STAND_IN.match(canonical):
-            return self._compose(canonical)
-        why = "--offline was given" if offline else "this version of layerlab cannot pull from a registry yet"
-        host = canonical if "/" in canonical and "." in canonical.split("/", maxsplit=1)[0] else f"docker.io/library/{canonical}"
+    def _get(self, name: str, canonical: str, offline: bool, report: Report, pinned: ImageRow | None) -> ImageRow:
+        # The client's imports cost more than a whole no-op build, which never gets here.
+        from layerlab.engines.embedded.registry import RegistryError
+
+        reference = parse_reference(name)
+        why = "--offline was given"
+        unreachable = True
+        remedy = None
+        if not offline:
+            try:
+                return self.pull(reference, report)
+            except RegistryError as error:
+                why, unreachable, remedy = error.message, error.unreachable, error.remedy
+        if pinned is not None:
+            # A failed pull never switches a pinned base: the build goes on with what it had.
+            report(f"{canonical} could not be pulled again ({why}); the pinned image is used")
+            return pinned
+        if unreachable and _STAND_IN.match(canonical):
+            report(f"{canonical} could not be pulled ({why}); making a stand-in on this machine")
+            return self._compose(canonical, why)
         raise BaseImageError(
-            f"{name}: failed to resolve source metadata for {host}: {why}, and no image of that name is in the store",
-            remedy="Use FROM node:alpine (a stand-in is made for it), FROM scratch, an image built or imported here, or build with Docker.",
+            f"{name}: failed to resolve source metadata for {reference.full}: {why}",
+            remedy=remedy or "Use FROM node:alpine (a stand-in is made for it), FROM scratch, or an image built, loaded or pulled here.",
         )
 
-    def _compose(self, canonical: str) -> ImageRow:
+    def pull(self, reference: Reference, report: Report = _silent) -> ImageRow:
+        """Pull an image and pin its name to it. A download that breaks off is continued next time. Raises ``RegistryError``."""
+        from layerlab.engines.embedded.registry import RegistryClient
+
+        directory = os.path.join(self.store.path, "downloads", urllib.parse.quote(reference.short, safe=""))
+        os.makedirs(directory, exist_ok=True)
+        with locked(directory + ".lock"):
+            report(f"pulling {reference.full}")
+            RegistryClient(reference).pull(directory, report, have=lambda diff_id: self.store.layer(diff_id) is not None)
+            row = self.import_layout(directory, reference.short, source="registry")
+            shutil.rmtree(directory, ignore_errors=True)
+        return row
+
+    def _compose(self, canonical: str, why: str) -> ImageRow:
         # Composing is rare and its imports are not free.
         from layerlab.engines.embedded import standin
 
@@ -102,7 +133,7 @@ class Bases:
         }
         sentence = (
             f"{canonical} is a stand-in made on this machine (Node {made.node_version}, npm {made.npm_version}, tools of {made.host}); "
-            "no registry was asked"
+            f"the real one could not be had: {why}"
         )
         return self.put(canonical, config, sizes, source="stand-in", stand_in=sentence)
 
@@ -127,7 +158,7 @@ class Bases:
 
     # --- OCI layouts ------------------------------------------------------------------------------------------------
 
-    def import_layout(self, path: str, name: str) -> ImageRow:
+    def import_layout(self, path: str, name: str, *, source: str = "oci-layout") -> ImageRow:
         """Import an image from an OCI layout directory (image-spec ``image-layout.md``) under ``name``.
 
         An index with several platforms resolves to this machine's. Every digest and diff ID is verified.
@@ -154,7 +185,7 @@ class Bases:
         if len(diff_ids) != len(manifest["layers"]):
             raise BaseImageError(f"{path}: the configuration names {len(diff_ids)} layers, the manifest {len(manifest['layers'])}")
         lengths = [self._import_layer(path, digest, diff_id) for digest, diff_id in layers]
-        return self.put(canonical_name(name), config, lengths, source="oci-layout")
+        return self.put(canonical_name(name), config, lengths, source=source)
 
     def _manifest(self, path: str, index: dict[str, Any], name: str) -> dict[str, Any]:
         entries = index.get("manifests", [])

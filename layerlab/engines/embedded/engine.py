@@ -111,7 +111,7 @@ class EmbeddedEngine:
 
     # --- what a build starts from -----------------------------------------------------------------------------------
 
-    def _inputs(self, options: BuildOptions) -> _Inputs:
+    def _inputs(self, options: BuildOptions, progress: Progress | None = None) -> _Inputs:
         path = os.path.abspath(options.context)
         file = os.path.abspath(options.file) if options.file is not None else os.path.join(path, "Dockerfile")
         shown = _shown_path(file)
@@ -122,9 +122,10 @@ class EmbeddedEngine:
         dockerfile = _read_dockerfile(file, shown)
         warnings = _syntax_warnings(dockerfile, shown)
         bases = self.bases
+        report = _Throttled(progress or _silent)
         graph = build_graph(
             dockerfile,
-            lambda name: bases.resolve(name, offline=options.offline, pull=options.pull),
+            lambda name: bases.resolve(name, offline=options.offline, pull=options.pull, report=report),
             build_args=options.build_args,
             target=options.target,
             no_cache=options.no_cache,
@@ -142,7 +143,7 @@ class EmbeddedEngine:
         """Build an image; see ``Engine.build``."""
         with collection_paused():
             started = time.monotonic()
-            return _Build(self, options, self._inputs(options), progress or _silent, started).run()
+            return _Build(self, options, self._inputs(options, progress), progress or _silent, started).run()
 
     def plan(self, options: BuildOptions, edits: tuple[str, ...] = ()) -> PlanRecord:
         """Verdicts without running anything; see ``Engine.plan``.
@@ -272,6 +273,7 @@ class _Build:
         self.causes: dict[int, Cause] = {}
         self.fresh: set[str] = set()
         self.failed: tuple[int, LayerlabError] | None = None
+        self.failed_log = ""
         self.before: BuildTrace | None = None
         self._explainer: Explainer | None = None
         self._announced: set[int] = set()
@@ -361,6 +363,7 @@ class _Build:
                 if error.line is None:
                     error.file, error.line = self.graph.file, decided.step.line
                 self.failed = (number, error)
+                self.failed_log = runner.log
                 self.progress(Event(kind="done", step=self._record(decided, "skipped")))
                 return
             engine.store.put_record(
@@ -397,7 +400,7 @@ class _Build:
             status = otherwise
         stage = self.graph.stage(step.stage)
         record = decided.record
-        log = outcome.log if outcome is not None else ""
+        log = outcome.log if outcome is not None else self.failed_log if status == "failed" else ""
         return StepRecord(
             number=number,
             stage=stage.label or "0",
@@ -673,6 +676,20 @@ def _now() -> str:
 
 def _newest(history: list[dict[str, Any]]) -> str:
     return max((row.get("created") or "" for row in history), default="")
+
+
+class _Throttled:
+    """Passes on notes, but those that follow one another within a second only once."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._last = 0.0
+
+    def __call__(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self._last >= 1 or "MB" not in text:
+            self._last = now
+            self._progress(Event(kind="note", text=text))
 
 
 def _silent(_event: Event) -> None:

@@ -68,9 +68,13 @@ class StepRunner:
         self.graph = graph
         self.context = context
         self.options = options
+        self.log = ""
 
     def run(self, decided: Decided, solution: Solution, output: Callable[[str], None]) -> StepOutcome:
-        """Run the step of ``decided`` on its layers. Raises ``StepFailedError`` and other ``LayerlabError``s; nothing is left behind."""
+        """Run the step of ``decided`` on its layers. Raises ``StepFailedError`` and other ``LayerlabError``s; nothing is left behind.
+
+        ``log`` is then what the step wrote, whether it failed or not.
+        """
         op = decided.step.op
         assert op is not None
         assert decided.below is not None
@@ -101,8 +105,17 @@ class StepRunner:
                 ) from error
             raise StoreError(f"{decided.step.instruction}: {error.strerror or error} ({error.filename or 'no file named'})") from error
         finally:
+            self.log = log.text()
             active.discard()
+            self._wait_for_room()
         return StepOutcome(diff_id=row.diff_id, size=row.size, seconds=time.monotonic() - started, log=log.text())
+
+    def _wait_for_room(self) -> None:
+        # The mounts of a command go a moment after its last process, and with them the space of what was removed.
+        for _ in range(20):
+            if not self.store.is_full():
+                break
+            time.sleep(0.05)
 
     def _apply(
         self, op: Op, decided: Decided, solution: Solution, active: Active, log: _Log
@@ -220,7 +233,8 @@ class StepRunner:
         )
 
     def _failure(self, op: RunOp, decided: Decided, status: int, log: str) -> Exception:
-        if _DISK_WORDS.search(log[-4096:]):
+        # Not every program says why it could not write.
+        if _DISK_WORDS.search(log[-4096:]) or self.store.is_full():
             return StoreError(
                 f"the disk is full: {decided.step.instruction} ended with exit code {status}",
                 file=self.graph.file,

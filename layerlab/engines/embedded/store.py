@@ -40,6 +40,7 @@ from layerlab.fsutil import locked, write_atomically
 from layerlab.plan import CacheRecord
 
 FORMAT: Final = "1"
+_ROOM: Final = 4 << 20
 _DIRECTORIES: Final = ("blobs/sha256", "s", "layers", "records", "content", "images", "contexts", "mounts", "locks", "tmp")
 
 
@@ -134,6 +135,11 @@ class Store:
         except OSError as error:
             raise self._error(error) from error
 
+    def is_full(self) -> bool:
+        """Whether the disk has no room left for even the store's own records."""
+        room = os.statvfs(self.path)
+        return room.f_bavail * room.f_frsize < _ROOM
+
     # --- work in progress -------------------------------------------------------------------------------------------
 
     def scratch(self) -> str:
@@ -225,6 +231,9 @@ class Store:
         if known is not None:
             return known
         with self.guarded():
+            # A step that filled the disk must leave with its layer, or not even its failure could be written down.
+            if self.is_full():
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.path)
             number = self._place(directory)
             row = LayerRow(number=number, diff_id=diff_id, size=size, length=length, empty=empty)
             write_atomically(self._at("layers", diff_id.removeprefix("sha256:")), msgspec.json.encode(row))

@@ -17,11 +17,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from layerlab.context.ignore import IgnoreRules
-from layerlab.context.tree import file_digest
+from layerlab.context.tree import HOLE, blocks, file_digest
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.engines.embedded.rootfs.unpack import ArchiveError, unpack
 
-_READ: Final = 1 << 20
 _DEPTH: Final = 12  # 12 names of 255 bytes fit into a path
 _TAR_MAGIC: Final = (b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 
@@ -261,7 +260,7 @@ def _copy_bytes(source: str, target: str, digest: bytes) -> None:
             if sha is None:
                 copy_data(descriptor, sink.fileno())
             else:
-                while block := os.read(descriptor, _READ):
+                for block in blocks(descriptor):
                     sha.update(block)
                     _write_sparse(sink.fileno(), block)
                 os.ftruncate(sink.fileno(), os.lseek(sink.fileno(), 0, os.SEEK_CUR))
@@ -276,7 +275,7 @@ def _copy_bytes(source: str, target: str, digest: bytes) -> None:
 
 def _write_sparse(descriptor: int, block: bytes) -> None:
     # A hole stays a hole: a sparse file of gigabytes in the context must not fill the disk.
-    if len(block) == _READ and not any(block[:64]) and block.count(0) == len(block):
+    if block is HOLE or (len(block) == len(HOLE) and not any(block[:64]) and block == HOLE):
         os.lseek(descriptor, len(block), os.SEEK_CUR)
         return
     view = memoryview(block)

@@ -16,6 +16,8 @@ from typing import IO, Final
 
 import msgspec
 
+from layerlab.context.tree import blocks
+
 WHITEOUT: Final = ".wh."
 OPAQUE: Final = ".wh..wh..opq"
 OVERLAY_PREFIX: Final = "user.overlay."
@@ -46,18 +48,18 @@ class LayerEntry(msgspec.Struct, frozen=True, kw_only=True):
     xattrs: dict[str, bytes] = msgspec.field(default_factory=dict)
 
 
-def walk_layer(directory: str, *, owners: Owners | None = None, newest: int | None = None) -> Iterator[LayerEntry]:
+def walk_layer(directory: str, *, owners: Owners | None = None) -> Iterator[LayerEntry]:
     """The members of a layer directory in overlay form, sorted by path, parents before children.
 
-    ``owners`` replaces the owners on disk (single-id mode). ``newest`` clamps times (``SOURCE_DATE_EPOCH``).
+    ``owners`` replaces the owners on disk (single-id mode).
     Raises ``OSError``; a directory that cannot be read is never skipped.
     """
     links: dict[tuple[int, int], str] = {}
-    yield from _walk(directory, "", links, owners, newest)
+    yield from _walk(directory, "", links, owners)
 
 
 def _walk(
-    directory: str, relative: str, links: dict[tuple[int, int], str], owners: Owners | None, newest: int | None
+    directory: str, relative: str, links: dict[tuple[int, int], str], owners: Owners | None
 ) -> Iterator[LayerEntry]:
     with os.scandir(directory) as scan:
         items = sorted(scan, key=lambda item: os.fsencode(item.name))
@@ -66,17 +68,18 @@ def _walk(
         status = item.stat(follow_symlinks=False)
         mode = status.st_mode
         uid, gid = (status.st_uid, status.st_gid) if owners is None else owners.get(path, (0, 0))
-        mtime = int(status.st_mtime) if newest is None else min(int(status.st_mtime), newest)
+        mtime = status.st_mtime_ns // 1_000_000_000
         permissions = stat.S_IMODE(mode)
         if stat.S_ISDIR(mode):
             xattrs = _xattrs(item.path)
             opaque = xattrs.pop(OVERLAY_PREFIX + "opaque", b"") == b"y"
             yield LayerEntry(path=path, type="dir", mode=permissions, uid=uid, gid=gid, mtime=mtime, xattrs=_exported(xattrs))
             if opaque:
-                yield LayerEntry(path=path, type="opaque", mode=0, mtime=mtime)
-            yield from _walk(item.path, path, links, owners, newest)
+                yield LayerEntry(path=path, type="opaque", mode=0)
+            yield from _walk(item.path, path, links, owners)
         elif stat.S_ISCHR(mode) and status.st_rdev == 0:
-            yield LayerEntry(path=path, type="whiteout", mode=0, mtime=mtime)
+            # Overlayfs makes all whiteouts of a mount one inode, so its time says nothing.
+            yield LayerEntry(path=path, type="whiteout", mode=0)
         elif stat.S_ISLNK(mode):
             yield LayerEntry(path=path, type="symlink", mode=0o777, uid=uid, gid=gid, mtime=mtime, target=os.readlink(item.path))
         elif stat.S_ISREG(mode):
@@ -110,6 +113,18 @@ def _walk(
                 minor=os.minor(status.st_rdev),
             )
         # A socket that a step left behind cannot be in a tar; Docker leaves it out too.
+
+
+def clamp_times(directory: str, newest: int) -> None:
+    """Give nothing in a layer directory a time after ``newest`` (``SOURCE_DATE_EPOCH``), so that its tar is always the same."""
+    with os.scandir(directory) as scan:
+        items = list(scan)
+    for item in items:
+        if item.is_dir(follow_symlinks=False):
+            clamp_times(item.path, newest)
+        status = item.stat(follow_symlinks=False)
+        if status.st_mtime_ns > newest * 1_000_000_000 and not (stat.S_ISCHR(status.st_mode) and status.st_rdev == 0):
+            os.utime(item.path, (newest, newest), follow_symlinks=False)
 
 
 def _xattrs(path: str) -> dict[str, bytes]:
@@ -153,20 +168,21 @@ def write_tar(directory: str, entries: Iterator[LayerEntry], write: Callable[[by
         left = entry.size
         descriptor = os.open(os.path.join(directory, entry.path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            while left:
-                block = os.read(descriptor, min(_READ, left))
-                if not block:
-                    raise OSError(errno.EAGAIN, "file shrank while its layer was read", entry.path)
-                write(block)
-                left -= len(block)
+            for block in blocks(descriptor):
+                write(block[:left])
+                left -= min(left, len(block))
+                if not left:
+                    break
         finally:
             os.close(descriptor)
+        if left:
+            raise OSError(errno.EAGAIN, "file shrank while its layer was read", entry.path)
         write(bytes(-entry.size % _BLOCK))
     write(_EMPTY_END)
     return total
 
 
-def diff_id(directory: str, *, owners: Owners | None = None, newest: int | None = None) -> tuple[str, int, int]:
+def diff_id(directory: str, *, owners: Owners | None = None) -> tuple[str, int, int]:
     """(diff ID, bytes of regular files, length of the tar) of a layer directory. Raises ``OSError``."""
     sha = hashlib.sha256()
     length = 0
@@ -176,7 +192,7 @@ def diff_id(directory: str, *, owners: Owners | None = None, newest: int | None 
         length += len(block)
         sha.update(block)
 
-    size = write_tar(directory, walk_layer(directory, owners=owners, newest=newest), count)
+    size = write_tar(directory, walk_layer(directory, owners=owners), count)
     return f"sha256:{sha.hexdigest()}", size, length
 
 

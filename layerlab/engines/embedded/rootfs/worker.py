@@ -75,6 +75,9 @@ class Worker:
             os.mkdir(point)
             empty = os.path.join(scratch, "empty")
             os.mkdir(empty, 0o755)
+            if upper is None and not lowers:
+                yield os.path.abspath(empty)
+                return
             while len(lowers) < (1 if upper is not None else 2):
                 lowers.insert(0, empty)
             with namespaces.overlay(lowers, point, upper=upper, work=work) as mounted:
@@ -269,6 +272,8 @@ class Worker:
         self, layer: str, lowers: list[str], owners: dict[str, tuple[int, int]], owner: tuple[int, int], newest: int | None
     ) -> dict[str, Any]:
         """Turn a finished layer directory into a layer: its diff ID, size and (single-id mode) the owners of its files."""
+        if newest is not None:
+            layer_tar.clamp_times(layer, newest)
         intended: dict[str, tuple[int, int]] | None = None
         if not self.real_ids:
             below = self._owners(lowers) or {}
@@ -286,7 +291,7 @@ class Worker:
             if intended:
                 with open(layer + ".owners", "wb") as stream:
                     stream.write(msgspec.msgpack.encode(intended))
-        digest, size, length = layer_tar.diff_id(layer, owners=intended, newest=newest)
+        digest, size, length = layer_tar.diff_id(layer, owners=intended)
         return {"diff_id": digest, "size": size, "length": length, "empty": not os.listdir(layer)}
 
     def entries(self, layer: str) -> dict[str, Any]:

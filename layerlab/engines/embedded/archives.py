@@ -1,0 +1,191 @@
+"""Images as files: the archive that ``save`` writes and ``load`` reads.
+
+One tar is both an OCI image layout (image-spec ``image-layout.md``: ``oci-layout``, ``index.json``, ``blobs/``) and what ``docker load`` wants
+(``manifest.json``), as Docker itself writes since version 25. Layers are stored uncompressed, so their digest is their diff ID, and
+a layer that two images share is in the archive once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+
+from layerlab.engines.embedded.bases import Bases
+from layerlab.engines.embedded.store import ImageRow, Store
+from layerlab.engines.embedded.workers import WorkerProcess
+from layerlab.errors import BaseImageError, StoreError, UsageError
+
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_EPOCH = 0
+
+
+def save(store: Store, worker: WorkerProcess, rows: list[ImageRow], out: IO[bytes]) -> None:
+    """Write images to a tar stream. Reproducible: the same images give the same bytes. Raises ``StoreError``."""
+    written: set[str] = set()
+    index: list[dict[str, Any]] = []
+    legacy: dict[str, dict[str, Any]] = {}
+    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+        _add_bytes(archive, "oci-layout", b'{"imageLayoutVersion":"1.0.0"}')
+        for row in rows:
+            manifest_bytes = store.blob(row.manifest)
+            manifest = json.loads(manifest_bytes)
+            for digest, data in ((row.manifest, manifest_bytes), (row.config, store.blob(row.config))):
+                if digest not in written:
+                    written.add(digest)
+                    _add_bytes(archive, _blob_name(digest), data)
+            for layer in manifest["layers"]:
+                if layer["digest"] not in written:
+                    written.add(layer["digest"])
+                    _add_layer(archive, store, worker, layer["digest"])
+            index.append(
+                {
+                    "mediaType": _MANIFEST,
+                    "digest": row.manifest,
+                    "size": len(manifest_bytes),
+                    "annotations": {"io.containerd.image.name": row.name, "org.opencontainers.image.ref.name": row.name},
+                }
+            )
+            entry = legacy.setdefault(
+                row.config,
+                {"Config": _blob_name(row.config), "RepoTags": [], "Layers": [_blob_name(layer["digest"]) for layer in manifest["layers"]]},
+            )
+            entry["RepoTags"].append(row.name)
+        body = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": index}
+        _add_bytes(archive, "index.json", msgspec.json.encode(body))
+        _add_bytes(archive, "manifest.json", msgspec.json.encode(list(legacy.values())))
+
+
+def _blob_name(digest: str) -> str:
+    return f"blobs/sha256/{digest.removeprefix('sha256:')}"
+
+
+def _member(name: str, size: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.size = size
+    member.mtime = _EPOCH
+    member.mode = 0o644
+    return member
+
+
+def _add_bytes(archive: tarfile.TarFile, name: str, data: bytes) -> None:
+    archive.addfile(_member(name, len(data)), io.BytesIO(data))
+
+
+def _add_layer(archive: tarfile.TarFile, store: Store, worker: WorkerProcess, diff_id: str) -> None:
+    with tempfile.TemporaryDirectory(dir=os.path.join(store.path, "tmp"), prefix=f"{os.getpid()}-save-") as scratch:
+        path = export_layer(store, worker, diff_id, os.path.join(scratch, "layer"))
+        with open(path, "rb") as stream:
+            archive.addfile(_member(_blob_name(diff_id), os.path.getsize(path)), stream)
+
+
+def export_layer(store: Store, worker: WorkerProcess, diff_id: str, target: str) -> str:
+    """Write the uncompressed tar of a layer to ``target``; its digest is verified on the way. Raises ``StoreError``."""
+    row = store.layer(diff_id)
+    if row is None:
+        raise StoreError(f"layer {diff_id} is missing from the store", remedy="Build or load the image again.")
+    answer = worker.ask("export", layer=f"s/{row.number}", target=target)
+    if answer["digest"] != diff_id:
+        raise StoreError(
+            f"layer {diff_id} in the store is damaged: its content has the digest {answer['digest']}",
+            remedy="Run `layerlab verify` to see which images need it, and build them again with --no-cache.",
+        )
+    return target
+
+
+def load(store: Store, bases: Bases, path: str) -> list[str]:
+    """Read an archive of ``save``, ``docker save`` or ``skopeo copy … oci-archive:``, or an OCI layout directory; returns the names loaded.
+
+    Raises ``UsageError`` for a file that is no archive of images, ``BaseImageError`` for one that is damaged.
+    """
+    if os.path.isdir(path):
+        return _load_layout(bases, path)
+    with tempfile.TemporaryDirectory(dir=os.path.join(store.path, "tmp"), prefix=f"{os.getpid()}-load-") as scratch:
+        try:
+            with tarfile.open(path, "r:*") as archive:
+                _extract(archive, scratch)
+        except (tarfile.TarError, EOFError) as error:
+            raise UsageError(f"{path} is not an archive of images: {error}", remedy="Give a file of `save`, `docker save` or an OCI layout.") from error
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+        if os.path.exists(os.path.join(scratch, "index.json")):
+            return _load_layout(bases, scratch)
+        if os.path.exists(os.path.join(scratch, "manifest.json")):
+            return _load_legacy(bases, scratch)
+    raise UsageError(f"{path} is not an archive of images: it has neither index.json nor manifest.json")
+
+
+def _extract(archive: tarfile.TarFile, target: str) -> None:
+    """Take out plain files only, under the names that such an archive has."""
+    for member in archive:
+        name = os.path.normpath(member.name)
+        if not member.isfile() or name.startswith(("/", "..")):
+            continue
+        path = os.path.join(target, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        source = archive.extractfile(member)
+        assert source is not None
+        with open(path, "wb") as sink:
+            shutil.copyfileobj(source, sink, 1 << 20)
+
+
+def _load_layout(bases: Bases, path: str) -> list[str]:
+    try:
+        with open(os.path.join(path, "index.json"), "rb") as stream:
+            manifests = json.load(stream)["manifests"]
+    except (OSError, ValueError, KeyError) as error:
+        raise BaseImageError(f"{path} is not an OCI image layout: {error}") from error
+    names = []
+    for entry in manifests:
+        annotations = entry.get("annotations") or {}
+        name = annotations.get("io.containerd.image.name") or annotations.get("org.opencontainers.image.ref.name")
+        if not name:
+            name = f"loaded:{entry['digest'][7:19]}"
+        names.append(bases.import_layout(path, name).name)
+    return names
+
+
+def _load_legacy(bases: Bases, path: str) -> list[str]:
+    """``docker save`` before version 25: layers named by path, no blobs. Made into a layout first."""
+    blobs = os.path.join(path, "blobs", "sha256")
+    os.makedirs(blobs, exist_ok=True)
+
+    def put(source: str) -> dict[str, Any]:
+        sha = hashlib.sha256()
+        with open(source, "rb") as stream:
+            while block := stream.read(1 << 20):
+                sha.update(block)
+        digest = sha.hexdigest()
+        target = os.path.join(blobs, digest)
+        if not os.path.exists(target):
+            shutil.copyfile(source, target)
+        return {"digest": f"sha256:{digest}", "size": os.path.getsize(target)}
+
+    try:
+        with open(os.path.join(path, "manifest.json"), "rb") as stream:
+            entries = json.load(stream)
+        names: list[str] = []
+        index = []
+        for entry in entries:
+            files = [os.path.join(path, os.path.normpath(name)) for name in (entry["Config"], *entry["Layers"])]
+            if any(not os.path.realpath(file).startswith(os.path.realpath(path) + os.sep) for file in files):
+                raise BaseImageError("the archive names files outside itself")
+            config, *layers = [put(file) for file in files]
+            manifest = os.path.join(path, "one-manifest")
+            Path(manifest).write_bytes(msgspec.json.encode({"schemaVersion": 2, "config": config, "layers": layers}))
+            for name in entry.get("RepoTags") or [f"loaded:{config['digest'][7:19]}"]:
+                index.append({**put(manifest), "annotations": {"org.opencontainers.image.ref.name": name}})
+                names.append(name)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BaseImageError(f"the archive is damaged: {error}") from error
+    Path(path, "index.json").write_bytes(msgspec.json.encode({"schemaVersion": 2, "manifests": index}))
+    Path(path, "oci-layout").write_bytes(b'{"imageLayoutVersion":"1.0.0"}')
+    return _load_layout(bases, path)

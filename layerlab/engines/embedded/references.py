@@ -1,0 +1,74 @@
+"""Image references: from what a person writes to a registry, a repository and a tag or digest.
+
+Rule: distribution/reference ``normalize.go``. A first component with a dot, a colon or the name ``localhost`` is a registry; everything else
+is on Docker Hub, below ``library/`` when it has no slash.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from layerlab.errors import UsageError
+
+DOCKER_HUB: Final = "docker.io"
+_HUB_HOST: Final = "registry-1.docker.io"
+_PATH: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*\Z")
+_TAG: Final = re.compile(r"[\w][\w.-]{0,127}\Z")
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}\Z")
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """A parsed reference. Exactly one of ``tag`` and ``digest`` decides what is asked for; a digest wins."""
+
+    registry: str
+    repository: str
+    tag: str
+    digest: str = ""
+
+    @property
+    def host(self) -> str:
+        """The host that serves the registry."""
+        return _HUB_HOST if self.registry == DOCKER_HUB else self.registry
+
+    @property
+    def wanted(self) -> str:
+        """Tag or digest, as the registry API wants it."""
+        return self.digest or self.tag
+
+    @property
+    def full(self) -> str:
+        """``docker.io/library/node:alpine``."""
+        return f"{self.registry}/{self.repository}" + (f"@{self.digest}" if self.digest else f":{self.tag}")
+
+    @property
+    def short(self) -> str:
+        """``node:alpine``: the form in which the store names images."""
+        path = self.repository
+        if self.registry == DOCKER_HUB:
+            path = path.removeprefix("library/")
+        else:
+            path = f"{self.registry}/{path}"
+        return path + (f"@{self.digest}" if self.digest else f":{self.tag}")
+
+
+def parse_reference(text: str) -> Reference:
+    """Parse a reference. Raises ``UsageError`` with docker's words (``invalid reference format``)."""
+    rest, _, digest = text.partition("@")
+    first, slash, remainder = rest.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        registry, path = first, remainder
+    else:
+        registry, path = DOCKER_HUB, rest
+    if registry in ("index.docker.io", _HUB_HOST):
+        registry = DOCKER_HUB
+    head, colon, last = path.rpartition(":")
+    path, tag = (head, last) if colon and "/" not in last else (path, "latest")
+    if registry == DOCKER_HUB and "/" not in path:
+        path = f"library/{path}"
+    if _PATH.match(path) is None or _TAG.match(tag) is None or (digest and _DIGEST.match(digest) is None):
+        hint = "Names are lower case." if text != text.lower() else "Write NAME, NAME:TAG or HOST/NAME:TAG."
+        raise UsageError(f"invalid reference format: {text!r}", remedy=hint)
+    return Reference(registry, path, tag, digest)

@@ -1,0 +1,318 @@
+"""Bad input: each gives one clear message, loses nothing, and the next build works."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from layerlab.errors import DockerfileError, LayerlabError, StoreError, UsageError
+
+from .conftest import verdicts
+
+if TYPE_CHECKING:
+    from .conftest import Lab
+
+IS_ROOT = os.getuid() == 0
+GOOD = "FROM base:1\nCOPY good /\nRUN cat good\n"
+
+# What makes no build at all: Dockerfile, exception, key words.
+REFUSED = {
+    "an unknown instruction": ("FROM base:1\nRUNN x\n", DockerfileError, "unknown instruction: RUNN (did you mean RUN?)"),
+    "an empty file": ("", DockerfileError, "cannot be empty"),
+    "an unknown base": ("FROM no-such:1\n", LayerlabError, "no-such:1"),
+    "an external frontend": ("# syntax=example.com/x\nFROM base:1\n", LayerlabError, "example.com/x"),
+}
+
+# What ends in a failed build: Dockerfile, kind, key words of the message.
+FAILED = {
+    "a source that is not there": ("FROM base:1\nCOPY nowhere /\n", "missing-source", '"/nowhere": not found'),
+    "a source outside": ("FROM base:1\nCOPY ../outside /\n", "missing-source", '"/outside": not found'),
+    "a source behind a link that leads outside": ("FROM base:1\nCOPY out /\n", "missing-source", '"/out": not found'),
+    "a source that is a loop of links": ("FROM base:1\nCOPY loop /\n", "dockerfile", "too many links"),
+    "a source missing in a stage": ("FROM base:1 AS a\nRUN true\nFROM base:1\nCOPY --from=a /nowhere /\n", "missing-source", '"/nowhere": not found'),
+    "a command that fails": ("FROM base:1\nRUN echo before; exit 3\n", "step-failed", "did not complete successfully: exit code: 3"),
+    "a command that is not there": ("FROM base:1\nRUN nonesuch\n", "step-failed", "exit code: 127"),
+    "a program that is not there": ('FROM base:1\nRUN ["nonesuch"]\n', "step-failed", "executable file not found in $PATH"),
+    "an image without a shell": ("FROM scratch\nRUN true\n", "step-failed", "executable file not found"),
+    "an unknown user": ("FROM base:1\nUSER nobody-here\nRUN true\n", "dockerfile", "unable to find user nobody-here"),
+    "an unknown group": ("FROM base:1\nUSER 0:none-here\nRUN true\n", "dockerfile", "unable to find group none-here"),
+    "a file over a directory": ("FROM base:1\nCOPY good /etc/good\nCOPY dir /x\nCOPY good /x/\nRUN true\nCOPY tree /x\n", "context", "/x/good"),
+    "a directory over a file": ("FROM base:1\nRUN echo > /f\nCOPY dir /f\n", "context", "is not a directory"),
+    "a WORKDIR that is a file": ("FROM base:1\nWORKDIR /etc/passwd\n", "context", "is not a directory"),
+    "a secret that is required": ("FROM base:1\nRUN --mount=type=secret,id=s,required=true true\n", "dockerfile", "secret s: not found"),
+    "a command killed": ("FROM base:1\nRUN kill -9 $$\n", "step-failed", "exit code: 137"),
+    "an archive that is damaged": ("FROM base:1\nADD damaged.tar.gz /\n", "context", "damaged.tar.gz"),
+}
+
+
+def _fill(lab: Lab) -> None:
+    lab.file("good", "good")
+    lab.file("dir/f", "f")
+    lab.file("tree/good/f", "f")
+    (lab.context / "loop").symlink_to("loop")
+    (lab.context / "out").symlink_to("../../../../../../../../../etc/passwd")
+    subprocess.run(["tar", "-C", "/usr/bin", "-czf", lab.context / "whole.tgz", "env"], check=True)
+    lab.file("damaged.tar.gz", (lab.context / "whole.tgz").read_bytes()[:9000])
+
+
+@pytest.mark.parametrize(("dockerfile", "error", "words"), REFUSED.values(), ids=REFUSED.keys())
+def test_no_build(lab: Lab, dockerfile: str, error: type[LayerlabError], words: str) -> None:
+    lab.file("good", "good")
+    with pytest.raises(error) as caught:
+        lab.try_build(dockerfile)
+    assert words in caught.value.message
+    lab.build(GOOD)
+
+
+@pytest.mark.parametrize(("dockerfile", "kind", "words"), FAILED.values(), ids=FAILED.keys())
+def test_a_failed_build(lab: Lab, dockerfile: str, kind: str, words: str) -> None:
+    _fill(lab)
+    lab.build(GOOD)
+    record = lab.try_build(dockerfile)
+    assert record.failure is not None
+    assert record.image is None
+    assert (record.failure.kind, words in record.failure.message) == (kind, True), record.failure
+    assert record.failure.line is not None
+    assert verdicts(record).count("failed") == 1
+    assert os.listdir(os.path.join(lab.engine.store.path, lab.engine.store.scratch())) == []
+    assert verdicts(lab.build(GOOD)) == ["cached", "cached"]
+
+
+def test_no_context_and_no_dockerfile(lab: Lab, tmp_path: Path) -> None:
+    lab.file("good", "good")
+    with pytest.raises(UsageError, match="does not exist") as caught:
+        lab.try_build(GOOD, context=str(tmp_path / "none"))
+    assert caught.value.remedy
+    with pytest.raises(UsageError, match="is not a directory"):
+        lab.try_build(GOOD, context=str(lab.context / "good"))
+    with pytest.raises(UsageError, match="failed to read dockerfile: .*no such file"):
+        lab.try_build(file=str(tmp_path / "none"))
+    with pytest.raises(UsageError, match="failed to read dockerfile"):
+        lab.try_build(file=str(tmp_path))
+    with pytest.raises(UsageError, match="target stage 'x' could not be found"):
+        lab.try_build(GOOD, target="x")
+    lab.build(GOOD)
+
+
+# --- what a build context may hold ----------------------------------------------------------------------------------
+
+
+def test_a_loop_of_links_is_plain_content(lab: Lab) -> None:
+    (lab.context / "a").symlink_to("b")
+    (lab.context / "b").symlink_to("a")
+    layer = lab.layers(lab.build("FROM base:1\nCOPY . /d\n"))[0]
+    assert (layer["d/a"].target, layer["d/b"].target) == ("b", "a")
+
+
+def test_a_socket_is_left_out_and_a_pipe_is_content(each_lab: Lab) -> None:
+    lab = each_lab
+    with socket.socket(socket.AF_UNIX) as listener:
+        here = os.getcwd()
+        os.chdir(lab.context)
+        try:
+            listener.bind("socket")
+        finally:
+            os.chdir(here)
+        os.mkfifo(lab.context / "pipe")
+        layer = lab.layers(lab.build("FROM base:1\nCOPY . /d\nCOPY pipe /pipe\n"))[0]
+    assert {path: entry.type for path, entry in layer.items()} == {"d": "dir", "d/pipe": "fifo"}
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root can make a device")
+def test_a_device_is_content_for_root(lab: Lab) -> None:
+    os.mknod(lab.context / "device", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    layer = lab.layers(lab.build("FROM base:1\nCOPY . /d\n"))[0]
+    assert (layer["d/device"].type, layer["d/device"].major, layer["d/device"].minor) == ("char", 1, 3)
+
+
+@pytest.mark.skipif(IS_ROOT, reason="root can read every file")
+@pytest.mark.parametrize("name", ["file", "directory"])
+def test_what_cannot_be_read_is_named_unless_it_is_ignored(lab: Lab, name: str) -> None:
+    lab.file("good", "good")
+    lab.file("file", "x", 0)
+    lab.file("directory/f", "x")
+    (lab.context / "directory").chmod(0)
+    try:
+        record = lab.try_build(f"FROM base:1\nCOPY {name} /x\n")
+        assert record.failure is not None
+        assert (record.failure.kind, name in record.failure.message, "Permission denied" in record.failure.message) == ("context", True, True)
+        assert ".dockerignore" in (record.failure.remedy or "")
+        lab.file(".dockerignore", "file\ndirectory\n")
+        assert set(lab.layers(lab.build("FROM base:1\nCOPY . /d\n"))[0]) == {"d", "d/good", "d/.dockerignore"}
+    finally:
+        (lab.context / "directory").chmod(0o755)
+
+
+def test_a_name_that_is_not_text_is_refused_unless_it_is_ignored(lab: Lab) -> None:
+    Path(os.fsdecode(os.fsencode(lab.context) + b"/caf\xe9")).write_text("x")
+    record = lab.try_build("FROM base:1\nCOPY . /d\n")
+    assert record.failure is not None
+    assert (record.failure.kind, "caf\\xe9" in record.failure.message) == ("context", True)
+    lab.file(".dockerignore", "caf*\n.dockerignore\n")
+    assert list(lab.layers(lab.build("FROM base:1\nCOPY . /d\n"))[0]) == ["d"]
+
+
+def test_a_step_may_make_a_name_that_is_not_text_but_no_key_can_be_made_of_it(lab: Lab) -> None:
+    make = 'FROM base:1 AS a\nRUN mkdir /d && touch "/d/$(printf \'caf\\351\')"\n'
+    lab.build(make)
+    record = lab.try_build(make + "FROM base:1\nCOPY --from=a /d /d\n")
+    assert record.failure is not None
+    assert "not UTF-8" in record.failure.message
+    lab.build(make + "FROM base:1\nCOPY --from=a /etc /d\n")
+
+
+def test_a_sparse_file_of_gigabytes_takes_neither_disk_nor_minutes(lab: Lab) -> None:
+    size = 5 << 30
+    with open(lab.context / "sparse", "wb") as stream:
+        stream.truncate(size)
+        stream.seek(size // 2)
+        stream.write(b"in the middle")
+    before = time.monotonic()
+    record = lab.build("FROM base:1\nCOPY sparse /sparse\n")
+    assert time.monotonic() - before < 120
+    assert lab.layers(record)[0]["sparse"].size == size
+    used = subprocess.run(["du", "-sk", lab.engine.store_path], capture_output=True, text=True, check=True).stdout
+    assert int(used.split()[0]) < 100_000
+
+
+def test_a_file_that_changes_while_it_is_read_never_makes_a_wrong_layer(lab: Lab) -> None:
+    file = lab.file("good", "good")
+    inputs = lab.engine._inputs(lab.options(GOOD))
+    inputs.context.root.digest()
+    file.write_text("evil")
+    from layerlab.engines.embedded.engine import _Build, _silent
+
+    record = _Build(lab.engine, lab.options(GOOD), inputs, _silent, time.monotonic()).run()
+    assert record.failure is not None
+    assert (record.failure.kind, "changed while" in record.failure.message) == ("context", True)
+    lab.build(GOOD)
+    assert lab.output == "evil"
+
+
+# --- a RUN that fails -----------------------------------------------------------------------------------------------
+
+
+def test_a_failed_run_tells_all_and_costs_nothing_else(each_lab: Lab) -> None:
+    lab = each_lab
+    dockerfile = "FROM base:1\nRUN echo one > /one\n\nRUN echo told; cat /one; exit 7\nRUN echo never\n"
+    record = lab.try_build(dockerfile)
+    assert record.failure is not None
+    assert (record.failure.exit_status, record.failure.line) == (7, 4)
+    assert verdicts(record) == ["executed", "failed", "skipped"]
+    assert lab.output == "told\none\n"
+    assert record.steps[2].log == "told\none\n"
+    again = lab.try_build(dockerfile)
+    assert verdicts(again) == ["cached", "failed", "skipped"]
+    assert again.steps[2].cause is not None
+    assert again.steps[2].cause.kind == "failed-before"
+    assert verdicts(lab.build(dockerfile.replace("exit 7", "true"))) == ["cached", "executed", "executed"]
+
+
+NETWORK_WORDS = ["wget: bad address 'registry'", "npm error code EAI_AGAIN", "curl: (6) Could not resolve host: x", "connect: Network is unreachable"]
+
+
+@pytest.mark.parametrize("words", NETWORK_WORDS)
+def test_a_step_that_wants_the_network_is_told_that_there_is_none(lab: Lab, words: str) -> None:
+    record = lab.try_build(f'FROM base:1\nRUN test "$(grep -c : /proc/net/dev)" = 1 && echo "{words}"; exit 1\n')
+    assert record.failure is not None
+    assert words in lab.output
+    assert "network" in (record.failure.remedy or "")
+
+
+LONG = "x" * 200_000
+
+
+@pytest.mark.parametrize("dockerfile", [f"FROM base:1\nRUN : {LONG}\n", "FROM base:1\nRUN echo a\0b\n"], ids=["too long", "zero byte"])
+def test_a_command_that_no_system_can_run(lab: Lab, dockerfile: str) -> None:
+    try:
+        record = lab.try_build(dockerfile)
+    except LayerlabError as error:
+        assert error.message
+    else:
+        assert record.failure is not None
+        assert "bwrap" not in record.failure.message
+    lab.file("good")
+    lab.build(GOOD)
+
+
+# --- the store ------------------------------------------------------------------------------------------------------
+
+
+def test_a_store_of_another_format(lab: Lab) -> None:
+    lab.file("good")
+    version = Path(lab.engine.store.path, "version")
+    lab.engine.close()
+    version.write_text("999")
+    from layerlab.engines.embedded.engine import EmbeddedEngine
+
+    lab.engine = EmbeddedEngine(lab.engine.store_path)
+    with pytest.raises(StoreError, match="has format '999'") as caught:
+        lab.try_build(GOOD)
+    assert "LAYERLAB_STORE" in (caught.value.remedy or "")
+
+
+def _read_only(path: str) -> Callable[[], None]:
+    if IS_ROOT:
+        mounted = subprocess.run(["mount", "--bind", path, path], capture_output=True, check=False).returncode == 0
+        if not mounted:
+            pytest.skip("root may not mount here")
+        subprocess.run(["mount", "-o", "remount,ro,bind", path], check=True)
+        return lambda: subprocess.run(["umount", path], check=True) and None
+    for here, directories, _ in os.walk(path):
+        os.chmod(here, 0o555)
+        directories[:] = [name for name in directories if not name.isdigit()]
+
+    def back() -> None:
+        for here, _, _ in os.walk(path):
+            os.chmod(here, 0o755)
+
+    return back
+
+
+def test_a_read_only_store(lab: Lab) -> None:
+    lab.file("good", "good")
+    lab.build(GOOD)
+    lab.engine.close()
+    undo = _read_only(lab.engine.store_path)
+    from layerlab.engines.embedded.engine import EmbeddedEngine
+
+    try:
+        with EmbeddedEngine(lab.engine.store_path) as engine, pytest.raises(StoreError) as caught:
+            record = engine.build(lab.options("FROM base:1\nRUN echo other\n"))
+            assert record.failure is not None
+            raise StoreError(record.failure.message, remedy=record.failure.remedy)
+        assert "read-only" in caught.value.message.lower() or "cannot be written to" in caught.value.message
+        assert "LAYERLAB_STORE" in (caught.value.remedy or "")
+    finally:
+        undo()
+    with EmbeddedEngine(lab.engine.store_path) as engine:
+        assert verdicts(engine.build(lab.options(GOOD))) == ["cached", "cached"]
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root can mount a small disk")
+@pytest.mark.parametrize("filler", ["head -c 200m /dev/zero > /big", "head -c 200m /dev/zero > /big || true", "copy"])
+def test_a_full_disk(make_lab: Callable[..., Lab], tmp_path: Path, filler: str) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk], capture_output=True, check=False).returncode:
+        pytest.skip("root may not mount here")
+    try:
+        lab = make_lab(disk / "store")
+        lab.file("good", "good")
+        lab.file("big", os.urandom(1 << 20) * 64)
+        record = lab.try_build("FROM base:1\nCOPY big /\n" if filler == "copy" else f"FROM base:1\nRUN {filler}\n")
+        if "|| true" not in filler:
+            assert record.failure is not None, lab.output
+            assert (record.failure.kind, "is full" in record.failure.message) == ("store", True), (record.failure, lab.output)
+        lab.build(GOOD)
+        lab.engine.close()
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
