@@ -45,13 +45,19 @@ _DIRECTORIES: Final = ("blobs/sha256", "s", "layers", "records", "content", "ima
 
 
 class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a layer is and what it weighs. ``size``: bytes of regular files; ``length``: of the tar."""
+    """Where a layer is and what it weighs. ``size``: bytes of regular files; ``length``: of the tar.
+
+    A layer that came from elsewhere keeps the blob it came as (``blob``), because its tar cannot be written again byte for byte;
+    ``check`` is then the digest of our own tar of its directory, for ``verify``.
+    """
 
     number: int
     diff_id: str
     size: int
     length: int
     empty: bool
+    blob: str = ""
+    check: str = ""
 
 
 class ImageRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,6 +203,21 @@ class Store:
                 write_atomically(path, data)
         return f"sha256:{digest}"
 
+    def adopt_blob(self, source: str, digest: str) -> None:
+        """Keep a copy of a file whose digest is known to be ``digest``. Raises ``StoreError``."""
+        target = self.blob_path(digest)
+        if os.path.exists(target):
+            return
+        with self.guarded():
+            temporary = self._at("tmp", f"{os.getpid()}-blob-{digest[7:19]}")
+            shutil.copyfile(source, temporary)
+            os.chmod(temporary, 0o644)
+            os.rename(temporary, target)
+
+    def blob_path(self, digest: str) -> str:
+        """Absolute path of a blob, whether it exists or not."""
+        return self._at("blobs", "sha256", digest.removeprefix("sha256:"))
+
     def blob(self, digest: str) -> bytes:
         """The bytes of a blob. Raises ``StoreError`` when it is missing or damaged."""
         try:
@@ -207,6 +228,15 @@ class Store:
         if hashlib.sha256(data).hexdigest() != digest.removeprefix("sha256:"):
             raise StoreError(f"blob {digest} in the store {self.path} is damaged", remedy="Remove it and build or pull the image again.")
         return data
+
+    def blob_digests(self) -> list[str]:
+        """Digests of all blobs, sorted."""
+        return sorted(f"sha256:{name}" for name in os.listdir(self._at("blobs", "sha256")) if not name.startswith("."))
+
+    def blob_digest_of(self, digest: str) -> str:
+        """The digest that a blob's content really has. Raises ``OSError``."""
+        with open(self._at("blobs", "sha256", digest.removeprefix("sha256:")), "rb") as stream:
+            return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
 
     # --- layers -----------------------------------------------------------------------------------------------------
 
@@ -225,7 +255,9 @@ class Store:
             raise StoreError(f"layer {diff_id} is missing from the store {self.path}", remedy="Build the image again with --no-cache.")
         return "" if row.empty else f"s/{row.number}"
 
-    def add_layer(self, directory: str, diff_id: str, size: int, length: int, *, empty: bool) -> LayerRow:
+    def add_layer(
+        self, directory: str, diff_id: str, size: int, length: int, *, empty: bool, blob: str = "", check: str = ""
+    ) -> LayerRow:
         """Make a finished layer directory (relative to the store) a layer; an equal one that is there already wins."""
         known = self.layer(diff_id)
         if known is not None:
@@ -235,7 +267,7 @@ class Store:
             if self.is_full():
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.path)
             number = self._place(directory)
-            row = LayerRow(number=number, diff_id=diff_id, size=size, length=length, empty=empty)
+            row = LayerRow(number=number, diff_id=diff_id, size=size, length=length, empty=empty, blob=blob, check=check)
             write_atomically(self._at("layers", diff_id.removeprefix("sha256:")), msgspec.json.encode(row))
         return row
 
@@ -249,6 +281,23 @@ class Store:
                 os.rename(sidecar, self._at(f"s/{number}.owners"))
             os.rename(self._at(directory), self._at(f"s/{number}"))
         return number
+
+    def layer_rows(self) -> list[LayerRow]:
+        """All layers, by number."""
+        rows = [self.layer(f"sha256:{name}") for name in os.listdir(self._at("layers")) if not name.startswith(".")]
+        return sorted((row for row in rows if row is not None), key=lambda row: row.number)
+
+    def remove_layer(self, row: LayerRow) -> None:
+        """Forget a layer; its directory is then unreferenced. Raises ``StoreError``."""
+        with self.guarded(), contextlib.suppress(FileNotFoundError):
+            os.unlink(self._at("layers", row.diff_id.removeprefix("sha256:")))
+        self._records = {key: record for key, record in self._records.items() if record.diff_id != row.diff_id}
+
+    def unreferenced_directories(self) -> list[str]:
+        """Layer directories that no layer row names and work of dead processes, relative to the store."""
+        known = {str(row.number) for row in self.layer_rows()}
+        stray = [f"s/{name}" for name in os.listdir(self._at("s")) if name.split(".")[0] not in known]
+        return [*stray, *self.dead_scratch()]
 
     # --- cache records ----------------------------------------------------------------------------------------------
 
@@ -272,6 +321,26 @@ class Store:
         with self.guarded():
             write_atomically(self._at("records", record.key), msgspec.json.encode(record))
         self._records[record.key] = record
+
+    def touch_record(self, key: str) -> None:
+        """Note that a record was of use now; ``prune`` removes the least recently used first."""
+        with contextlib.suppress(OSError):
+            os.utime(self._at("records", key))
+
+    def records_by_use(self) -> list[CacheRecord]:
+        """All cache records, the most recently used first."""
+        found: list[tuple[float, CacheRecord]] = []
+        for name in os.listdir(self._at("records")):
+            path = self._at("records", name)
+            with contextlib.suppress(OSError, msgspec.MsgspecError), open(path, "rb") as stream:
+                found.append((os.fstat(stream.fileno()).st_mtime, _record_decoder.decode(stream.read())))
+        return [record for _, record in sorted(found, key=lambda item: item[0], reverse=True)]
+
+    def remove_record(self, key: str) -> None:
+        """Forget a cache record. Raises ``StoreError``."""
+        with self.guarded(), contextlib.suppress(FileNotFoundError):
+            os.unlink(self._at("records", key))
+        self._records.pop(key, None)
 
     def content(self, layers: tuple[str, ...], selection: Selection) -> Selected | None:
         """What a selection reads from the root filesystem of ``layers``, when somebody looked before."""
@@ -305,6 +374,11 @@ class Store:
         """Point a name at an image."""
         with self.guarded():
             write_atomically(self._at("images", urllib.parse.quote(row.name, safe="")), msgspec.json.encode(row))
+
+    def remove_image(self, name: str) -> None:
+        """Take a name away from its image. Raises ``StoreError``."""
+        with self.guarded(), contextlib.suppress(FileNotFoundError):
+            os.unlink(self._at("images", urllib.parse.quote(name, safe="")))
 
     def images(self) -> list[ImageRow]:
         """All named images, by name."""

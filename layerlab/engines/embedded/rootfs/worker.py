@@ -321,15 +321,17 @@ class Worker:
             if what == "layer" and start[:4] == b"\x28\xb5\x2f\xfd":
                 raise RefusedError("base-image", "a layer is compressed with zstd, which this version cannot read")
             hasher = hashlib.sha256()
+            length = 0
             try:
                 with opener(path, "rb") as stream:
                     while block := stream.read(1 << 20):
                         hasher.update(block)
+                        length += len(block)
             except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
                 raise RefusedError("base-image", f"{what} {wanted} is damaged: {error}") from error
             if f"sha256:{hasher.hexdigest()}" != wanted:
                 raise RefusedError("base-image", f"{what} {wanted} is damaged: its content has another digest")
-        return {}
+        return {"length": length}
 
     def apply_owners(self, dest: str, owners: dict[str, tuple[int, int]]) -> dict[str, Any]:
         """Give the files of a composed layer their owners."""
@@ -342,10 +344,20 @@ class Worker:
         return {}
 
     def export(self, layer: str, target: str) -> dict[str, Any]:
-        """Write a layer's tar to ``target``."""
+        """Write a layer's tar to ``target``; says its digest."""
+        sha = hashlib.sha256()
         with open(target, "wb", buffering=1 << 20) as sink:
-            layer_tar.write_tar(layer, layer_tar.walk_layer(layer, owners=self._owners([layer])), sink.write)
-        return {}
+
+            def write(block: bytes) -> None:
+                sha.update(block)
+                sink.write(block)
+
+            layer_tar.write_tar(layer, layer_tar.walk_layer(layer, owners=self._owners([layer])), write)
+        return {"digest": f"sha256:{sha.hexdigest()}"}
+
+    def measure(self, layer: str) -> dict[str, Any]:
+        """The digest of a layer's tar as it is now, for ``verify``."""
+        return {"digest": layer_tar.diff_id(layer, owners=self._owners([layer]))[0]}
 
     def remove(self, paths: list[str]) -> dict[str, Any]:
         """Remove directories of ours, whatever modes are in them."""

@@ -1,0 +1,303 @@
+"""Images in the store: listing, naming, looking inside, checking, and throwing away what nothing needs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from layerlab.engines.embedded.bases import canonical_name
+from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
+from layerlab.engines.embedded.store import ImageRow, Store
+from layerlab.engines.embedded.workers import WorkerProcess
+from layerlab.errors import StoreError, UsageError
+from layerlab.fsutil import locked
+from layerlab.model import SCHEMA
+
+_UNNAMED = "<none>"
+_SHORTEST_ID = 4
+
+Report = Callable[[str], None]
+
+
+class ImageSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of ``images``. ``size``: bytes of the files in all layers; ``stand_in``: a sentence, or empty."""
+
+    name: str
+    id: str
+    created: str
+    size: int
+    layers: int
+    stand_in: str = ""
+
+
+class LayerView(msgspec.Struct, frozen=True, kw_only=True):
+    """What one layer does to the merged view, as ``dive`` shows it.
+
+    ``added``, ``changed``, ``removed``: paths. ``wasted``: bytes of this layer's files that a later layer replaces or hides.
+    """
+
+    number: int
+    diff_id: str
+    created_by: str
+    size: int
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+    wasted: int
+
+
+class ImageView(msgspec.Struct, frozen=True, kw_only=True):
+    """An image seen as its layers. ``origin``: for each path of the merged view, the number of the layer it comes from."""
+
+    image: str
+    layers: tuple[LayerView, ...]
+    origin: dict[str, int]
+    size: int
+    wasted: int
+    schema: int = SCHEMA
+
+
+class Damage(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that ``verify`` found. ``images`` are the names of those that need it."""
+
+    what: str
+    digest: str
+    found: str
+    images: tuple[str, ...]
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of ``verify``: how much was read, and what is wrong."""
+
+    blobs: int
+    layers: int
+    damaged: tuple[Damage, ...]
+    schema: int = SCHEMA
+
+
+class Pruned(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``prune`` removed. ``freed`` and ``kept``: bytes of files in layers."""
+
+    records: int
+    layers: int
+    freed: int
+    kept: int
+    schema: int = SCHEMA
+
+
+def find(store: Store, image: str) -> ImageRow:
+    """The image under a name, or an ID or the start of one. Raises ``UsageError`` with docker's words."""
+    if not re.fullmatch(r"(sha256:)?[0-9a-f]{64}", image):
+        row = store.image(canonical_name(image))
+        if row is not None:
+            return row
+    wanted = image.removeprefix("sha256:")
+    if len(wanted) >= _SHORTEST_ID and re.fullmatch(r"[0-9a-f]+", wanted):
+        found = {row.config: row for row in store.images() if row.config[7:].startswith(wanted)}
+        if len(found) > 1:
+            raise UsageError(f"{image} is the start of {len(found)} image IDs", remedy="Give more of it.")
+        for row in found.values():
+            return row
+    raise UsageError(f"No such image: {image}", remedy="`layerlab images` lists those that are here.")
+
+
+def config_of(store: Store, row: ImageRow) -> dict[str, Any]:
+    """The OCI configuration of an image. Raises ``StoreError``."""
+    config: dict[str, Any] = json.loads(store.blob(row.config))
+    return config
+
+
+def list_images(store: Store, *, unnamed: bool = False) -> tuple[ImageSummary, ...]:
+    """All images, newest first; ``unnamed`` includes results of builds without a tag."""
+    found = []
+    for row in store.images():
+        if row.name.startswith(_UNNAMED) and not unnamed:
+            continue
+        config = config_of(store, row)
+        diff_ids = config["rootfs"]["diff_ids"]
+        sizes = [layer.size for layer in (store.layer(diff_id) for diff_id in diff_ids) if layer is not None]
+        name = _UNNAMED if row.name.startswith(_UNNAMED) else row.name
+        found.append(
+            ImageSummary(name=name, id=row.config, created=config.get("created") or "", size=sum(sizes), layers=len(diff_ids), stand_in=row.stand_in)
+        )
+    return tuple(sorted(found, key=lambda summary: (summary.created, summary.name), reverse=True))
+
+
+def inspect(store: Store, row: ImageRow) -> dict[str, Any]:
+    """What ``docker image inspect`` shows, under its names, and the stand-in sentence."""
+    config = config_of(store, row)
+    diff_ids = config["rootfs"]["diff_ids"]
+    layers = [store.layer(diff_id) for diff_id in diff_ids]
+    return {
+        "Id": row.config,
+        "RepoTags": sorted(other.name for other in store.images() if other.config == row.config and not other.name.startswith(_UNNAMED)),
+        "Created": config.get("created"),
+        "Author": config.get("author", ""),
+        "Architecture": config.get("architecture"),
+        "Os": config.get("os"),
+        "Size": sum(layer.size for layer in layers if layer is not None),
+        "Config": config.get("config", {}),
+        "RootFS": {"Type": "layers", "Layers": diff_ids},
+        "ManifestDigest": row.manifest,
+        "StandIn": row.stand_in,
+    }
+
+
+def tag(store: Store, row: ImageRow, name: str) -> ImageRow:
+    """Give an image another name; a name that was taken moves. Raises ``UsageError``."""
+    renamed = msgspec.structs.replace(row, name=canonical_name(name), source="build" if row.source == "build" else row.source)
+    store.put_image(renamed)
+    return renamed
+
+
+def untag(store: Store, image: str) -> tuple[str, bool]:
+    """Take away a name, or all names of an ID; returns what was taken and whether the image is now without a name.
+
+    Layers and cache records stay until ``prune``. Raises ``UsageError``.
+    """
+    row = find(store, image)
+    by_id = re.fullmatch(r"(sha256:)?[0-9a-f]{4,64}", image) is not None and store.image(canonical_name(image)) is None
+    gone = [other for other in store.images() if other.config == row.config] if by_id else [row]
+    for other in gone:
+        store.remove_image(other.name)
+    left = any(other.config == row.config for other in store.images())
+    return ", ".join(other.name for other in gone), not left
+
+
+# --- layers ---------------------------------------------------------------------------------------------------------
+
+
+def view(store: Store, row: ImageRow, entries: list[list[LayerEntry]]) -> ImageView:
+    """See an image as its layers; ``entries`` are the members of each, lowest first."""
+    config = config_of(store, row)
+    diff_ids = config["rootfs"]["diff_ids"]
+    makers = [item.get("created_by", "") for item in config.get("history", []) if not item.get("empty_layer")]
+    makers += [""] * (len(diff_ids) - len(makers))
+    owner: dict[str, int] = {}
+    size_of: dict[str, int] = {}
+    wasted = [0] * len(diff_ids)
+    changes: list[tuple[list[str], list[str], list[str]]] = []
+
+    def drop(path: str) -> None:
+        wasted[owner.pop(path) - 1] += size_of.pop(path, 0)
+
+    def drop_below(path: str) -> list[str]:
+        below = [other for other in owner if other.startswith(path + "/")]
+        for other in below:
+            drop(other)
+        return below
+
+    for number, members in enumerate(entries, start=1):
+        added: list[str] = []
+        changed: list[str] = []
+        removed: list[str] = []
+        for entry in members:
+            if entry.type == "whiteout":
+                removed.append(entry.path)
+                drop_below(entry.path)
+                if entry.path in owner:
+                    drop(entry.path)
+                continue
+            if entry.type == "opaque":
+                removed.extend(drop_below(entry.path))
+                continue
+            known = entry.path in owner
+            if entry.type == "dir" and known:
+                # Layers repeat the directories above what they change; that alone changes nothing.
+                owner[entry.path] = owner[entry.path]
+                continue
+            (changed if known else added).append(entry.path)
+            if known:
+                drop(entry.path)
+            owner[entry.path] = number
+            size_of[entry.path] = entry.size
+        changes.append((added, changed, removed))
+    layers = []
+    for number, (diff_id, made, (added, changed, removed)) in enumerate(zip(diff_ids, makers, changes, strict=True), start=1):
+        layer = store.layer(diff_id)
+        layers.append(
+            LayerView(
+                number=number,
+                diff_id=diff_id,
+                created_by=made,
+                size=layer.size if layer is not None else 0,
+                added=tuple(added),
+                changed=tuple(changed),
+                removed=tuple(removed),
+                wasted=wasted[number - 1],
+            )
+        )
+    return ImageView(image=row.config, layers=tuple(layers), origin=owner, size=sum(layer.size for layer in layers), wasted=sum(wasted))
+
+
+# --- verify ---------------------------------------------------------------------------------------------------------
+
+
+def verify(store: Store, worker: WorkerProcess, report: Report) -> Verification:
+    """Read every blob and every layer and compare with its digest."""
+    users: dict[str, set[str]] = {}
+    for row in store.images():
+        names = {row.config, row.manifest}
+        try:
+            names |= set(config_of(store, row)["rootfs"]["diff_ids"])
+        except (StoreError, KeyError, ValueError):
+            report(f"the configuration of {row.name} cannot be read")
+        for digest in names:
+            users.setdefault(digest, set()).add(row.name)
+    damaged = []
+    blobs = store.blob_digests()
+    for digest in blobs:
+        found = store.blob_digest_of(digest)
+        if found != digest:
+            damaged.append(Damage(what="blob", digest=digest, found=found, images=tuple(sorted(users.get(digest, ())))))
+    rows = store.layer_rows()
+    for number, layer in enumerate(rows, start=1):
+        report(f"layer {number} of {len(rows)}: {layer.diff_id[7:19]}")
+        found = worker.ask("measure", layer=f"s/{layer.number}")["digest"]
+        if found != (layer.check or layer.diff_id):
+            damaged.append(Damage(what="layer", digest=layer.diff_id, found=found, images=tuple(sorted(users.get(layer.diff_id, ())))))
+    return Verification(blobs=len(blobs), layers=len(rows), damaged=tuple(damaged))
+
+
+# --- prune ----------------------------------------------------------------------------------------------------------
+
+
+def prune(store: Store, worker: WorkerProcess, report: Report, *, keep: int = 0) -> Pruned:
+    """Remove cache records, least recently used first, until the layers that only they need weigh at most ``keep`` bytes; then those layers.
+
+    Layers of named images always stay. Waits for builds that use the store. A record goes before its layer, so a kill in
+    between leaves nothing that points at nothing.
+    """
+    with locked(os.path.join(store.path, "locks", "store")):
+        needed = {diff_id for row in store.images() for diff_id in config_of(store, row)["rootfs"]["diff_ids"]}
+        sizes = {layer.diff_id: layer.size for layer in store.layer_rows()}
+        records = store.records_by_use()
+        budget = keep
+        kept: set[str] = set()
+        gone = 0
+        for record in records:
+            if record.diff_id in needed or record.diff_id in kept:
+                continue
+            size = sizes.get(record.diff_id, 0)
+            if size <= budget and keep:
+                budget -= size
+                kept.add(record.diff_id)
+                continue
+            store.remove_record(record.key)
+            gone += 1
+        freed = removed = 0
+        for layer in store.layer_rows():
+            if layer.diff_id in needed or layer.diff_id in kept:
+                continue
+            report(f"removing layer {layer.diff_id[7:19]} ({layer.size} bytes)")
+            store.remove_layer(layer)
+            worker.ask("remove", paths=[f"s/{layer.number}"])
+            freed += layer.size
+            removed += 1
+        worker.ask("remove", paths=store.unreferenced_directories())
+        return Pruned(records=gone, layers=removed, freed=freed, kept=sum(sizes.get(diff_id, 0) for diff_id in needed | kept))
