@@ -139,3 +139,69 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     created: str | None = None
     comment: str = ""
     diff_id: str | None = None
+
+
+class ImageSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of ``images``. ``size``: bytes of the files in all layers; ``stand_in``: a sentence, or empty."""
+
+    name: str
+    id: str
+    created: str
+    size: int
+    layers: int
+    stand_in: str = ""
+
+
+class LayerView(msgspec.Struct, frozen=True, kw_only=True):
+    """What one layer does to the merged view, as ``dive`` shows it.
+
+    ``added``, ``changed``, ``removed``: paths. ``wasted``: bytes of this layer's files that a later layer replaces or hides.
+    """
+
+    number: int
+    diff_id: str
+    created_by: str
+    size: int
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+    wasted: int
+
+
+class ImageView(msgspec.Struct, frozen=True, kw_only=True):
+    """An image seen as its layers. ``origin``: for each path of the merged view, the number of the layer it comes from."""
+
+    image: str
+    layers: tuple[LayerView, ...]
+    origin: dict[str, int]
+    size: int
+    wasted: int
+    schema: int = SCHEMA
+
+
+class Damage(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that ``verify`` found. ``images`` are the names of those that need it."""
+
+    what: str
+    digest: str
+    found: str
+    images: tuple[str, ...]
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of ``verify``: how much was read, and what is wrong."""
+
+    blobs: int
+    layers: int
+    damaged: tuple[Damage, ...]
+    schema: int = SCHEMA
+
+
+class Pruned(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``prune`` removed. ``freed`` and ``kept``: bytes of files in layers."""
+
+    records: int
+    layers: int
+    freed: int
+    kept: int
+    schema: int = SCHEMA

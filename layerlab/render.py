@@ -10,7 +10,7 @@ import textwrap
 from typing import IO
 
 from layerlab.errors import LayerlabError
-from layerlab.model import BuildRecord, HistoryEntry, PlanRecord, StepRecord
+from layerlab.model import BuildRecord, HistoryEntry, ImageSummary, ImageView, PlanRecord, StepRecord
 
 _WORDS = {
     "base": "base",
@@ -174,6 +174,37 @@ def history_table(rows: tuple[HistoryEntry, ...], image: str, *, full: bool, str
         name = image[7:19] if number == 0 else "<missing>"
         text = row.created_by if full else _one_line(row.created_by, room)
         lines.append(f"{name:<14} {_ago(row.created):<16} {_printable(text):<{room}} {size(row.size):<9} {row.comment}".rstrip())
+    return "\n".join(lines)
+
+
+def images_table(rows: tuple[ImageSummary, ...], *, full: bool) -> str:
+    """``docker images``'s table."""
+    left = max([len(row.name.rpartition(":")[0]) for row in rows] + [len("REPOSITORY")])
+    tags = max([len(row.name.rpartition(":")[2]) for row in rows] + [len("TAG")])
+    lines = [f"{'REPOSITORY':<{left}}  {'TAG':<{tags}}  {'IMAGE ID':<{71 if full else 12}}  {'CREATED':<16}  SIZE"]
+    for row in rows:
+        name, _, tag = row.name.rpartition(":") if ":" in row.name else (row.name, "", "<none>")
+        lines.append(
+            f"{name:<{left}}  {tag:<{tags}}  {row.id if full else row.id[7:19]:<{71 if full else 12}}  {_ago(row.created):<16}  {size(row.size)}"
+            + ("  (stand-in)" if row.stand_in else "")
+        )
+    return "\n".join(lines)
+
+
+def layers_table(view: ImageView, *, paths: bool, stream: IO[str] = sys.stdout) -> str:
+    """What each layer of an image does, lowest first."""
+    room = max(30, width(stream) - 56)
+    lines = [f"{'LAYER':<5}  {'CREATED BY':<{room}}  {'SIZE':>7}  {'ADDED':>6} {'CHANGED':>7} {'REMOVED':>7}  {'WASTED':>7}"]
+    for layer in view.layers:
+        lines.append(
+            f"{layer.number:<5}  {_one_line(layer.created_by, room):<{room}}  {size(layer.size):>7}  {len(layer.added):>6} "
+            f"{len(layer.changed):>7} {len(layer.removed):>7}  {size(layer.wasted):>7}"
+        )
+        if paths:
+            for sign, names in (("+", layer.added), ("~", layer.changed), ("-", layer.removed)):
+                lines.extend(f"         {sign} /{_printable(name)}" for name in names)
+    lines.append("")
+    lines.append(f"{size(view.size)} in {len(view.layers)} layers, of which {size(view.wasted)} are hidden by later layers and still shipped.")
     return "\n".join(lines)
 
 

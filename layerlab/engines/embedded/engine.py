@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import os
 import stat
+import sys
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -23,10 +23,12 @@ from layerlab.context.tree import Directory, rows_of
 from layerlab.dockerfile import parse
 from layerlab.dockerfile.ast import Dockerfile
 from layerlab.engines.base import BuildOptions, Event, Progress
-from layerlab.engines.embedded.bases import Bases, canonical_name
+from layerlab.engines.embedded import images as image_store
+from layerlab.engines.embedded.bases import Bases, Report, canonical_name
 from layerlab.engines.embedded.containers import started
 from layerlab.engines.embedded.executors.base import Executor, Running
 from layerlab.engines.embedded.host import Host, find_host
+from layerlab.engines.embedded.references import parse_reference
 from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.state import BuildMemory
@@ -37,9 +39,24 @@ from layerlab.errors import BuildInterruptedError, LayerlabError, StepFailedErro
 from layerlab.explain import BuildTrace, Explainer, trace_of
 from layerlab.fsutil import collection_paused
 from layerlab.graph import HISTORY_COMMENT, Graph, build_graph
-from layerlab.model import BuildRecord, Cause, Failure, HistoryEntry, PlanRecord, Status, StepRecord
+from layerlab.model import (
+    BuildRecord,
+    Cause,
+    Failure,
+    HistoryEntry,
+    ImageSummary,
+    ImageView,
+    PlanRecord,
+    Pruned,
+    Status,
+    StepRecord,
+    Verification,
+)
 from layerlab.plan import CacheRecord, CacheView, Decided, Solution, solve
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
+
+if TYPE_CHECKING:
+    from layerlab.engines.embedded.transfer import Push
 
 
 class EmbeddedEngine:
@@ -182,19 +199,74 @@ class EmbeddedEngine:
 
     def image_row(self, image: str) -> ImageRow:
         """The image under a name or an ID (or the start of one). Raises ``UsageError``."""
-        row = self.store.image(canonical_name(image))
-        if row is not None:
-            return row
-        wanted = image.removeprefix("sha256:")
-        for candidate in self.store.images():
-            if len(wanted) >= 6 and candidate.config.removeprefix("sha256:").startswith(wanted):
-                return candidate
-        raise UsageError(f"No such image: {image}", remedy="Build it first: layerlab build -t NAME CONTEXT")
+        return image_store.find(self.store, image)
 
     def image_config(self, image: str) -> dict[str, Any]:
         """The OCI configuration of an image. Raises ``UsageError``."""
-        config: dict[str, Any] = json.loads(self.store.blob(self.image_row(image).config))
-        return config
+        return image_store.config_of(self.store, self.image_row(image))
+
+    def images(self, *, unnamed: bool = False) -> tuple[ImageSummary, ...]:
+        """All images, newest first."""
+        return image_store.list_images(self.store, unnamed=unnamed)
+
+    def inspect(self, image: str) -> dict[str, Any]:
+        """What ``docker image inspect`` shows. Raises ``UsageError``."""
+        return image_store.inspect(self.store, self.image_row(image))
+
+    def tag(self, image: str, name: str) -> str:
+        """Give an image another name; returns it in full. Raises ``UsageError``."""
+        return image_store.tag(self.store, self.image_row(image), name).name
+
+    def untag(self, image: str) -> tuple[str, bool]:
+        """Take a name away; returns it, and whether the image has none left. Raises ``UsageError``."""
+        return image_store.untag(self.store, image)
+
+    def view(self, image: str) -> ImageView:
+        """An image seen as its layers. Raises ``UsageError``."""
+        return image_store.view(self.store, self.image_row(image), self.layer_entries(image))
+
+    def verify(self, report: Report) -> Verification:
+        """Compare every blob and layer with its digest."""
+        return image_store.verify(self.store, self.worker, report)
+
+    def prune(self, keep: int, report: Report) -> Pruned:
+        """Remove what no image needs, least recently used first, down to ``keep`` bytes of cache."""
+        return image_store.prune(self.store, self.worker, report, keep=keep)
+
+    def pull(self, name: str, report: Report) -> ImageRow:
+        """Fetch an image from its registry. Raises ``RegistryError``."""
+        return self.bases.pull(parse_reference(name), report)
+
+    def push(self, name: str, report: Report) -> Push:
+        """Send an image to the registry that its name says. Raises ``RegistryError``, ``UsageError``."""
+        from layerlab.engines.embedded.transfer import push
+
+        return push(self.store, self.worker, self.image_row(name), parse_reference(name), report)
+
+    def save(self, names: tuple[str, ...], path: str | None) -> None:
+        """Write images to an archive, or to standard output. Raises ``UsageError``, ``StoreError``."""
+        from layerlab.engines.embedded import archives
+
+        rows = [self.image_row(name) for name in names]
+        if path is None:
+            archives.save(self.store, self.worker, rows, sys.stdout.buffer)
+            return
+        temporary = f"{path}.part"
+        try:
+            with open(temporary, "wb") as stream:
+                archives.save(self.store, self.worker, rows, stream)
+            os.rename(temporary, path)
+        except OSError as error:
+            raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+    def load(self, path: str) -> list[str]:
+        """Read images from an archive or a layout; returns their names. Raises ``UsageError``, ``BaseImageError``."""
+        from layerlab.engines.embedded import archives
+
+        return archives.load(self.store, self.bases, path)
 
     def history(self, image: str) -> tuple[HistoryEntry, ...]:
         """Rows of an image's history, newest first. Raises ``UsageError``."""

@@ -14,6 +14,7 @@ one store.
     images/NAME        tags and pinned base images
     contexts/ID/…      checksum cache and last builds of a build context
     mounts/ID          cache mounts
+    compressed/DIFF_ID digest of a layer's compressed blob; downloads/ unfinished pulls
     locks/  tmp/       locks; work in progress, one directory per process
 """
 
@@ -237,6 +238,21 @@ class Store:
         """The digest that a blob's content really has. Raises ``OSError``."""
         with open(self._at("blobs", "sha256", digest.removeprefix("sha256:")), "rb") as stream:
             return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+
+    def compressed(self, diff_id: str) -> str | None:
+        """Digest of the compressed blob of a layer, when it was made and is still here."""
+        try:
+            with open(self._at("compressed", diff_id[7:]), encoding="ascii") as stream:
+                digest = stream.read()
+        except FileNotFoundError:
+            return None
+        return digest if os.path.exists(self.blob_path(digest)) else None
+
+    def remember_compressed(self, diff_id: str, digest: str) -> None:
+        """Note which blob is the compressed form of a layer. Raises ``StoreError``."""
+        with self.guarded():
+            os.makedirs(self._at("compressed"), exist_ok=True)
+            write_atomically(self._at("compressed", diff_id[7:]), digest.encode())
 
     # --- layers -----------------------------------------------------------------------------------------------------
 

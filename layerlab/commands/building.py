@@ -1,0 +1,115 @@
+"""``build``, ``plan`` and ``explain``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any
+
+import msgspec
+
+from layerlab.commands.common import add_context, engine_of, options_of, print_json
+from layerlab.errors import LayerlabError
+
+_FAILED = 1
+
+
+def add(verbs: Any) -> None:
+    """Declare the verbs."""
+    build = verbs.add_parser("build", help="build an image from a Dockerfile and a build context")
+    add_context(build)
+    build.add_argument("-t", "--tag", metavar="NAME[:TAG]", help="name of the image")
+    build.add_argument("--label", action="append", default=[], metavar="NAME=VALUE", help="set a label of the image")
+    build.add_argument(
+        "--secret", action="append", default=[], metavar="id=ID,src=FILE|env=NAME", help="a secret for RUN --mount=type=secret"
+    )
+    build.add_argument("--no-cache", action="store_true", help="run every RUN, COPY and ADD")
+    build.add_argument("--no-cache-filter", action="append", default=[], metavar="STAGE", help="run every step of these stages")
+    build.add_argument("--pull", action="store_true", help="ask the registry again for base images")
+    build.add_argument("--platform", metavar="OS/ARCH", help="only this machine's")
+    build.add_argument("--iidfile", metavar="FILE", help="write the image ID to a file")
+    build.add_argument("--progress", choices=("auto", "plain", "json", "quiet"), default="auto", help="how to show progress")
+    build.add_argument("-q", "--quiet", action="store_true", help="print the image ID only")
+    build.set_defaults(run=_build)
+
+    plan = verbs.add_parser("plan", help="what the next build would do, step by step, and why; runs nothing")
+    add_context(plan)
+    plan.add_argument("--edit", action="append", default=[], metavar="PATH", help="assume that this file changes")
+    plan.add_argument("--matrix", action="store_true", help="edits × steps: for each --edit (default: each file), which steps run again")
+    plan.set_defaults(run=_plan)
+
+    explain = verbs.add_parser("explain", help="why the last build's misses were misses")
+    add_context(explain)
+    explain.set_defaults(run=_explain)
+
+
+def _build(arguments: argparse.Namespace) -> int:
+    from layerlab.engines.base import Event, Progress
+    from layerlab.progress import TextProgress
+    from layerlab.render import build_summary, error_text
+
+    options = options_of(arguments)
+
+    def as_lines(event: Event) -> None:
+        print(msgspec.json.encode(event).decode(), file=sys.stderr, flush=True)
+
+    progress: Progress | None = None
+    if not arguments.quiet:
+        progress = as_lines if arguments.progress == "json" else TextProgress(sys.stderr, quiet=arguments.progress == "quiet")
+    with engine_of(arguments) as engine:
+        record = engine.build(options, progress)
+    if arguments.json:
+        print_json(record)
+    elif not arguments.quiet:
+        print(build_summary(record))
+    elif record.image:
+        print(record.image)
+    if arguments.iidfile and record.image:
+        from layerlab.fsutil import write_atomically
+
+        write_atomically(os.path.abspath(arguments.iidfile), record.image.encode())
+    failure = record.failure
+    if failure is not None:
+        error = LayerlabError(failure.message, file=failure.file, line=failure.line, column=failure.column, remedy=failure.remedy)
+        print(error_text(error), file=sys.stderr)
+        return _FAILED
+    return 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from layerlab.render import matrix, plan_summary
+
+    options = options_of(arguments)
+    with engine_of(arguments) as engine:
+        if arguments.matrix:
+            edits = arguments.edit or engine.context_files(options)
+            rows = [(edit, engine.plan(options, (edit,))) for edit in edits]
+            if arguments.json:
+                print_json({"schema": 1, "matrix": [{"edit": edit, "plan": plan} for edit, plan in rows]})
+            else:
+                print(matrix(rows))
+            return 0
+        record = engine.plan(options, tuple(arguments.edit))
+    if arguments.json:
+        print_json(record)
+    else:
+        print(plan_summary(record))
+    return 0
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from layerlab.render import explanation, plan_summary
+
+    options = options_of(arguments)
+    with engine_of(arguments) as engine:
+        record = engine.explain(options)
+        plan = engine.plan(options) if record is None else None
+    if arguments.json:
+        print_json(record if record is not None else {"schema": 1, "last_build": None, "plan": plan})
+    elif record is not None:
+        print(explanation(record))
+    elif plan is not None:
+        print("No build of this Dockerfile and build context is known yet, so there is nothing to explain.\n")
+        print(plan_summary(plan))
+    return 0

@@ -1,0 +1,132 @@
+"""What several verbs share: flags, JSON, the engine, progress."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from layerlab.errors import UnsupportedError, UsageError
+from layerlab.platform import PLATFORM
+
+if TYPE_CHECKING:
+    from layerlab.engines.base import BuildOptions
+    from layerlab.engines.embedded.engine import EmbeddedEngine
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    sys.stdout.flush()
+
+
+def note(text: str) -> None:
+    """Progress of something that is not a build, on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def reporter(arguments: argparse.Namespace) -> Callable[[str], None]:
+    """``note``, or nothing where the user wants quiet."""
+    return (lambda _text: None) if getattr(arguments, "quiet", False) else note
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """The flags that every verb has."""
+    parser.add_argument("--engine", choices=("auto", "docker", "embedded"), default="auto", help="who does it (default: auto)")
+    parser.add_argument("--store", metavar="DIR", help="store of the embedded engine (default: $LAYERLAB_STORE, else your data directory)")
+    parser.add_argument("--json", action="store_true", help="print the record as JSON")
+
+
+def add_context(parser: argparse.ArgumentParser) -> None:
+    """The flags of the verbs that take a build context."""
+    parser.add_argument("context", metavar="CONTEXT", help="directory with the files to copy")
+    parser.add_argument("-f", "--file", metavar="FILE", help="the Dockerfile (default: CONTEXT/Dockerfile)")
+    parser.add_argument("--target", metavar="STAGE", help="build up to this stage")
+    parser.add_argument("--build-arg", action="append", default=[], metavar="NAME[=VALUE]", help="set a build argument")
+    parser.add_argument("--network", choices=("default", "none", "host"), default="default", help="network of RUN steps")
+    parser.add_argument("--offline", action="store_true", help="ask no registry for base images")
+    add_engine(parser)
+
+
+def engine_of(arguments: argparse.Namespace) -> EmbeddedEngine:
+    """The engine that the flags ask for."""
+    if arguments.engine == "docker":
+        raise UnsupportedError("--engine docker is not built yet", remedy="Leave the flag out: the embedded engine needs no daemon.")
+    from layerlab.engines.embedded.engine import EmbeddedEngine
+
+    return EmbeddedEngine(arguments.store)
+
+
+def options_of(arguments: argparse.Namespace) -> BuildOptions:
+    """The build options that the flags say. Raises ``UsageError``, ``UnsupportedError``."""
+    from layerlab.engines.base import BuildOptions
+
+    platform = getattr(arguments, "platform", None)
+    if platform and platform != PLATFORM:
+        raise UnsupportedError(
+            f"--platform {platform} is not supported: this machine is {PLATFORM} and the embedded engine does not emulate others",
+            remedy="Leave the flag out, or build with Docker.",
+        )
+    return BuildOptions(
+        context=arguments.context,
+        file=arguments.file,
+        target=arguments.target,
+        tag=getattr(arguments, "tag", None),
+        build_args=_build_args(arguments.build_arg),
+        labels=dict(pair(item, "--label") for item in getattr(arguments, "label", [])),
+        secrets=dict(_secret(item) for item in getattr(arguments, "secret", [])),
+        no_cache=getattr(arguments, "no_cache", False),
+        no_cache_filter=tuple(name for item in getattr(arguments, "no_cache_filter", []) for name in item.split(",") if name),
+        network=arguments.network,
+        offline=arguments.offline,
+        pull=getattr(arguments, "pull", False),
+    )
+
+
+def _build_args(items: list[str]) -> dict[str, str]:
+    found = {}
+    for item in items:
+        name, given, value = item.partition("=")
+        if not name:
+            raise UsageError(f"invalid value {item!r} for --build-arg", remedy="Write --build-arg NAME=VALUE.")
+        if given:
+            found[name] = value
+        elif name in os.environ:
+            # As docker does: a name alone takes the caller's value, and counts as not given where there is none.
+            found[name] = os.environ[name]
+    return found
+
+
+def pair(item: str, flag: str) -> tuple[str, str]:
+    """``NAME=VALUE``. Raises ``UsageError``."""
+    name, _, value = item.partition("=")
+    if not name:
+        raise UsageError(f"invalid value {item!r} for {flag}", remedy=f"Write {flag} NAME=VALUE.")
+    return name, value
+
+
+def _secret(item: str) -> tuple[str, bytes]:
+    fields = dict(part.partition("=")[::2] for part in item.split(","))
+    identity = fields.get("id", "")
+    if not identity:
+        raise UsageError(
+            f"invalid value {item!r} for --secret: it has no id", remedy="Write --secret id=NAME,src=FILE or id=NAME,env=VARIABLE."
+        )
+    variable = fields.get("env")
+    path = fields.get("src") or fields.get("source")
+    if variable is None and path is None:
+        variable = identity if identity in os.environ else None
+        path = None if variable else identity
+    if variable is not None:
+        if variable not in os.environ:
+            raise UsageError(f"--secret {identity}: the variable {variable} is not set")
+        return identity, os.environ[variable].encode("utf-8", "surrogateescape")
+    try:
+        with open(str(path), "rb") as stream:
+            return identity, stream.read(500 << 10)
+    except OSError as error:
+        raise UsageError(f"--secret {identity}: {path} cannot be read: {error.strerror}") from error

@@ -1,0 +1,44 @@
+"""``demo`` and ``doctor``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from layerlab.commands.common import add_engine, engine_of, print_json
+from layerlab.errors import UnsupportedError
+
+
+def add(verbs: Any) -> None:
+    """Declare the verbs."""
+    demo = verbs.add_parser("demo", help="the whole lesson on the real app, measured as it happens")
+    demo.add_argument("--app", metavar="DIR", help="another app than the course's node-app")
+    demo.add_argument("--offline", action="store_true", help="ask no registry for base images")
+    add_engine(demo)
+    demo.set_defaults(run=_demo)
+    doctor = verbs.add_parser("doctor", help="which engine and executor this machine gets, and why")
+    add_engine(doctor)
+    doctor.set_defaults(run=_doctor)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from layerlab.demo import run_demo
+
+    if arguments.engine == "docker":
+        raise UnsupportedError("--engine docker is not built yet", remedy="Leave the flag out: the embedded engine needs no daemon.")
+    result = run_demo(store=arguments.store, app=arguments.app, offline=arguments.offline, quiet=arguments.json)
+    if arguments.json:
+        print_json(result)
+    return 0
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from layerlab.doctor import examine, report
+
+    with engine_of(arguments) as engine:
+        found = examine(engine)
+    if arguments.json:
+        print_json(found)
+    else:
+        print(report(found))
+    return 0 if found.works else 1
