@@ -98,7 +98,19 @@ class Bench:
 
     def ours_process(self, context: Path, file: str = "Dockerfile") -> None:
         """Build as a process of its own."""
-        command = [sys.executable, "-P", "-m", "layerlab", "build", "-q", "--network", "none", "--offline", "--store", self.engine.store_path]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "layerlab",
+            "build",
+            "-q",
+            "--network",
+            "none",
+            "--offline",
+            "--store",
+            self.engine.store_path,
+        ]
         _run([*command, "-t", "bench", "-f", str(context / file), str(context)])
 
     def theirs(self, context: Path, file: str = "Dockerfile") -> None:
@@ -215,7 +227,13 @@ class Bench:
                 loaded = load_context(str(context), cache_file=cache)
                 select(loaded.root, Selection("/"))
 
-        self.compare("plan, 10 000 files, against a bare walk", "≤ 1.6×", lambda: self.engine.plan(options), lambda: _walk(context), runs=4 * self.runs)
+        self.compare(
+            "plan, 10 000 files, against a bare walk",
+            "≤ 1.6×",
+            lambda: self.engine.plan(options),
+            lambda: _walk(context),
+            runs=4 * self.runs,
+        )
         self.compare("  of it: context checksums alone", "", ours, lambda: _walk(context), runs=4 * self.runs)
         if self.docker:
             docker = lambda: self.theirs(context)  # noqa: E731
@@ -315,9 +333,14 @@ def main() -> int:
         return 1
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}")
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, "
+        f"Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}"
+    )
     if bench.docker:
-        version = subprocess.run([bench.docker, "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True, check=False).stdout.strip()
+        version = subprocess.run(
+            [bench.docker, "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True, check=False
+        ).stdout.strip()
         print(f"Docker Engine {version}")
     print(bench.table())
     for note in bench.notes:

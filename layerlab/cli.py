@@ -14,7 +14,6 @@ from layerlab.errors import BuildInterruptedError, LayerlabError
 from layerlab.interrupt import interruptible
 
 
-
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0 done, 1 build failed, 2 bad usage or bad Dockerfile, 130 stopped."""
     parser = _parser()
@@ -53,7 +52,14 @@ def _report(error: LayerlabError, *, as_json: bool) -> int:
     from layerlab.render import error_text
 
     if as_json:
-        found = {"kind": error.kind, "message": error.message, "file": error.file, "line": error.line, "column": error.column, "remedy": error.remedy}
+        found = {
+            "kind": error.kind,
+            "message": error.message,
+            "file": error.file,
+            "line": error.line,
+            "column": error.column,
+            "remedy": error.remedy,
+        }
         print_json({"schema": 1, "error": found})
     print(error_text(error), file=sys.stderr)
     return error.exit_code

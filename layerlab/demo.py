@@ -69,7 +69,8 @@ def find_app(given: str | None) -> Path:
             app = Path("node-app")
     if not (app / "Dockerfile").is_file() or not (app / "src" / "index.ts").is_file():
         raise UsageError(
-            f"{app} is not the lesson's app: it needs Dockerfile, Dockerfile.optimized and src/index.ts", remedy="Give its directory with --app."
+            f"{app} is not the lesson's app: it needs Dockerfile, Dockerfile.optimized and src/index.ts",
+            remedy="Give its directory with --app.",
         )
     return app
 
@@ -125,7 +126,9 @@ class _Story:
         served = self._serve()
         before = next(act.record for act in self.acts if act.act == "naive-edit")
         self._say("")
-        self._say(f"The same kind of edit cost {before.seconds:.1f} s with the naive file and {record.seconds:.1f} s with the optimised one.")
+        self._say(
+            f"The same kind of edit cost {before.seconds:.1f} s with the naive file and {record.seconds:.1f} s with the optimised one."
+        )
         return tuple(self.acts), served
 
     def _say(self, text: str) -> None:
@@ -139,9 +142,8 @@ class _Story:
 
         def shown(event: Event) -> None:
             # A step is announced when it starts; what came from the cache stands in the table below.
-            if event.kind in ("start", "log") or (event.step is not None and event.step.status in ("executed", "failed")):
-                progress(event)
-            elif event.kind == "note" and not self.acts:
+            ran = event.step is not None and event.step.status in ("executed", "failed")
+            if ran or event.kind in ("start", "log") or (event.kind == "note" and not self.acts):
                 progress(event)
 
         record = self.engine.build(options, shown)

@@ -87,7 +87,9 @@ class StepFailedError(LayerlabError):
 
     kind = "step-failed"
 
-    def __init__(self, message: str, *, exit_status: int, file: str | None = None, line: int | None = None, remedy: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, exit_status: int, file: str | None = None, line: int | None = None, remedy: str | None = None
+    ) -> None:
         super().__init__(message, file=file, line=line, remedy=remedy)
         self.exit_status = exit_status
 

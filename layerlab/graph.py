@@ -117,6 +117,8 @@ class _State:
         return image
 
     def set_env(self, key: str, value: str, *, argument: bool) -> None:
+        # A variable that is set again moves to the end of the environment (llb.EnvList.AddOrReplace), and order counts.
+        self.env.pop(key, None)
         self.env[key] = value
         if argument:
             self.from_arg.add(key)
@@ -233,7 +235,7 @@ class _Builder:
         if index is None:
             names = [stage.name for stage in stages if stage.name]
             raise UsageError(
-                f"target stage {target!r} could not be found",
+                f'target stage "{target}" could not be found',
                 remedy=f"Stages with a name in this file: {', '.join(names)}." if names else "No stage has a name: write FROM … AS name.",
             )
         return index
@@ -244,11 +246,11 @@ class _Builder:
             if index >= len(self.dockerfile.stages):
                 raise self._error(at, f"invalid stage index {index}", "Stages count from 0.")
             if index >= stage.index:
-                raise self._error(at, f'cannot copy from stage "{name}", it needs to be defined before current stage', "Move that stage up.")
+                raise self._error(at, f'cannot copy from stage "{name}", it needs to be defined before current stage "{stage.name or f"stage-{stage.index}"}"', "Move that stage up.")
             return index
         earlier = self._by_name(name, stage.index)
         if earlier is None and self._by_name(name, len(self.dockerfile.stages)) is not None:
-            raise self._error(at, f'cannot copy from stage "{name}", it needs to be defined before current stage', "Move that stage up.")
+            raise self._error(at, f'cannot copy from stage "{name}", it needs to be defined before current stage "{stage.name or f"stage-{stage.index}"}"', "Move that stage up.")
         return earlier
 
     def _base_stage(self, stage: Stage) -> int | None:
@@ -325,14 +327,14 @@ class _Builder:
             if not any(item.startswith("PATH=") for item in env):
                 env.append(f"PATH={DEFAULT_PATH}")
             state.image["Env"] = env
-        if base_stage is None:
-            for item in state.image.get("Env") or []:
-                key, _, value = item.partition("=")
-                state.env[key] = value
+        # A child stage sets its parent's ENV again too: it moves behind the parent's ARG values, and wins over them.
+        for item in state.image.get("Env") or []:
+            key, _, value = item.partition("=")
+            state.set_env(key, value, argument=False)
         triggers = self._triggers(stage)
         state.image.pop("OnBuild", None)
         total = (1 if base_stage is None and name != "scratch" else 0) + sum(
-            1 for i in (*triggers, *stage.instructions) if i.keyword in ("RUN", "COPY", "ADD", "WORKDIR")
+            1 for i in stage.instructions if i.keyword in ("RUN", "COPY", "ADD", "WORKDIR")
         )
         label = "" if self._alone() else (stage.name or f"stage-{stage.index}")
         self.number += 1
@@ -350,7 +352,7 @@ class _Builder:
             )
         ]
         first = True
-        for position, instruction in enumerate([*triggers, *stage.instructions]):
+        for instruction in [*triggers, *stage.instructions]:
             self.number += 1
             lowered = self._instruction(stage, state, instruction, first=first)
             index = ""
@@ -363,7 +365,7 @@ class _Builder:
                     number=self.number,
                     stage=stage.index,
                     keyword=instruction.keyword,
-                    instruction=("ONBUILD " if position < len(triggers) else "") + lowered.name,
+                    instruction=lowered.name,
                     line=instruction.line,
                     end_line=instruction.end_line,
                     index=index,
@@ -372,7 +374,6 @@ class _Builder:
                 )
             )
         self.states[stage.index] = state
-        names = {stage.name or "", label}
         self.built[stage.index] = GraphStage(
             index=stage.index,
             label=label,
@@ -380,7 +381,7 @@ class _Builder:
             base_stage=base_stage,
             steps=tuple(steps),
             config=state.config,
-            no_cache=self.no_cache or any(name in self.no_cache_filter for name in names if name),
+            no_cache=self.no_cache or (stage.name or "").lower() in self.no_cache_filter,
         )
 
     def _instruction(self, stage: Stage, state: _State, at: Instruction, *, first: bool) -> _Lowered:
@@ -420,8 +421,16 @@ class _Builder:
             else:
                 argv = (*shell, command)
             text = " ".join(argv)
-        mounts = tuple(self._mount(stage, state, at, value) for value in at.flag_values("mount"))
-        network = at.flag("network") or self.network
+        # llb.ExecOp sorts mounts by target; secrets come after them in the order written.
+        asked = [self._mount(stage, state, at, value) for value in at.flag_values("mount")]
+        unsorted = ("secret", "ssh")
+        mounts = (
+            *sorted((mount for mount in asked if mount.type not in unsorted), key=lambda mount: mount.target),
+            *(mount for mount in asked if mount.type in unsorted),
+        )
+        # RUN --network=default is no flag at all: what the build asked for stays.
+        network = at.flag("network") or "default"
+        network = self.network if network == "default" else network
         security = at.flag("security") or "sandbox"
         if security != "sandbox":
             raise UnsupportedError(
@@ -452,6 +461,9 @@ class _Builder:
         except DockerfileError as error:
             raise self._error(at, error.message, error.remedy) from error
         cwd = state.image.get("WorkingDir") or "/"
+        target = normalize(cwd, mount.target, keep_slash=False) if mount.target or mount.type in ("bind", "cache", "tmpfs") else ""
+        if target == "/":
+            raise self._error(at, 'invalid mount target "/"', "Give the mount a target=.")
         source: Source | None = None
         if mount.type in ("bind", "cache"):
             path = posixpath.join("/", posixpath.normpath(mount.source or "/"))
@@ -462,7 +474,7 @@ class _Builder:
                 source = Source(kind="context", path=path)
         return MountOp(
             type=mount.type,
-            target=normalize(cwd, mount.target, keep_slash=False) if mount.target else "",
+            target=target,
             source=source,
             id=mount.id,
             readonly=mount.read_only,
@@ -544,7 +556,8 @@ class _Builder:
             owner=_normal_owner(chown),
             chmod=self._chmod(chmod, at),
             link=link,
-            unpack=_truthy(flag) if flag is not None else at.keyword == "ADD",
+            # A heredoc is never unpacked, so that ADD and COPY of one are the same operation.
+            unpack=bool(sources) and (_truthy(flag) if flag is not None else at.keyword == "ADD"),
             parents=parents,
             exclude=exclude,
             same_as_parent=same and not link,
@@ -578,7 +591,8 @@ class _Builder:
     def _workdir(self, state: _State, at: Instruction) -> _Lowered:
         path = self._expand(at.args[0], state.env, at)
         current = state.image.get("WorkingDir") or "/"
-        cwd = normalize(current, path, keep_slash=True)
+        # system.NormalizeWorkdir: an absolute path stays as written, a relative one is joined and cleaned.
+        cwd = path if path.startswith("/") else _clean(posixpath.join("/", current, path))
         state.image["WorkingDir"] = cwd
         clean = _clean(cwd)
         name = self._printed(state, at)
@@ -748,10 +762,12 @@ _METADATA: Final[dict[str, Callable[[_Builder, _State, Instruction], _Lowered]]]
 
 
 def normalize(cwd: str, path: str, *, keep_slash: bool) -> str:
-    """BuildKit's ``system.NormalizePath``: absolute and clean; a trailing ``/`` or ``/.`` stays as ``/`` if asked."""
+    """BuildKit's ``system.NormalizePath``: absolute and clean; if asked a trailing ``/`` stays, and the ``/.`` of an absolute path."""
     joined = path if path.startswith("/") else posixpath.join(cwd, path)
     clean = _clean(joined)
-    if keep_slash and clean != "/" and (path.endswith(("/", "/.")) or path == "."):
+    if keep_slash and path.startswith("/") and path.endswith("/."):
+        return clean.rstrip("/") + "/."
+    if keep_slash and clean != "/" and path.endswith("/"):
         return clean + "/"
     return clean
 

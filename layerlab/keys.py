@@ -87,7 +87,7 @@ def _mount(mount: MountOp) -> list[Any]:
     return [
         mount.type,
         mount.target,
-        mount.id,
+        _cache_id(mount) if mount.type == "cache" else mount.id,
         mount.readonly,
         mount.mode,
         mount.uid,
@@ -97,6 +97,16 @@ def _mount(mount: MountOp) -> list[Any]:
         mount.size,
         mount.source is not None,
     ]
+
+
+def _cache_id(mount: MountOp) -> str:
+    """Which of two classes a cache mount is in: BuildKit's ``checkShouldClearCacheOpts`` of ``ops/exec.go``.
+
+    The default (its id is its target, shared) keeps its id in the key; of every other cache mount neither id nor sharing counts.
+    """
+    full = "/" + (mount.id or mount.target)
+    default = mount.sharing == "shared" and mount.target in (full, full.partition("/")[2])
+    return full if default else ""
 
 
 def _digest(value: list[Any]) -> str:

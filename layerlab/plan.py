@@ -88,13 +88,16 @@ class Solution(msgspec.Struct, frozen=True):
 class _Tip:
     """Where a stage stands after a step."""
 
-    __slots__ = ("key", "layers", "number", "waits_for")
+    __slots__ = ("forced", "key", "layers", "number", "waits_for")
 
-    def __init__(self, key: str | None, layers: tuple[str, ...] | None, number: int, waits_for: int | None = None) -> None:
+    def __init__(
+        self, key: str | None, layers: tuple[str, ...] | None, number: int, waits_for: int | None = None, *, forced: bool = False
+    ) -> None:
         self.key = key
         self.layers = layers
         self.number = number
         self.waits_for = waits_for
+        self.forced = forced
 
 
 def solve(graph: Graph, context: BuildContext | Directory, cache: CacheView, *, fresh: frozenset[str] = frozenset()) -> Solution:
@@ -126,7 +129,7 @@ class _Solver:
             tip = _Tip(base_key(stage.base_image.diff_ids), stage.base_image.diff_ids, first.number)
         elif stage.base_stage is not None:
             below = self.tips[stage.base_stage]
-            tip = _Tip(below.key, below.layers, below.number, below.waits_for)
+            tip = _Tip(below.key, below.layers, below.number, below.waits_for, forced=below.forced)
         else:
             tip = _Tip(SCRATCH_KEY, (), first.number)
         for step in stage.steps:
@@ -139,7 +142,7 @@ class _Solver:
             waits = decided.waits_for
             if decided.decision in ("run", "failed"):
                 waits = step.number
-            tip = _Tip(decided.out_key, decided.layers, step.number, waits)
+            tip = _Tip(decided.out_key, decided.layers, step.number, waits, forced=tip.forced or _ignores_cache(stage, step))
         self.tips[stage.index] = tip
 
     def _step(self, stage: GraphStage, step: Step, tip: _Tip) -> Decided:
@@ -168,7 +171,8 @@ class _Solver:
             contents.append(found)
         key = step_key(op, tip.key, tuple(digests))
         out_key = merge_key(tip.key, key) if isinstance(op, CopyOp) and op.link else key
-        ignore = stage.no_cache and isinstance(op, CopyOp | RunOp) and key not in self.fresh
+        # What stands on a step that ran without the cache runs too, WORKDIR and child stages included; what only copies from it does not.
+        ignore = (tip.forced or _ignores_cache(stage, step)) and key not in self.fresh
         record = None if ignore else self.cache.lookup(key)
         layers = None
         if record is not None and tip.layers is not None:
@@ -199,6 +203,10 @@ class _Solver:
         if layers is None:
             return None, number, None
         return self.cache.content(layers, selection), number, (layers, selection)
+
+
+def _ignores_cache(stage: GraphStage, step: Step) -> bool:
+    return stage.no_cache and isinstance(step.op, CopyOp | RunOp)
 
 
 def selection_of(source: Source, exclude: tuple[str, ...] = ()) -> Selection:

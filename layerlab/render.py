@@ -121,11 +121,19 @@ def how(record: BuildRecord) -> str:
 def plan_summary(record: PlanRecord, stream: IO[str] = sys.stdout) -> str:
     """What the next build would do."""
     edits = ", ".join(record.edits)
-    head = f"If {edits} changed, the next build of {record.dockerfile} would do this:" if edits else f"The next build of {record.dockerfile} would do this:"
+    head = (
+        f"If {edits} changed, the next build of {record.dockerfile} would do this:"
+        if edits
+        else f"The next build of {record.dockerfile} would do this:"
+    )
     runs = sum(1 for step in record.steps if step.status == "executed")
     open_ = sum(1 for step in record.steps if step.status == "undecided")
     counted = sum(1 for step in record.steps if step.status in ("executed", "cached", "undecided"))
-    tail = f"{runs} of {counted} steps would run" + (f", {open_} cannot be decided before then" if open_ else "") + ". Nothing was run to find out."
+    tail = (
+        f"{runs} of {counted} steps would run"
+        + (f", {open_} cannot be decided before then" if open_ else "")
+        + ". Nothing was run to find out."
+    )
     notes = [f"Note: {text}." for text in record.warnings]
     return "\n".join([head, "", steps_table(record.steps, planned=True, stream=stream), "", tail, *notes])
 
@@ -185,8 +193,8 @@ def images_table(rows: tuple[ImageSummary, ...], *, full: bool) -> str:
     for row in rows:
         name, _, tag = row.name.rpartition(":") if ":" in row.name else (row.name, "", "<none>")
         lines.append(
-            f"{name:<{left}}  {tag:<{tags}}  {row.id if full else row.id[7:19]:<{71 if full else 12}}  {_ago(row.created):<16}  {size(row.size)}"
-            + ("  (stand-in)" if row.stand_in else "")
+            f"{name:<{left}}  {tag:<{tags}}  {row.id if full else row.id[7:19]:<{71 if full else 12}}"
+            f"  {_ago(row.created):<16}  {size(row.size)}" + ("  (stand-in)" if row.stand_in else "")
         )
     return "\n".join(lines)
 
@@ -204,7 +212,9 @@ def layers_table(view: ImageView, *, paths: bool, stream: IO[str] = sys.stdout) 
             for sign, names in (("+", layer.added), ("~", layer.changed), ("-", layer.removed)):
                 lines.extend(f"         {sign} /{_printable(name)}" for name in names)
     lines.append("")
-    lines.append(f"{size(view.size)} in {len(view.layers)} layers, of which {size(view.wasted)} are hidden by later layers and still shipped.")
+    lines.append(
+        f"{size(view.size)} in {len(view.layers)} layers, of which {size(view.wasted)} are hidden by later layers and still shipped."
+    )
     return "\n".join(lines)
 
 

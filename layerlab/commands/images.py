@@ -123,7 +123,9 @@ def _layers(arguments: argparse.Namespace) -> int:
     if arguments.path is not None:
         path = arguments.path.strip("/")
         if path not in view.origin:
-            raise UsageError(f"/{path} is not in the merged view of {arguments.image}", remedy="It was never there, or a later layer hides it.")
+            raise UsageError(
+                f"/{path} is not in the merged view of {arguments.image}", remedy="It was never there, or a later layer hides it."
+            )
         layer = view.layers[view.origin[path] - 1]
         if arguments.json:
             print_json({"schema": 1, "path": path, "layer": layer.number, "diff_id": layer.diff_id, "created_by": layer.created_by})

@@ -119,7 +119,10 @@ def test_a_failing_step_is_shown_with_its_output_and_place(cli: Cli, app: Path) 
 
     assert answer.status == 1
     assert "words-of-the-step" in answer.err
-    assert 'app/Dockerfile:3: error: process "/bin/sh -c echo words-of-the-step && exit 3" did not complete successfully: exit code: 3' in answer.err
+    assert (
+        'app/Dockerfile:3: error: process "/bin/sh -c echo words-of-the-step && exit 3" did not complete successfully: exit code: 3'
+        in answer.err
+    )
     assert "FAILED" in answer.out
 
 
@@ -128,7 +131,7 @@ def test_a_failing_step_is_shown_with_its_output_and_place(cli: Cli, app: Path) 
     [
         (("build", "nowhere"), "the build context nowhere does not exist"),
         (("build", "-f", "nowhere", "app"), "failed to read dockerfile: open nowhere: no such file or directory"),
-        (("build", "--target", "nowhere", "app"), "target stage 'nowhere' could not be found"),
+        (("build", "--target", "nowhere", "app"), 'target stage "nowhere" could not be found'),
         (("build", "--platform", "plan9/mips", "app"), "--platform plan9/mips is not supported"),
         (("build", "--secret", "src=x", "app"), "it has no id"),
         (("build", "--engine", "docker", "app"), "--engine docker is not built yet"),

@@ -20,7 +20,9 @@ ACTS = ["naive-first", "naive-again", "naive-edit", "optimized-first", "optimize
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The demo's JSON."""
     env = {**os.environ, "LAYERLAB_STORE": str(tmp_path_factory.mktemp("demo")), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-m", "layerlab", "demo", "--json"], env=env, capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "layerlab", "demo", "--json"], env=env, capture_output=True, text=True, timeout=500, check=False
+    )
     assert done.returncode == 0, done.stderr
     record: dict[str, Any] = json.loads(done.stdout)
     return record

@@ -1,7 +1,7 @@
 """Images as files: the archive that ``save`` writes and ``load`` reads.
 
-One tar is both an OCI image layout (image-spec ``image-layout.md``: ``oci-layout``, ``index.json``, ``blobs/``) and what ``docker load`` wants
-(``manifest.json``), as Docker itself writes since version 25. Layers are stored uncompressed, so their digest is their diff ID, and
+One tar is both an OCI image layout (image-spec ``image-layout.md``: ``oci-layout``, ``index.json``, ``blobs/``) and what
+``docker load`` wants (``manifest.json``), as Docker itself writes since version 25. Layers are stored uncompressed, so their digest is their diff ID, and
 a layer that two images share is in the archive once.
 """
 
@@ -95,7 +95,9 @@ def export_layer(store: Store, worker: WorkerProcess, diff_id: str, target: str)
     row = store.layer(diff_id)
     if row is None:
         raise StoreError(f"layer {diff_id} is missing from the store", remedy="Build or load the image again.")
-    found = _unpacked(store.blob_path(row.blob), target) if row.blob else worker.ask("export", layer=f"s/{row.number}", target=target)["digest"]
+    found = (
+        _unpacked(store.blob_path(row.blob), target) if row.blob else worker.ask("export", layer=f"s/{row.number}", target=target)["digest"]
+    )
     if found != diff_id:
         raise StoreError(
             f"layer {diff_id} in the store is damaged: its content has the digest {found}",
@@ -129,7 +131,9 @@ def load(store: Store, bases: Bases, path: str) -> list[str]:
             with tarfile.open(path, "r:*") as archive:
                 _extract(archive, scratch)
         except (tarfile.TarError, EOFError) as error:
-            raise UsageError(f"{path} is not an archive of images: {error}", remedy="Give a file of `save`, `docker save` or an OCI layout.") from error
+            raise UsageError(
+                f"{path} is not an archive of images: {error}", remedy="Give a file of `save`, `docker save` or an OCI layout."
+            ) from error
         except OSError as error:
             raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
         if os.path.exists(os.path.join(scratch, "index.json")):

@@ -1,7 +1,7 @@
 """Base images: what a name in FROM stands for.
 
-A name resolves locally first (a pinned base or an image built here), then the registry is asked. Where that cannot be reached, ``node:alpine``
-and its relatives fall back to the stand-in; every other name is an error that says so.
+A name resolves locally first (a pinned base or an image built here), then the registry is asked. Where that cannot be reached,
+``node:alpine`` and its relatives fall back to the stand-in; every other name is an error that says so.
 """
 
 from __future__ import annotations

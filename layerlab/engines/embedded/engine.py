@@ -320,7 +320,14 @@ class _Inputs:
     """What a build reads before it decides anything."""
 
     def __init__(
-        self, context: BuildContext, graph: Graph, memory: BuildMemory, file: str, shown: str, warnings: tuple[str, ...], stand_in: tuple[str, ...]
+        self,
+        context: BuildContext,
+        graph: Graph,
+        memory: BuildMemory,
+        file: str,
+        shown: str,
+        warnings: tuple[str, ...],
+        stand_in: tuple[str, ...],
     ) -> None:
         self.context = context
         self.graph = graph
@@ -483,7 +490,11 @@ class _Build:
             makes_layer=step.op is not None or (step.keyword == "FROM" and stage.base_image is not None),
             index=step.index,
             diff_id=outcome.diff_id if outcome is not None else record.diff_id if record is not None else None,
-            size=outcome.size if outcome is not None else record.size if record is not None else self._base_size(stage.base_image, step.keyword),
+            size=outcome.size
+            if outcome is not None
+            else record.size
+            if record is not None
+            else self._base_size(stage.base_image, step.keyword),
             seconds=round(outcome.seconds, 3) if outcome is not None else 0.0,
             cause=cause or self.causes.get(number),
             log=log,
@@ -542,7 +553,9 @@ class _Build:
             trace = None if unchanged else trace_of(self.graph, solution, self.inputs.shown, failed=failed)
             self.inputs.memory.remember(record, trace)
         except OSError as error:
-            raise StoreError(f"the build cannot be remembered: {error.strerror}", remedy="Free some space in the store and build again.") from error
+            raise StoreError(
+                f"the build cannot be remembered: {error.strerror}", remedy="Free some space in the store and build again."
+            ) from error
 
     def _image(self, solution: Solution) -> ImageRow:
         graph = self.graph
@@ -687,7 +700,9 @@ def _planned(graph: Graph, decided: Decided, explainer: Explainer, solution: Sol
 
 def _no_context(path: str) -> UsageError:
     what = "is not a directory" if os.path.exists(path) else "does not exist"
-    return UsageError(f"the build context {path} {what}", remedy="Give the directory that holds the files to copy, for example: layerlab build .")
+    return UsageError(
+        f"the build context {path} {what}", remedy="Give the directory that holds the files to copy, for example: layerlab build ."
+    )
 
 
 def _read_dockerfile(file: str, shown: str) -> Dockerfile:
@@ -700,7 +715,9 @@ def _read_dockerfile(file: str, shown: str) -> Dockerfile:
             remedy="Name it with -f FILE, or put a file called Dockerfile into the build context.",
         ) from None
     except OSError as error:
-        raise UsageError(f"failed to read dockerfile: {shown}: {error.strerror}", remedy="Give the path of a readable file with -f.") from error
+        raise UsageError(
+            f"failed to read dockerfile: {shown}: {error.strerror}", remedy="Give the path of a readable file with -f."
+        ) from error
     return parse(text, shown)
 
 

@@ -57,7 +57,9 @@ def list_images(store: Store, *, unnamed: bool = False) -> tuple[ImageSummary, .
         sizes = [layer.size for layer in (store.layer(diff_id) for diff_id in diff_ids) if layer is not None]
         name = _UNNAMED if row.name.startswith(_UNNAMED) else row.name
         found.append(
-            ImageSummary(name=name, id=row.config, created=config.get("created") or "", size=sum(sizes), layers=len(diff_ids), stand_in=row.stand_in)
+            ImageSummary(
+                name=name, id=row.config, created=config.get("created") or "", size=sum(sizes), layers=len(diff_ids), stand_in=row.stand_in
+            )
         )
     return tuple(sorted(found, key=lambda summary: (summary.created, summary.name), reverse=True))
 
@@ -202,9 +204,9 @@ def verify(store: Store, worker: WorkerProcess, report: Report) -> Verification:
 
 
 def prune(store: Store, worker: WorkerProcess, report: Report, *, keep: int = 0) -> Pruned:
-    """Remove cache records, least recently used first, until the layers that only they need weigh at most ``keep`` bytes; then those layers.
+    """Remove cache records, least recently used first, until the layers that only they need weigh at most ``keep`` bytes.
 
-    Layers of named images always stay. Waits for builds that use the store. A record goes before its layer, so a kill in
+    Then those layers go. Layers of named images always stay. Waits for builds that use the store. A record goes before its layer, so a kill in
     between leaves nothing that points at nothing.
     """
     with locked(os.path.join(store.path, "locks", "store")):

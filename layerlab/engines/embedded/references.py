@@ -1,7 +1,7 @@
 """Image references: from what a person writes to a registry, a repository and a tag or digest.
 
-Rule: distribution/reference ``normalize.go``. A first component with a dot, a colon or the name ``localhost`` is a registry; everything else
-is on Docker Hub, below ``library/`` when it has no slash.
+Rule: distribution/reference ``normalize.go``. A first component with a dot, a colon or the name ``localhost`` is a registry;
+everything else is on Docker Hub, below ``library/`` when it has no slash.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A registry client: pulling and pushing by the OCI distribution specification.
 
-It moves blobs and manifests between a registry and a directory in OCI layout form, or a caller's reader; what they mean is known elsewhere.
-Every byte that comes in is checked against the digest that asked for it; a download that broke off goes on where it stopped. Credentials come
-from Docker's configuration file and are never logged.
+It moves blobs and manifests between a registry and a directory in OCI layout form, or a caller's reader; what they mean is known
+elsewhere. Every byte that comes in is checked against the digest that asked for it; a download that broke off goes on where it
+stopped. Credentials come from Docker's configuration file and are never logged.
 """
 
 from __future__ import annotations
@@ -114,7 +114,9 @@ class RegistryClient:
                 fields["realm"], params=query, auth=(user, secret) if user else None, timeout=(_CONNECT_SECONDS, _READ_SECONDS)
             )
         except requests.exceptions.RequestException as error:
-            raise RegistryError(f"the login server of {self.reference.host} cannot be reached: {_reason(error)}", unreachable=True) from error
+            raise RegistryError(
+                f"the login server of {self.reference.host} cannot be reached: {_reason(error)}", unreachable=True
+            ) from error
         if answer.status_code != 200:
             raise self._refusal(answer, "logging in")
         body = answer.json()
@@ -135,7 +137,8 @@ class RegistryClient:
             )
         if answer.status_code in (401, 403):
             return RegistryError(
-                f"{host} denies access to {self.reference.repository}: {detail}", remedy=f"Check the name, or run: docker login {self.reference.registry}"
+                f"{host} denies access to {self.reference.repository}: {detail}",
+                remedy=f"Check the name, or run: docker login {self.reference.registry}",
             )
         if answer.status_code == 404:
             return RegistryError(f"{self.reference.full}: not found on {host}", remedy="Check the name and the tag.")

@@ -179,7 +179,7 @@ class Copier:
 
     def _target(self, dest: str, name: str, *, directory: bool) -> str:
         host = resolve(self.root, dest)
-        if directory or dest.endswith("/"):
+        if directory or dest.endswith(("/", "/.")):
             self._make(host)
         else:
             self._make(os.path.dirname(host))
