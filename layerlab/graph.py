@@ -35,7 +35,16 @@ PREDEFINED_ARGUMENTS: Final = frozenset(
     name for base in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY") for name in (base, base.lower())
 )
 DEFAULT_SHELL: Final = ("/bin/sh", "-c")
+SCRIPTS: Final = "/dev/pipes"
 HISTORY_COMMENT: Final = "buildkit.dockerfile.v0"
+
+_SIGNALS: Final = frozenset(
+    (
+        *("ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL", "PIPE", "POLL", "PROF"),
+        *("PWR", "QUIT", "RTMAX", "RTMIN", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP", "TTIN", "TTOU", "URG", "USR1"),
+        *("USR2", "VTALRM", "WINCH", "XCPU", "XFSZ"),
+    )
+)
 
 Resolve = Callable[[str], BaseImage]
 
@@ -99,15 +108,15 @@ class _State:
     def __init__(self) -> None:
         self.config: dict[str, Any] = {"config": {}}
         self.env: dict[str, str] = {}
-        self.arguments: dict[str, str | None] = {}
+        self.arguments: list[tuple[str, str]] = []
         self.from_arg: set[str] = set()
         self.cmd_set = False
 
     def clone(self) -> _State:
+        """The state that a child stage starts from. It has the parent's ARG values, but its history does not list them."""
         other = _State()
         other.config = copy.deepcopy(self.config)
         other.env = dict(self.env)
-        other.arguments = dict(self.arguments)
         other.from_arg = set(self.from_arg)
         return other
 
@@ -178,7 +187,9 @@ class _Builder:
         for stage in stages:
             base = self._expand(stage.base, self.globals, stage.from_instruction)
             if not base:
-                raise self._error(stage.from_instruction, f"base name ({stage.base}) should not be blank", "Give the ARG in FROM a default.")
+                raise self._error(
+                    stage.from_instruction, f"base name ({stage.base}) should not be blank", "Give the ARG in FROM a default."
+                )
             self.bases[stage.index] = base
         goal = self._target(target)
         needed = self._needed(goal)
@@ -246,12 +257,17 @@ class _Builder:
             if index >= len(self.dockerfile.stages):
                 raise self._error(at, f"invalid stage index {index}", "Stages count from 0.")
             if index >= stage.index:
-                raise self._error(at, f'cannot copy from stage "{name}", it needs to be defined before current stage "{stage.name or f"stage-{stage.index}"}"', "Move that stage up.")
+                raise self._too_early(name, stage, at)
             return index
         earlier = self._by_name(name, stage.index)
         if earlier is None and self._by_name(name, len(self.dockerfile.stages)) is not None:
-            raise self._error(at, f'cannot copy from stage "{name}", it needs to be defined before current stage "{stage.name or f"stage-{stage.index}"}"', "Move that stage up.")
+            raise self._too_early(name, stage, at)
         return earlier
+
+    def _too_early(self, name: str, stage: Stage, at: Instruction) -> DockerfileError:
+        current = stage.name or f"stage-{stage.index}"
+        message = f'cannot copy from stage "{name}", it needs to be defined before current stage "{current}"'
+        return self._error(at, message, "Move that stage up.")
 
     def _base_stage(self, stage: Stage) -> int | None:
         return self._by_name(self.bases[stage.index], stage.index)
@@ -411,8 +427,9 @@ class _Builder:
                     body = at.heredocs[0].content
                     name += f" ({_summary(body)})"
                     if body.startswith("#!"):
+                        # The script is a mounted file, and the shell is told to run it.
                         shebang = body
-                        argv = (f"/dev/pipes/{at.heredocs[0].name}",)
+                        argv = (*shell, f"{SCRIPTS}/{at.heredocs[0].name}")
                     else:
                         argv = (*shell, body)
                 else:
@@ -451,7 +468,7 @@ class _Builder:
             arguments=tuple(sorted(state.from_arg & set(state.env))),
         )
         printed = _upper_keyword(expand_keeping_quotes(name, state.env, self.dockerfile.escape))
-        arguments = [f"{key}={state.env.get(key, value or '')}" for key, value in state.arguments.items()]
+        arguments = [f"{key}={state.env.get(key, value)}" for key, value in state.arguments]
         prefix = f"|{len(arguments)} {' '.join(arguments)} " if arguments else ""
         return _Lowered(printed, op, f"RUN {prefix}{text} # buildkit")
 
@@ -461,13 +478,19 @@ class _Builder:
         except DockerfileError as error:
             raise self._error(at, error.message, error.remedy) from error
         cwd = state.image.get("WorkingDir") or "/"
-        target = normalize(cwd, mount.target, keep_slash=False) if mount.target or mount.type in ("bind", "cache", "tmpfs") else ""
-        if target == "/":
-            raise self._error(at, 'invalid mount target "/"', "Give the mount a target=.")
+        target = ""
+        if mount.target or mount.type in ("bind", "cache", "tmpfs"):
+            # An absolute target stays as written, and so counts in the key: /k/ is not /k.
+            target = mount.target if mount.target.startswith("/") else _clean(posixpath.join("/", cwd, mount.target))
+            if _clean(target) == "/":
+                raise self._error(at, 'invalid mount target "/"', "Give the mount a target=.")
         source: Source | None = None
+        owned = True
         if mount.type in ("bind", "cache"):
-            path = posixpath.join("/", posixpath.normpath(mount.source or "/"))
-            if mount.from_stage:
+            path = _clean(posixpath.join("/", mount.source))
+            # Mode and owner make a new, empty directory in place of the whole source; a part of it is taken as it is.
+            owned = path == "/"
+            if mount.from_stage and not (owned and (mount.mode, mount.uid, mount.gid) != (None, None, None)):
                 source = self._from(mount.from_stage, path, stage, at, wildcard=False)
             elif mount.type == "bind":
                 self.uses_context = True
@@ -479,9 +502,9 @@ class _Builder:
             id=mount.id,
             readonly=mount.read_only,
             sharing=mount.sharing or "shared",
-            mode=mount.mode,
-            uid=mount.uid,
-            gid=mount.gid,
+            mode=mount.mode if owned else None,
+            uid=mount.uid if owned else None,
+            gid=mount.gid if owned else None,
             required=mount.required,
             env=mount.env or "",
             size=mount.size or 0,
@@ -626,17 +649,17 @@ class _Builder:
         shown = []
         for key, default in at.pairs:
             value: str | None
+            written = None if default is None else self._expand(default, state.env, at)
             if key in self.build_args:
                 self.used_args.add(key)
                 value = self.build_args[key]
-            elif default is not None:
-                value = self._expand(default, state.env, at)
             else:
-                value = self.globals.get(key)
+                value = self.globals.get(key) if written is None else written
             if value is not None:
                 state.set_env(key, value, argument=True)
-            state.arguments[key] = value
-            shown.append(key if value is None else f"{key}={value}")
+            state.arguments.append((key, value or ""))
+            # The row has what the file says; the value that counts is in the rows of the RUNs below.
+            shown.append(key if written is None else f"{key}={written}")
         return _Lowered(_upper_keyword(at.original), None, "ARG " + " ".join(shown))
 
     def _cmd(self, state: _State, at: Instruction) -> _Lowered:
@@ -672,14 +695,17 @@ class _Builder:
         return _Lowered(self._printed(state, at), None, f"EXPOSE map[{listed}]")
 
     def _ports(self, text: str, at: Instruction) -> list[str]:
-        number, slash, protocol = text.partition("/")
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", number)
-        protocol = protocol.lower() if slash else "tcp"
-        if match is None or protocol not in ("tcp", "udp", "sctp"):
-            raise self._error(at, f"invalid containerPort: {text}", "A port is a number, a range like 8000-8010, and may end in /udp.")
-        low, high = int(match.group(1)), int(match.group(2) or match.group(1))
-        if not 0 <= low <= high <= 65535:
-            raise self._error(at, f"invalid containerPort: {text}", "Ports go from 0 to 65535.")
+        # What stands before the last colon, an address and a port of the host, is read and left out.
+        number, *more = text.rpartition(":")[2].split("/")
+        protocol = (more[0] if more else "").lower() or "tcp"
+        match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", number)
+        low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not low <= high <= 65535:
+            raise self._error(
+                at, f"Invalid containerPort: {number}", "A port is a number up to 65535, or a range like 8000-8010, and may end in /udp."
+            )
+        if protocol not in ("tcp", "udp", "sctp"):
+            raise self._error(at, f"Invalid proto: {protocol}", "Write tcp, udp or sctp behind the slash.")
         return [f"{port}/{protocol}" for port in range(low, high + 1)]
 
     def _user(self, state: _State, at: Instruction) -> _Lowered:
@@ -698,8 +724,8 @@ class _Builder:
 
     def _stopsignal(self, state: _State, at: Instruction) -> _Lowered:
         signal = self._expand(at.args[0], state.env, at)
-        if re.fullmatch(r"\d+|(SIG)?[A-Za-z0-9+-]+", signal) is None:
-            raise self._error(at, f"Invalid signal: {signal}", "For example STOPSIGNAL SIGTERM.")
+        if not _is_signal(signal):
+            raise self._error(at, f"invalid signal: {signal}", "For example STOPSIGNAL SIGTERM.")
         state.image["StopSignal"] = signal
         return _Lowered(self._printed(state, at), None, f"STOPSIGNAL {signal}")
 
@@ -725,7 +751,12 @@ class _Builder:
         else:
             test = ["CMD-SHELL", *at.args[1:]]
         check: dict[str, Any] = {"Test": test}
-        for key, name in (("Interval", "interval"), ("Timeout", "timeout"), ("StartPeriod", "start-period"), ("StartInterval", "start-interval")):
+        for key, name in (
+            ("Interval", "interval"),
+            ("Timeout", "timeout"),
+            ("StartPeriod", "start-period"),
+            ("StartInterval", "start-interval"),
+        ):
             if times[name]:
                 check[key] = times[name]
         if retries:
@@ -775,6 +806,17 @@ def normalize(cwd: str, path: str, *, keep_slash: bool) -> str:
 def _clean(path: str) -> str:
     cleaned = posixpath.normpath(path)
     return cleaned[1:] if cleaned.startswith("//") else cleaned
+
+
+def _is_signal(text: str) -> bool:
+    """``ParseSignal`` of moby/sys/signal: any number but 0, or a name of Linux with or without ``SIG``, in any case."""
+    if re.fullmatch(r"[-+]?[0-9]+", text):
+        return int(text) != 0
+    name = text.upper().removeprefix("SIG")
+    distance = re.fullmatch(r"RTMIN\+([1-9][0-9]?)|RTMAX-([1-9][0-9]?)", name)
+    if distance is not None:
+        return int(distance[1] or 0) <= 15 and int(distance[2] or 0) <= 14
+    return name in _SIGNALS
 
 
 def _source_names(at: Instruction) -> list[str]:

@@ -57,7 +57,17 @@ def operation(op: Op) -> list[Any]:
             list(op.exclude),
             op.same_as_parent,
         ]
-    return ["run", list(op.argv), list(op.env), op.cwd, op.user, [_mount(mount) for mount in op.mounts], op.network, op.security, op.shebang]
+    return [
+        "run",
+        list(op.argv),
+        list(op.env),
+        op.cwd,
+        op.user,
+        [_mount(mount) for mount in op.mounts],
+        op.network,
+        op.security,
+        op.shebang,
+    ]
 
 
 def content_sources(op: Op) -> tuple[Source, ...]:

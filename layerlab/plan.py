@@ -190,7 +190,9 @@ class _Solver:
             layers=layers,
         )
 
-    def _content(self, source: Source, selection: Selection) -> tuple[Selected | None, int | None, tuple[tuple[str, ...], Selection] | None]:
+    def _content(
+        self, source: Source, selection: Selection
+    ) -> tuple[Selected | None, int | None, tuple[tuple[str, ...], Selection] | None]:
         if source.kind == "context":
             return select(self.root, selection), None, None
         if source.kind == "image":

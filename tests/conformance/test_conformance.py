@@ -1,4 +1,4 @@
-"""Every case on the engine under test: each build must have the verdicts that were recorded."""
+"""Every case on the engine under test: each build must have the verdicts that were recorded, and make the same image."""
 
 from __future__ import annotations
 
@@ -47,6 +47,16 @@ QUIRKS: dict[str, dict[int, tuple[str, dict[str, bool]]]] = {
 }
 """Where the recorded engine is wrong and we must not be: case, number of the build, why, and the verdicts that differ."""
 
+NEWER: dict[str, dict[int, tuple[str, tuple[str, ...]]]] = {
+    "accepted-chmod-bad": {
+        1: (
+            "newer frontends apply symbolic modes, which the recorded one ignores",
+            ('layer 2: x: mode: expected "0644", actual "0744"',),
+        ),
+    },
+}
+"""Where newer frontends make another image than the recorded one, and so do we: case, number of the build, why, and what differs."""
+
 
 def expected(case: Case, number: int, step: Step, engine: str) -> list[Row]:
     """The rows that a build must have: the recorded ones, but for quirks on our own engine."""
@@ -89,18 +99,24 @@ def test_case(case: Case, runner: Runner, tmp_path: Path, report: Callable[[Coun
             why = QUIRKS.get(case.name, {}).get(number)
             note = f" (quirk: {why[0]})" if why else ""
             differences.append(f"{case.name}, build {number} of {len(outcomes)}{note}: {difference.summary}\n{difference.details}")
-        compare_image(case, number, step, outcome, counts, images)
+        lines = compare_image(case, number, step, outcome, counts, runner.name)
+        images += [f"{case.name}, build {number}: {line}" for line in lines]
+        if lines and runner.name == "embedded":
+            differences.append("\n  ".join([f"{case.name}, build {number} of {len(outcomes)}: the image differs", *lines]))
     report(counts, images)
     if differences:
         pytest.fail("\n\n".join(differences), pytrace=False)
 
 
-def compare_image(case: Case, number: int, step: Step, outcome: Outcome, counts: Counter[str], lines: list[str]) -> None:
-    """Count an image that agrees; where it does not, say in which lines."""
+def compare_image(case: Case, number: int, step: Step, outcome: Outcome, counts: Counter[str], engine: str) -> list[str]:
+    """Count an image, and say in which lines it differs from what it must be. A known difference must be there."""
     if step.image is None:
-        return
+        return []
     counts["images"] += 1
     found = ["no image was built"] if outcome.image is None else compare_images(step.image, outcome.image)
-    if not found:
+    why, known = NEWER.get(case.name, {}).get(number, ("", ())) if engine == "embedded" else ("", ())
+    lines = [line for line in found if line not in known] + [f"not so, though {why}: {line}" for line in known if line not in found]
+    if not lines:
         counts["images agree"] += 1
-    lines += [f"{case.name}, build {number}: {line}" for line in found]
+        counts["images as newer"] += bool(known)
+    return lines

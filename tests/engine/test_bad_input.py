@@ -37,14 +37,22 @@ FAILED = {
     "a source outside": ("FROM base:1\nCOPY ../outside /\n", "missing-source", '"/outside": not found'),
     "a source behind a link that leads outside": ("FROM base:1\nCOPY out /\n", "missing-source", '"/out": not found'),
     "a source that is a loop of links": ("FROM base:1\nCOPY loop /\n", "dockerfile", "too many links"),
-    "a source missing in a stage": ("FROM base:1 AS a\nRUN true\nFROM base:1\nCOPY --from=a /nowhere /\n", "missing-source", '"/nowhere": not found'),
+    "a source missing in a stage": (
+        "FROM base:1 AS a\nRUN true\nFROM base:1\nCOPY --from=a /nowhere /\n",
+        "missing-source",
+        '"/nowhere": not found',
+    ),
     "a command that fails": ("FROM base:1\nRUN echo before; exit 3\n", "step-failed", "did not complete successfully: exit code: 3"),
     "a command that is not there": ("FROM base:1\nRUN nonesuch\n", "step-failed", "exit code: 127"),
     "a program that is not there": ('FROM base:1\nRUN ["nonesuch"]\n', "step-failed", "executable file not found in $PATH"),
     "an image without a shell": ("FROM scratch\nRUN true\n", "step-failed", "executable file not found"),
     "an unknown user": ("FROM base:1\nUSER nobody-here\nRUN true\n", "dockerfile", "unable to find user nobody-here"),
     "an unknown group": ("FROM base:1\nUSER 0:none-here\nRUN true\n", "dockerfile", "unable to find group none-here"),
-    "a file over a directory": ("FROM base:1\nCOPY good /etc/good\nCOPY dir /x\nCOPY good /x/\nRUN true\nCOPY tree /x\n", "context", "/x/good"),
+    "a file over a directory": (
+        "FROM base:1\nCOPY good /etc/good\nCOPY dir /x\nCOPY good /x/\nRUN true\nCOPY tree /x\n",
+        "context",
+        "/x/good",
+    ),
     "a directory over a file": ("FROM base:1\nRUN echo > /f\nCOPY dir /f\n", "context", "is not a directory"),
     "a WORKDIR that is a file": ("FROM base:1\nWORKDIR /etc/passwd\n", "context", "is not a directory"),
     "a secret that is required": ("FROM base:1\nRUN --mount=type=secret,id=s,required=true true\n", "dockerfile", "secret s: not found"),
@@ -97,7 +105,7 @@ def test_no_context_and_no_dockerfile(lab: Lab, tmp_path: Path) -> None:
         lab.try_build(file=str(tmp_path / "none"))
     with pytest.raises(UsageError, match="failed to read dockerfile"):
         lab.try_build(file=str(tmp_path))
-    with pytest.raises(UsageError, match="target stage 'x' could not be found"):
+    with pytest.raises(UsageError, match="target stage .x. could not be found"):
         lab.try_build(GOOD, target="x")
     lab.build(GOOD)
 
@@ -143,7 +151,11 @@ def test_what_cannot_be_read_is_named_unless_it_is_ignored(lab: Lab, name: str) 
     try:
         record = lab.try_build(f"FROM base:1\nCOPY {name} /x\n")
         assert record.failure is not None
-        assert (record.failure.kind, name in record.failure.message, "Permission denied" in record.failure.message) == ("context", True, True)
+        assert (record.failure.kind, name in record.failure.message, "Permission denied" in record.failure.message) == (
+            "context",
+            True,
+            True,
+        )
         assert ".dockerignore" in (record.failure.remedy or "")
         lab.file(".dockerignore", "file\ndirectory\n")
         assert set(lab.layers(lab.build("FROM base:1\nCOPY . /d\n"))[0]) == {"d", "d/good", "d/.dockerignore"}
@@ -161,7 +173,7 @@ def test_a_name_that_is_not_text_is_refused_unless_it_is_ignored(lab: Lab) -> No
 
 
 def test_a_step_may_make_a_name_that_is_not_text_but_no_key_can_be_made_of_it(lab: Lab) -> None:
-    make = 'FROM base:1 AS a\nRUN mkdir /d && touch "/d/$(printf \'caf\\351\')"\n'
+    make = "FROM base:1 AS a\nRUN mkdir /d && touch \"/d/$(printf 'caf\\351')\"\n"
     lab.build(make)
     record = lab.try_build(make + "FROM base:1\nCOPY --from=a /d /d\n")
     assert record.failure is not None
@@ -216,7 +228,12 @@ def test_a_failed_run_tells_all_and_costs_nothing_else(each_lab: Lab) -> None:
     assert verdicts(lab.build(dockerfile.replace("exit 7", "true"))) == ["cached", "executed", "executed"]
 
 
-NETWORK_WORDS = ["wget: bad address 'registry'", "npm error code EAI_AGAIN", "curl: (6) Could not resolve host: x", "connect: Network is unreachable"]
+NETWORK_WORDS = [
+    "wget: bad address 'registry'",
+    "npm error code EAI_AGAIN",
+    "curl: (6) Could not resolve host: x",
+    "connect: Network is unreachable",
+]
 
 
 @pytest.mark.parametrize("words", NETWORK_WORDS)

@@ -21,7 +21,6 @@ from .conftest import verdicts
 if TYPE_CHECKING:
     from .conftest import Lab
 
-IS_ROOT = os.getuid() == 0
 SECRET = "correct-horse-battery"
 
 # Links that an image plants, and the step that then meets them. VICTIM is a directory of the host.
@@ -90,9 +89,9 @@ def test_links_of_an_image_lead_nowhere_on_the_host(each_lab: Lab, plant: str, s
 
 
 def test_a_link_in_place_of_a_kernel_directory_is_refused_as_runc_does(lab: Lab) -> None:
-    lab.file("sys", "")
-    (lab.context / "proc").symlink_to("/tmp/elsewhere")
-    record = lab.try_build("FROM scratch\nCOPY proc /proc\nCOPY --from=base:1 /bin /bin\nRUN true\n")
+    lab.file("root/etc/x", "")
+    (lab.context / "root/proc").symlink_to("/tmp/elsewhere")
+    record = lab.try_build("FROM scratch\nCOPY root /\nCOPY --from=base:1 /bin /bin\nRUN true\n")
     assert record.failure is not None
     assert "symbolic link at /proc" in record.failure.message
 
@@ -106,7 +105,12 @@ def test_the_environment_of_a_step_does_not_act_on_the_sandbox_program(lab: Lab)
 def test_a_step_cannot_change_the_kernel_or_its_mounts(lab: Lab) -> None:
     writes = "".join(
         f"if [ -e {path} ] && (cat {path} > /tmp/v && cat /tmp/v > {path}) 2>/dev/null; then echo WROTE {path}; fi; "
-        for path in ("/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname", "/proc/sys/vm/overcommit_memory", "/sys/kernel/uevent_helper")
+        for path in (
+            "/proc/sys/kernel/core_pattern",
+            "/proc/sys/kernel/hostname",
+            "/proc/sys/vm/overcommit_memory",
+            "/sys/kernel/uevent_helper",
+        )
     )
     lab.build(
         f"FROM base:1\nRUN {writes} : > /dev/null; (umount /sys || mount -t tmpfs x /mnt || mount -o remount,rw /proc/sys) 2>/dev/null "
@@ -119,7 +123,9 @@ def test_a_step_sees_neither_the_hosts_files_nor_processes_nor_environment(lab: 
     monkeypatch.setenv("HOST_ONLY", "leaked")
     monkeypatch.setenv("HOME", "/home/of-the-host")
     victim = _host_directory(lab)
-    lab.build(f"FROM base:1\nENV A=1\nRUN env | sort; hostname; ls {victim} /oldroot 2>/dev/null; ls /proc | grep -c '^[0-9]'; cat; ulimit -S -c\n")
+    lab.build(
+        f"FROM base:1\nENV A=1\nRUN env | sort; hostname; ls {victim} /oldroot 2>/dev/null; ls /proc | grep -c '^[0-9]'; cat; ulimit -S -c\n"
+    )
     lines = [line for line in lab.output.splitlines() if not line.startswith(("SHLVL=", "_=", "OLDPWD=", "PWD="))]
     assert lines[:4] == ["A=1", "HOME=/root", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "buildkitsandbox"]
     assert int(lines[4]) < 8
@@ -130,7 +136,7 @@ def test_a_secret_is_nowhere_but_in_the_step(each_lab: Lab) -> None:
     lab = each_lab
     dockerfile = (
         "FROM base:1\nRUN --mount=type=secret,id=s --mount=type=secret,id=e,env=TOKEN "
-        "test \"$(cat /run/secrets/s)\" = \"$TOKEN\" && test ${#TOKEN} = " + str(len(SECRET)) + "\nRUN ! test -e /run/secrets/s\n"
+        'test "$(cat /run/secrets/s)" = "$TOKEN" && test ${#TOKEN} = ' + str(len(SECRET)) + "\nRUN ! test -e /run/secrets/s\n"
     )
     record = lab.build(dockerfile, secrets={"s": SECRET.encode(), "e": SECRET.encode()})
     assert lab.layers(record) == [{}, {}]
@@ -243,7 +249,9 @@ def _layout(directory: Path, layer: bytes, **changes: Any) -> Path:
     }
     if "without" in changes:
         del manifest[changes["without"]]
-    (directory / "index.json").write_text(json.dumps({"manifests": [put(json.dumps(manifest).encode(), "application/vnd.oci.image.manifest.v1+json")]}))
+    (directory / "index.json").write_text(
+        json.dumps({"manifests": [put(json.dumps(manifest).encode(), "application/vnd.oci.image.manifest.v1+json")]})
+    )
     (directory / "oci-layout").write_text(json.dumps({"imageLayoutVersion": changes.get("version", "1.0.0")}))
     return directory
 
@@ -308,7 +316,6 @@ def test_a_compressed_layer_that_is_damaged_inside(lab: Lab, damage: str) -> Non
         lab.engine.import_layout(str(_layout(lab.directory / "layout", layer)), "odd:1")
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="an ordinary user's image cannot hold a device")
 def test_a_passwd_that_is_not_a_file_is_not_waited_for(lab: Lab) -> None:
     os.mkfifo(lab.context / "pipe")
-    lab.build("FROM base:1\nRUN rm /etc/passwd /etc/group\nCOPY pipe /etc/passwd\nCOPY pipe /etc/group\nUSER 5\nRUN id\n")
+    lab.build("FROM base:1\nRUN rm /etc/passwd /etc/group\nCOPY pipe /etc/passwd\nCOPY pipe /etc/group\nUSER 5\nRUN true\n")

@@ -204,5 +204,3 @@ def test_a_deep_tree_is_kept_or_refused_and_always_cleaned_up(lab: Lab) -> None:
     assert lab.build(f"FROM base:1\nWORKDIR /t\nRUN {deep}\n").steps[-1].status == "cached"
     scratch = lab.engine.store.path + "/" + lab.engine.store.scratch()
     assert os.listdir(scratch) == []
-
-

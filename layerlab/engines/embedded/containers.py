@@ -65,7 +65,7 @@ def started(
         process = Process(
             argv=(prepared["command"], *argv[1:]),
             environment={"HOME": prepared["home"], "HOSTNAME": os.uname().nodename, **env},
-            cwd=cwd,
+            cwd=prepared["cwd"],
             uid=prepared["uid"],
             gid=prepared["gid"],
             groups=tuple(prepared["groups"]),

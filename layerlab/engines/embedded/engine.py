@@ -25,6 +25,7 @@ from layerlab.dockerfile.ast import Dockerfile
 from layerlab.engines.base import BuildOptions, Event, Progress
 from layerlab.engines.embedded import images as image_store
 from layerlab.engines.embedded.bases import Bases, Report, canonical_name
+from layerlab.engines.embedded.commits import Committer
 from layerlab.engines.embedded.containers import started
 from layerlab.engines.embedded.executors.base import Executor, Running
 from layerlab.engines.embedded.host import Host, find_host
@@ -32,13 +33,14 @@ from layerlab.engines.embedded.references import parse_reference
 from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.state import BuildMemory
-from layerlab.engines.embedded.steps import StepOutcome, StepRunner
-from layerlab.engines.embedded.store import ImageRow, Store, default_store
+from layerlab.engines.embedded.steps import Made, StepRunner
+from layerlab.engines.embedded.store import PENDING, ImageRow, Store, default_store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import BuildInterruptedError, LayerlabError, StepFailedError, StoreError, UnsupportedError, UsageError
 from layerlab.explain import BuildTrace, Explainer, trace_of
 from layerlab.fsutil import collection_paused
 from layerlab.graph import HISTORY_COMMENT, Graph, build_graph
+from layerlab.keys import content_sources
 from layerlab.model import (
     BuildRecord,
     Cause,
@@ -72,6 +74,7 @@ class EmbeddedEngine:
         self._host: Host | None = None
         self._store: Store | None = None
         self._worker: WorkerProcess | None = None
+        self._spare: WorkerProcess | None = None
         self._executor: Executor | None = None
 
     def __enter__(self) -> EmbeddedEngine:
@@ -81,10 +84,11 @@ class EmbeddedEngine:
         self.close()
 
     def close(self) -> None:
-        """End the worker process and remove this engine's work in progress."""
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
+        """End the worker processes."""
+        for worker in (self._worker, self._spare):
+            if worker is not None:
+                worker.close()
+        self._worker = self._spare = None
 
     # --- parts, opened when first needed ----------------------------------------------------------------------------
 
@@ -115,6 +119,12 @@ class EmbeddedEngine:
         if self._worker is None:
             self._worker = WorkerProcess(self.store.path, self.host.worker, self.host.snapshotter)
         return self._worker
+
+    def spare_worker(self) -> WorkerProcess:
+        """A second worker process, for what goes on beside a step."""
+        if self._spare is None:
+            self._spare = WorkerProcess(self.store.path, self.host.worker, self.host.snapshotter)
+        return self._spare
 
     def _make_executor(self) -> Executor:
         if self._executor is None:
@@ -348,7 +358,8 @@ class _Build:
         self.graph = inputs.graph
         self.progress = progress
         self.started = started
-        self.outcomes: dict[int, StepOutcome] = {}
+        self.made: dict[int, Made] = {}
+        self.committer = Committer(engine.store, engine.worker, engine.spare_worker)
         self.causes: dict[int, Cause] = {}
         self.fresh: set[str] = set()
         self.failed: tuple[int, LayerlabError] | None = None
@@ -378,18 +389,35 @@ class _Build:
                     break
                 solution = self._solve()
         except KeyboardInterrupt:
+            self._flush()
             self.inputs.context.save()
             raise BuildInterruptedError("the build was stopped; finished steps stay cached") from None
-        return self._finish(solution)
+        finally:
+            self.committer.close()
+        # The last layers get their names, and the steps their final records.
+        self._flush()
+        return self._finish(self._solve())
+
+    def _flush(self) -> bool:
+        """Give waiting layers their names; true when there were any. A failure becomes the build's, unless it has one."""
+        waiting = self.committer.waiting
+        try:
+            self.committer.flush()
+        except LayerlabError as error:
+            if self.failed is None:
+                self.failed = (waiting[0], error)
+        return bool(waiting)
 
     def _solve(self) -> Solution:
-        return solve(self.graph, self.inputs.context, self.engine.store, fresh=frozenset(self.fresh))
+        return solve(self.graph, self.inputs.context, self.committer, fresh=frozenset(self.fresh))
 
     def _look(self, solution: Solution) -> bool:
         """Read the content that an undecided step waits for; false when nothing is undecided."""
         waiting = next((decided.wants for decided in solution.steps if decided.wants is not None), None)
         if waiting is None:
             return False
+        if self._flush():
+            return self.failed is None
         try:
             self.engine.content(*waiting)
         except LayerlabError as error:
@@ -421,7 +449,8 @@ class _Build:
         engine = self.engine
         number = decided.step.number
         self._explain(decided, solution)
-        with engine.store.lock_key(key):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(engine.store.lock_key(key))
             if not decided.ignored_cache and engine.store.lookup(key) is not None:
                 # Another build ran this very step while we waited for the lock.
                 self.causes.pop(number, None)
@@ -436,36 +465,34 @@ class _Build:
                 self.inputs.context,
                 self.options,
             )
+            if _reads_layers(decided) and self._flush():
+                # What is read from a stage must have its final name and owners: decide again.
+                return
             try:
-                outcome = runner.run(decided, solution, lambda text: self.progress(Event(kind="log", text=text)))
+                made = runner.run(decided, solution, lambda text: self.progress(Event(kind="log", text=text)))
+                record = CacheRecord(
+                    key=key, diff_id="", size=0, created=_now(), seconds=made.seconds, instruction=decided.step.instruction
+                )
+                self.made[number] = made
+                self.fresh.add(key)
+                self.committer.add(number, made, record, stack.pop_all())
             except LayerlabError as error:
                 if error.line is None:
                     error.file, error.line = self.graph.file, decided.step.line
+                self.made.pop(number, None)
                 self.failed = (number, error)
                 self.failed_log = runner.log
                 self.progress(Event(kind="done", step=self._record(decided, "skipped")))
                 return
-            engine.store.put_record(
-                CacheRecord(
-                    key=key,
-                    diff_id=outcome.diff_id,
-                    size=outcome.size,
-                    created=_now(),
-                    seconds=outcome.seconds,
-                    instruction=decided.step.instruction,
-                )
-            )
-        self.fresh.add(key)
-        self.outcomes[number] = outcome
         self._announced.add(number)
         self.progress(Event(kind="done", step=self._record(decided, "skipped")))
 
     def _record(self, decided: Decided, otherwise: Status, *, cause: Cause | None = None) -> StepRecord:
         step = decided.step
         number = step.number
-        outcome = self.outcomes.get(number)
+        made = self.made.get(number)
         status: Status
-        if outcome is not None:
+        if made is not None:
             status = "executed"
         elif self.failed is not None and self.failed[0] == number:
             status = "failed"
@@ -479,7 +506,8 @@ class _Build:
             status = otherwise
         stage = self.graph.stage(step.stage)
         record = decided.record
-        log = outcome.log if outcome is not None else self.failed_log if status == "failed" else ""
+        named = record is not None and not record.diff_id.startswith(PENDING)
+        size = record.size if record is not None else self._base_size(stage.base_image, step.keyword)
         return StepRecord(
             number=number,
             stage=stage.label or "0",
@@ -489,15 +517,11 @@ class _Build:
             status=status,
             makes_layer=step.op is not None or (step.keyword == "FROM" and stage.base_image is not None),
             index=step.index,
-            diff_id=outcome.diff_id if outcome is not None else record.diff_id if record is not None else None,
-            size=outcome.size
-            if outcome is not None
-            else record.size
-            if record is not None
-            else self._base_size(stage.base_image, step.keyword),
-            seconds=round(outcome.seconds, 3) if outcome is not None else 0.0,
+            diff_id=record.diff_id if record is not None and named else None,
+            size=size,
+            seconds=round(made.seconds, 3) if made is not None else 0.0,
             cause=cause or self.causes.get(number),
-            log=log,
+            log=made.log if made is not None else self.failed_log if status == "failed" else "",
         )
 
     def _base_size(self, image: Any, keyword: str) -> int:
@@ -603,6 +627,11 @@ class _Build:
         stand_in = "; ".join(self.inputs.stand_in)
         name = canonical_name(self.options.tag) if self.options.tag else f"<none>@{self.inputs.file}:{self.options.target or ''}"
         return self.engine.bases.put(name, config, lengths, source="build", stand_in=stand_in)
+
+
+def _reads_layers(decided: Decided) -> bool:
+    """Whether a step reads from a stage or an image."""
+    return decided.step.op is not None and any(source.kind in ("stage", "image") for source in content_sources(decided.step.op))
 
 
 # --- plan -----------------------------------------------------------------------------------------------------------
@@ -711,8 +740,8 @@ def _read_dockerfile(file: str, shown: str) -> Dockerfile:
             text = stream.read(4 << 20)
     except FileNotFoundError:
         raise UsageError(
-            f"failed to read dockerfile: open {shown}: no such file or directory",
-            remedy="Name it with -f FILE, or put a file called Dockerfile into the build context.",
+            f"failed to read dockerfile: open {os.path.basename(file)}: no such file or directory",
+            remedy=f"There is no {shown}: name the file with -f FILE, or put one called Dockerfile into the build context.",
         ) from None
     except OSError as error:
         raise UsageError(

@@ -98,7 +98,7 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
             with open(script, "w", encoding="utf-8", errors="surrogateescape") as stream:
                 stream.write(self._op.shebang)
             os.chmod(script, 0o755)
-            self.bind(script, self._op.argv[0])
+            self.bind(script, self._op.argv[-1])
 
     def _add(self, mount: MountOp, source: dict[str, Any] | None) -> None:
         if mount.type == "tmpfs":
@@ -109,20 +109,15 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
             if mount.required:
                 raise UnsupportedError("RUN --mount=type=ssh is not supported by the embedded engine", file=self._file, line=self._line)
         elif mount.type == "cache":
-            self._cache(mount)
+            self._cache(mount, source)
         else:
             assert source is not None
             self._bind(mount, source)
 
-    def _cache(self, mount: MountOp) -> None:
-        if mount.source is not None:
-            raise UnsupportedError(
-                "RUN --mount=type=cache,from=… is not supported by the embedded engine",
-                file=self._file,
-                line=self._line,
-                remedy="Leave from= out: the cache then starts empty.",
-            )
-        identity = f"{mount.id or mount.target}\0{mount.uid}\0{mount.gid}\0{mount.mode}"
+    def _cache(self, mount: MountOp, source: dict[str, Any] | None) -> None:
+        # Of a cache that starts with content each content has its own.
+        start = source["digest"] if source is not None else ""
+        identity = f"{mount.id or mount.target}\0{mount.uid}\0{mount.gid}\0{mount.mode}\0{start}"
         directory = self._store.mount_directory(identity)
         lock = os.path.join(self._store.path, directory + ".lock")
         if mount.sharing == "locked":
@@ -134,11 +129,28 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
                 self._stack.callback(self._worker.ask, "remove", paths=[directory])
             else:
                 self._stack.callback(os.close, held)
+        if source is not None:
+            self._cache_with_content(mount, source, directory)
+            return
         path = os.path.join(self._store.path, directory)
         os.chmod(path, mount.mode if mount.mode is not None else 0o755)
         if os.getuid() == 0 and (mount.uid or mount.gid):
             os.chown(path, mount.uid or 0, mount.gid or 0)
         self._planned.append(_Planned(path, mount.target, mount.readonly, True))
+
+    def _cache_with_content(self, mount: MountOp, source: dict[str, Any], directory: str) -> None:
+        """A cache that holds what the source had when the cache was made, and what was put there since."""
+        picked = source["picked"][0]
+        path = os.path.join(self._store.path, directory, "cache")
+        with locked(os.path.join(self._store.path, directory + ".start.lock")):
+            if not os.path.isdir(path):
+                # Under another name until it is whole: the copying may be cut off.
+                half = os.path.join(directory, "half")
+                self._worker.ask("remove", paths=[half])
+                os.mkdir(os.path.join(self._store.path, half))
+                self._worker.ask("copy_out", dest=half, source=source, directory=picked.is_directory)
+                os.rename(os.path.join(self._store.path, half), path)
+        self._planned.append(_Planned(os.path.join(path, "bound"), mount.target, mount.readonly, picked.is_directory))
 
     def _bind(self, mount: MountOp, source: dict[str, Any]) -> None:
         picked = source["picked"][0]

@@ -24,7 +24,7 @@ from layerlab.engines.embedded.mounts import RunMounts
 from layerlab.engines.embedded.snapshotters import Active, Snapshotter
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
-from layerlab.errors import ContextError, StepFailedError, StoreError
+from layerlab.errors import ContextError, DockerfileError, StepFailedError, StoreError
 from layerlab.graph import Graph
 from layerlab.keys import content_sources
 from layerlab.ops import CopyOp, MkdirOp, Op, RunOp, Source
@@ -39,13 +39,23 @@ _DISK_WORDS: Final = re.compile(r"ENOSPC|No space left on device|Disk quota exce
 _APK: Final = re.compile(r"apk.*stand-in|stand-in.*apk")
 
 
-class StepOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """A layer that a step made."""
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step made: a layer directory in its final place, without a digest yet.
 
-    diff_id: str
-    size: int
+    ``owners``: intended owners by path; ``owner``: of new files that are not in it (uid, gid).
+    """
+
+    number: int
+    lowers: list[str]
+    owners: dict[str, tuple[int, int]]
+    owner: tuple[int, int]
     seconds: float
     log: str
+
+    @property
+    def layer(self) -> str:
+        """The layer directory, relative to the store."""
+        return f"s/{self.number}"
 
 
 class StepRunner:
@@ -70,7 +80,7 @@ class StepRunner:
         self.options = options
         self.log = ""
 
-    def run(self, decided: Decided, solution: Solution, output: Callable[[str], None]) -> StepOutcome:
+    def run(self, decided: Decided, solution: Solution, output: Callable[[str], None]) -> Made:
         """Run the step of ``decided`` on its layers. Raises ``StepFailedError`` and other ``LayerlabError``s; nothing is left behind.
 
         ``log`` is then what the step wrote, whether it failed or not.
@@ -85,16 +95,7 @@ class StepRunner:
         try:
             owners, owner = self._apply(op, decided, solution, active, log)
             layer = active.finish()
-            newest = os.environ.get("SOURCE_DATE_EPOCH", "")
-            answer = self.worker.ask(
-                "commit",
-                layer=layer,
-                lowers=active.lowers,
-                owners=owners,
-                owner=owner,
-                newest=int(newest) if newest.isdigit() else None,
-            )
-            row = self.store.add_layer(layer, answer["diff_id"], answer["size"], answer["length"], empty=answer["empty"])
+            number = self.store.place_layer(layer)
         except OSError as error:
             if isinstance(error, FileNotFoundError) and isinstance(op, CopyOp):
                 raise ContextError(
@@ -108,7 +109,9 @@ class StepRunner:
             self.log = log.text()
             active.discard()
             self._wait_for_room()
-        return StepOutcome(diff_id=row.diff_id, size=row.size, seconds=time.monotonic() - started, log=log.text())
+        return Made(
+            number=number, lowers=active.lowers, owners=owners, owner=owner, seconds=time.monotonic() - started, log=log.text()
+        )
 
     def _wait_for_room(self) -> None:
         # The mounts of a command go a moment after its last process, and with them the space of what was removed.
@@ -149,7 +152,8 @@ class StepRunner:
         assert content is not None
         if source.kind == "context":
             return {"kind": "context", "root": self.context.path, "picked": list(content.picked), "rows": content.rows()}
-        return {"kind": "layers", "layers": self._layers_of(source, solution), "picked": list(content.picked)}
+        layers = self._layers_of(source, solution)
+        return {"kind": "layers", "layers": layers, "picked": list(content.picked), "digest": content.digest}
 
     def _layers_of(self, source: Source, solution: Solution) -> list[str]:
         if source.kind == "image":
@@ -170,21 +174,24 @@ class StepRunner:
             mounts = stack.enter_context(self._mounts(op, decided, solution, scratch))
             environment = dict(item.split("=", 1) for item in op.env)
             targets = mounts.targets()
-            prepared = self.worker.ask(
-                "prepare_run",
-                layers=active.lowers,
-                upper=active.upper,
-                work=active.work,
-                cwd=op.cwd,
-                user=op.user,
-                targets=targets,
-                command=op.argv[0],
-                search=environment.get("PATH", ""),
-            )
-            if not prepared["command"] and not op.shebang:
+            unsuccessful = f'process "{" ".join(op.argv)}" did not complete successfully'
+            try:
+                prepared = self.worker.ask(
+                    "prepare_run",
+                    layers=active.lowers,
+                    upper=active.upper,
+                    work=active.work,
+                    cwd=op.cwd,
+                    user=op.user,
+                    targets=targets,
+                    command=op.argv[0],
+                    search=environment.get("PATH", ""),
+                )
+            except DockerfileError as error:
+                raise DockerfileError(f"{unsuccessful}: {error.message}", remedy=error.remedy) from error
+            if not prepared["command"]:
                 raise StepFailedError(
-                    f'process "{" ".join(op.argv)}" did not complete successfully: '
-                    f'exec: "{op.argv[0]}": executable file not found in $PATH',
+                    f'{unsuccessful}: exec: "{op.argv[0]}": executable file not found in $PATH',
                     exit_status=127,
                     file=self.graph.file,
                     line=decided.step.line,
@@ -207,7 +214,7 @@ class StepRunner:
             process = Process(
                 argv=(prepared["command"] or op.argv[0], *op.argv[1:]),
                 environment=environment,
-                cwd=op.cwd,
+                cwd=prepared["cwd"],
                 uid=prepared["uid"],
                 gid=prepared["gid"],
                 groups=tuple(prepared["groups"]),

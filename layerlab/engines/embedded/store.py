@@ -41,6 +41,8 @@ from layerlab.fsutil import locked, write_atomically
 from layerlab.plan import CacheRecord
 
 FORMAT: Final = "1"
+# Stands before the number of a layer that is placed and has no digest yet.
+PENDING: Final = "pending:"
 _ROOM: Final = 4 << 20
 _DIRECTORIES: Final = ("blobs/sha256", "s", "layers", "records", "content", "images", "contexts", "mounts", "locks", "tmp")
 
@@ -154,7 +156,9 @@ class Store:
         if self._scratch is None:
             with self.guarded():
                 for name in self.dead_scratch():
-                    shutil.rmtree(self._at(name), ignore_errors=True)
+                    # Another process may be at it too.
+                    with contextlib.suppress(OSError):
+                        _remove_tree(self._at(name))
                 scratch = f"tmp/{os.getpid()}"
                 os.makedirs(self._at(scratch), exist_ok=True)
             self._scratch = scratch
@@ -266,6 +270,8 @@ class Store:
 
     def layer_path(self, diff_id: str) -> str:
         """Directory of a layer relative to the store, empty for a layer that changes nothing. Raises ``StoreError``."""
+        if diff_id.startswith(PENDING):
+            return f"s/{diff_id.removeprefix(PENDING)}"
         row = self.layer(diff_id)
         if row is None:
             raise StoreError(f"layer {diff_id} is missing from the store {self.path}", remedy="Build the image again with --no-cache.")
@@ -278,12 +284,25 @@ class Store:
         known = self.layer(diff_id)
         if known is not None:
             return known
+        return self.register_layer(self.place_layer(directory), diff_id, size, length, empty=empty, blob=blob, check=check)
+
+    def place_layer(self, directory: str) -> int:
+        """Move a layer directory to its final place; it becomes a layer with ``register_layer``. Returns its number."""
         with self.guarded():
             # A step that filled the disk must leave with its layer, or not even its failure could be written down.
             if self.is_full():
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.path)
-            number = self._place(directory)
-            row = LayerRow(number=number, diff_id=diff_id, size=size, length=length, empty=empty, blob=blob, check=check)
+            return self._place(directory)
+
+    def register_layer(
+        self, number: int, diff_id: str, size: int, length: int, *, empty: bool, blob: str = "", check: str = ""
+    ) -> LayerRow:
+        """Make a placed directory a layer. An equal one that is there already wins: the row returned then has another number."""
+        known = self.layer(diff_id)
+        if known is not None:
+            return known
+        row = LayerRow(number=number, diff_id=diff_id, size=size, length=length, empty=empty, blob=blob, check=check)
+        with self.guarded():
             write_atomically(self._at("layers", diff_id.removeprefix("sha256:")), msgspec.json.encode(row))
         return row
 
@@ -418,6 +437,13 @@ class Store:
         with self.guarded():
             os.makedirs(self._at(path), mode=0o755, exist_ok=True)
         return path
+
+
+def _remove_tree(path: str) -> None:
+    # Rarely needed, and what it needs takes a while to import.
+    from layerlab.engines.embedded.rootfs.copying import remove_tree
+
+    remove_tree(path)
 
 
 def normalize_name(name: str) -> str:

@@ -85,7 +85,6 @@ class BwrapExecutor:
     def start(self, root: Root, process: Process) -> Running:
         """Start a command; see ``Executor.start``."""
         with contextlib.ExitStack() as stack:
-            keep = contextlib.ExitStack()
             command, pipes, write_maps = self._identity(process, stack)
             if root.tree:
                 command += ["--bind", root.tree, "/"]
@@ -99,6 +98,8 @@ class BwrapExecutor:
                     command += ["--overlay-src", lower]
                 command += ["--overlay", root.upper, root.work, "/"]
             command += ["--proc", "/proc", "--dev", "/dev", "--ro-bind-try", "/sys", "/sys"]
+            # bwrap gives it to root alone; in Docker everybody may write there, to 64 MiB in all.
+            command += ["--perms", "1777", "--size", str(64 << 20), "--tmpfs", "/dev/shm"]
             for path in _READ_ONLY if self.ids == "full" else ():
                 command += ["--ro-bind-try", path, path]
             # A mount point may lie inside another mount, so parents come first, as in BuildKit.
@@ -107,9 +108,11 @@ class BwrapExecutor:
             for _, words in sorted(mounts, key=lambda mount: mount[0].split("/")):
                 command += words
             argv = list(process.argv)
-            if self.ids == "full" and (process.uid or process.gid or process.groups):
+            switch = self._switch(process)
+            if switch is not None:
                 argv = [_SWITCH, *argv]
-                command += ["--ro-bind", self._switch(process, keep), _SWITCH]
+                pipes.append(_anonymous_file(switch, stack))
+                command += ["--perms", "0755", "--file", str(pipes[-1]), _SWITCH]
             # The environment comes from a Dockerfile: bwrap itself must not run with it (LD_PRELOAD, LD_DEBUG_OUTPUT would act on
             # the host). It goes through a file that is nowhere, because arguments are for everybody to read and may hold secrets.
             settings = b"".join(
@@ -118,7 +121,7 @@ class BwrapExecutor:
             pipes.append(_anonymous_file(settings, stack))
             command += ["--args", str(pipes[-1]), "--chdir", process.cwd, "--", *argv]
             child = self._spawn(command, pipes, {})
-            running = _RunningBwrap(child, keep)
+            running = _RunningBwrap(child)
             try:
                 write_maps()
             except BaseException:
@@ -158,18 +161,13 @@ class BwrapExecutor:
                 command += ["--cap-add", capability]
         return command, pipes, write_maps
 
-    def _switch(self, process: Process, stack: contextlib.ExitStack) -> str:
-        body = program(process.uid, process.gid, process.groups)
-        if body is None:
+    def _switch(self, process: Process) -> bytes | None:
+        body = program((process.uid, process.gid, process.groups) if self.ids == "full" else None, len(process.environment))
+        if body is None and self.ids == "full" and (process.uid or process.gid):
             raise ExecutorError(
                 f"USER is not supported on {os.uname().machine} when layerlab runs as root", remedy="Run it as an ordinary user."
             )
-        descriptor, path = tempfile.mkstemp(prefix="layerlab-switch-")
-        stack.callback(os.unlink, path)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(body)
-            os.fchmod(stream.fileno(), 0o755)
-        return path
+        return body
 
     def _spawn(self, command: list[str], pipes: list[int], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         try:
@@ -193,9 +191,8 @@ class BwrapExecutor:
 class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
     """A started command. Leaving the context kills whatever still runs."""
 
-    def __init__(self, child: subprocess.Popen[bytes], keep: contextlib.ExitStack) -> None:
+    def __init__(self, child: subprocess.Popen[bytes]) -> None:
         self._child = child
-        self._keep = keep
 
     def __exit__(self, *_: object) -> None:
         self.kill()
@@ -216,7 +213,6 @@ class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
             child.wait()
         if child.stdout is not None:
             child.stdout.close()
-        self._keep.close()
 
 
 class _Maps:

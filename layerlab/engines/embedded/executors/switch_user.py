@@ -1,8 +1,8 @@
-"""A tiny static program that becomes another user and then executes its arguments.
+"""A tiny static program that becomes another user, leaves PWD out of its environment, and then executes its arguments.
 
-bwrap cannot switch to a user other than root once a full id map is in place, and an image need not hold a ``setpriv`` or a
-shell. So the program is made here: setgroups, setresgid, setresuid, execve; about 200 bytes of machine code in an ELF file,
-one for each combination of ids. Failing any of them it exits with 127.
+bwrap cannot switch to a user other than root once a full id map is in place, and it adds PWD to every environment, which Docker
+does not. An image need not hold a ``setpriv`` or a shell. So the program is made here: setgroups, setresgid, setresuid, execve;
+about 200 bytes of machine code in an ELF file, one for each combination of ids. Failing any of them it exits with 127.
 """
 
 from __future__ import annotations
@@ -15,13 +15,18 @@ _BASE: Final = 0x400000
 _HEADERS: Final = 64 + 56
 
 
-def program(uid: int, gid: int, groups: tuple[int, ...]) -> bytes | None:
-    """The ELF file, or ``None`` on a machine whose instructions are not known here."""
+def program(ids: tuple[int, int, tuple[int, ...]] | None, variables: int) -> bytes | None:
+    """The ELF file, or ``None`` on a machine whose instructions are not known here.
+
+    ``ids`` are user, group and supplementary groups, or ``None`` to keep those of the caller. Of the environment the first
+    ``variables`` are passed on: what bwrap adds comes last.
+    """
     machine = os.uname().machine
+    groups = ids[2] if ids is not None else ()
     if machine == "x86_64":
-        return _elf(62, _x86_64(uid, gid, groups), groups)
+        return _elf(62, _x86_64(ids, variables), groups)
     if machine == "aarch64":
-        return _elf(183, _aarch64(uid, gid, groups), groups)
+        return _elf(183, _aarch64(ids, variables), groups)
     return None
 
 
@@ -34,20 +39,24 @@ def _elf(machine: int, code: bytes, groups: tuple[int, ...]) -> bytes:
     return head + segment + body
 
 
-def _x86_64(uid: int, gid: int, groups: tuple[int, ...]) -> bytes:
+def _x86_64(ids: tuple[int, int, tuple[int, ...]] | None, variables: int) -> bytes:
     def move(register: int, value: int) -> bytes:
         return bytes([0xB8 + register]) + struct.pack("<I", value)
 
     eax, edx, esi, edi = 0, 2, 6, 7
     syscall = b"\x0f\x05"
     failed = b"\x85\xc0\x75"  # test eax,eax; jnz …
-    parts: list[bytes] = [
-        move(edi, len(groups)) + b"\x48\x8d\x35GRPS" + move(eax, 116) + syscall,
-        move(edi, gid) + move(esi, gid) + move(edx, gid) + move(eax, 119) + syscall,
-        move(edi, uid) + move(esi, uid) + move(edx, uid) + move(eax, 117) + syscall,
-    ]
-    # rdi = argv[1], rsi = &argv[1], rdx = &envp (rsp + 8*argc + 16)
-    execute = b"\x48\x8b\x0c\x24" + b"\x48\x8b\x7c\x24\x10" + b"\x48\x8d\x74\x24\x10" + b"\x48\x8d\x54\xcc\x10" + move(eax, 59) + syscall
+    parts: list[bytes] = []
+    if ids is not None:
+        uid, gid, groups = ids
+        parts = [
+            move(edi, len(groups)) + b"\x48\x8d\x35GRPS" + move(eax, 116) + syscall,
+            move(edi, gid) + move(esi, gid) + move(edx, gid) + move(eax, 119) + syscall,
+            move(edi, uid) + move(esi, uid) + move(edx, uid) + move(eax, 117) + syscall,
+        ]
+    # rdi = argv[1], rsi = &argv[1], rdx = &envp (rsp + 8*argc + 16), envp[variables] = NULL
+    execute = b"\x48\x8b\x0c\x24" + b"\x48\x8b\x7c\x24\x10" + b"\x48\x8d\x74\x24\x10" + b"\x48\x8d\x54\xcc\x10"
+    execute += b"\x48\xc7\x82" + struct.pack("<II", 8 * variables, 0) + move(eax, 59) + syscall
     leave = move(edi, 127) + move(eax, 60) + syscall
     code = b""
     total = sum(len(part) + len(failed) + 1 for part in parts) + len(execute)
@@ -55,22 +64,27 @@ def _x86_64(uid: int, gid: int, groups: tuple[int, ...]) -> bytes:
         code += part + failed
         code += bytes([total - len(code) - 1])
     code += execute + leave
+    if ids is None:
+        return code
     place = code.index(b"GRPS")
     return code.replace(b"GRPS", struct.pack("<i", len(code) - (place + 4)))
 
 
-def _aarch64(uid: int, gid: int, groups: tuple[int, ...]) -> bytes:
+def _aarch64(ids: tuple[int, int, tuple[int, ...]] | None, variables: int) -> bytes:
     def move(register: int, value: int) -> list[int]:
         return [0xD2800000 | ((value & 0xFFFF) << 5) | register, 0xF2A00000 | ((value >> 16) << 5) | register]
 
     svc = 0xD4000001
-    blocks: list[list[int | str]] = [
-        [*move(0, len(groups)), "groups", *move(8, 159), svc],
-        [*move(0, gid), *move(1, gid), *move(2, gid), *move(8, 149), svc],
-        [*move(0, uid), *move(1, uid), *move(2, uid), *move(8, 147), svc],
-    ]
-    # x3 = argc; x0 = argv[1]; x1 = &argv[1]; x2 = sp + 16 + 8*argc
-    execute = [0xF94003E3, 0xF9400BE0, 0x910043E1, 0x910043E2, 0x8B030C42, *move(8, 221), svc]
+    blocks: list[list[int | str]] = []
+    if ids is not None:
+        uid, gid, groups = ids
+        blocks = [
+            [*move(0, len(groups)), "groups", *move(8, 159), svc],
+            [*move(0, gid), *move(1, gid), *move(2, gid), *move(8, 149), svc],
+            [*move(0, uid), *move(1, uid), *move(2, uid), *move(8, 147), svc],
+        ]
+    # x3 = argc; x0 = argv[1]; x1 = &argv[1]; x2 = sp + 16 + 8*argc; x4 = 8*variables; str xzr, [x2, x4]
+    execute = [0xF94003E3, 0xF9400BE0, 0x910043E1, 0x910043E2, 0x8B030C42, *move(4, 8 * variables), 0xF824685F, *move(8, 221), svc]
     leave = [*move(0, 127), *move(8, 93), svc]
     words: list[int | str] = []
     for block in blocks:

@@ -59,7 +59,8 @@ class Copier:
         missing = []
         while host != self.root and not is_directory(host):
             if os.path.lexists(host):
-                raise CopyError(f"/{inside(self.root, host)} is not a directory")
+                where = f"/{inside(self.root, host)}"
+                raise CopyError(f"{where} is not a directory (mkdir {where}: not a directory)")
             missing.append(host)
             host = os.path.dirname(host)
         for directory in reversed(missing):
@@ -230,7 +231,8 @@ class Copier:
         self._make(host)
         with open(source, "rb") as stream:
             try:
-                found = unpack(stream, self.root, "/" + inside(self.root, host), layer=False, real_ids=self.real_ids, owner=self.owner)
+                # --chown gives an owner to the directory, and what is in the archive keeps its own.
+                found = unpack(stream, self.root, "/" + inside(self.root, host), layer=False, real_ids=self.real_ids)
             except ArchiveError as error:
                 raise CopyError(f"cannot unpack {posixpath.basename(source)}: {error}") from error
         self.owners.update(found)

@@ -20,6 +20,7 @@ from layerlab.engines.embedded.rootfs.paths import inside, resolve
 
 _AUFS: Final = WHITEOUT + WHITEOUT  # bookkeeping of an old storage driver; Docker skips it too
 MEMBER_LIMIT: Final = 2_000_000
+_NOBODY: Final = (1 << 32) - 1
 HEADER_LIMIT: Final = 1 << 20
 _HEADERS: Final = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
 _COPY: Final = 1 << 20
@@ -144,6 +145,8 @@ def _member(
         else:
             return
     ids = owner or (member.uid, member.gid)
+    if not all(0 <= number < _NOBODY for number in ids):
+        raise ArchiveError(f"a member has an owner that no system has: {member.name}")
     where = inside(root, path)
     owners.pop(where, None)
     if ids != (0, 0):

@@ -78,4 +78,5 @@ def process_ids(root: str, user: str) -> tuple[int, int, tuple[int, ...], str]:
         gid = gid_number
     elif entry is not None:
         extra = tuple(sorted(_number(f[2]) or 0 for f in groups if len(f) > 3 and entry[0] in f[3].split(",") and f[2].isdigit()))
-    return uid, gid, extra, home
+    # The group of the process is a supplementary one too, before all others.
+    return uid, gid, tuple(dict.fromkeys((gid, *extra))), home

@@ -226,14 +226,19 @@ class Worker:
                 raise RefusedError("dockerfile", str(error)) from error
             where = [inside(root, resolve(root, target)) for target, _ in targets]
             self._check_mount_points(root, targets, where)
-            missing = not os.path.isdir(resolve(root, cwd))
+            # As mkdir -p: of /a/../b the first part is made too.
+            parts = cwd.split("/")
+            missing = [p for p in ("/".join(parts[:end]) for end in range(2, len(parts) + 1)) if not os.path.isdir(resolve(root, p))]
             found = _find_command(root, command, search, cwd, where)
+            physical = "/" + inside(root, resolve(root, cwd))
         if missing:
             with self._rootfs(layers, upper=upper, work=work) as root:
                 copier = copying.Copier(root, real_ids=self.real_ids, owner=None)
-                copier.make_directories(cwd)
+                for path in missing:
+                    copier.make_directories(path)
                 made = copier.owners
-        return {"uid": uid, "gid": gid, "groups": list(groups), "home": home, "targets": where, "command": found, "owners": made}
+        who = {"uid": uid, "gid": gid, "groups": list(groups), "home": home}
+        return {**who, "cwd": physical, "targets": where, "command": found, "owners": made}
 
     @staticmethod
     def _check_mount_points(root: str, targets: list[tuple[str, bool]], where: list[str]) -> None:
@@ -267,6 +272,15 @@ class Worker:
         os.makedirs(dest, exist_ok=True)
         trees.difference(tree, marks, dest, real_ids=self.real_ids)
         return {}
+
+    def weigh(self, layer: str, limit: int) -> dict[str, Any]:
+        """Whether the regular files of a layer weigh less than ``limit`` bytes; stops counting when they do not."""
+        total = 0
+        for _directory, _names, files, descriptor in os.fwalk(layer):
+            total += sum(os.lstat(name, dir_fd=descriptor).st_size for name in files)
+            if total > limit:
+                return {"light": False}
+        return {"light": True}
 
     def commit(
         self, layer: str, lowers: list[str], owners: dict[str, tuple[int, int]], owner: tuple[int, int], newest: int | None

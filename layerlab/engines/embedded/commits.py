@@ -1,0 +1,132 @@
+"""Committing layers: their diff IDs are computed beside the next step, not before it.
+
+A layer's digest is needed for its record and its image, but not by the step that builds on it. So a large layer is placed in the
+store, its digest is computed by a second worker process, and until ``flush`` the solver sees it under a provisional name. A record is
+written only when everything below it is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final
+
+import msgspec
+
+from layerlab.context import Selected, Selection
+from layerlab.engines.embedded.steps import Made
+from layerlab.engines.embedded.store import PENDING, LayerRow, Store
+from layerlab.engines.embedded.workers import WorkerProcess
+from layerlab.plan import CacheRecord
+
+# Below this, starting a second worker costs more than hashing does.
+_SMALL: Final = 32 << 20
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """A step whose layer and record are in the store."""
+
+    number: int
+    record: CacheRecord
+
+
+class _Pending(msgspec.Struct):
+    """A layer whose digest is being computed. ``release`` gives the lock of its key back."""
+
+    number: int
+    made: Made
+    record: CacheRecord
+    answer: Future[dict[str, Any]]
+    release: contextlib.ExitStack
+
+
+class Committer:
+    """Commits the layers of one build, and is the cache that the solver of that build sees."""
+
+    def __init__(self, store: Store, worker: WorkerProcess, spare: Callable[[], WorkerProcess]) -> None:
+        self._store = store
+        self._worker = worker
+        self._spare = spare
+        self._pending: list[_Pending] = []
+        self._pool: ThreadPoolExecutor | None = None
+
+    # --- what the solver sees ---------------------------------------------------------------------------------------
+
+    def lookup(self, key: str) -> CacheRecord | None:
+        """A record of this build that is not written yet, or one of the store."""
+        for pending in self._pending:
+            if pending.record.key == key:
+                return pending.record
+        return self._store.lookup(key)
+
+    def content(self, layers: tuple[str, ...], selection: Selection) -> Selected | None:
+        """As the store's; nobody has looked into a layer without a name."""
+        return None if any(layer.startswith(PENDING) for layer in layers) else self._store.content(layers, selection)
+
+    @property
+    def waiting(self) -> list[int]:
+        """Numbers of the steps whose records are not written yet."""
+        return [pending.number for pending in self._pending]
+
+    # --- committing -------------------------------------------------------------------------------------------------
+
+    def add(self, number: int, made: Made, record: CacheRecord, release: contextlib.ExitStack) -> list[Committed]:
+        """Commit a step's layer, now if it is small and nothing waits, else beside what comes next. Returns what is now written."""
+        arguments = self._arguments(made)
+        if not self._pending and self._worker.ask("weigh", layer=made.layer, limit=_SMALL)["light"]:
+            answer: Future[dict[str, Any]] = Future()
+            answer.set_result(self._worker.ask("commit", **arguments))
+        else:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
+            answer = self._pool.submit(self._spare().ask, "commit", **arguments)
+        provisional = msgspec.structs.replace(record, diff_id=f"{PENDING}{made.number}")
+        self._pending.append(_Pending(number, made, provisional, answer, release))
+        return self.flush() if answer.done() and len(self._pending) == 1 else []
+
+    @staticmethod
+    def _arguments(made: Made) -> dict[str, Any]:
+        newest = os.environ.get("SOURCE_DATE_EPOCH", "")
+        return {
+            "layer": made.layer,
+            "lowers": made.lowers,
+            "owners": made.owners,
+            "owner": made.owner,
+            "newest": int(newest) if newest.isdigit() else None,
+        }
+
+    def flush(self) -> list[Committed]:
+        """Wait for all digests and write layers and records, lowest first. Raises what committing raised."""
+        done: list[Committed] = []
+        pending, self._pending = self._pending, []
+        try:
+            while pending:
+                item = pending[0]
+                row = self._register(item)
+                record = msgspec.structs.replace(item.record, diff_id=row.diff_id, size=row.size)
+                self._store.put_record(record)
+                item.release.close()
+                done.append(Committed(item.number, record))
+                pending.pop(0)
+        finally:
+            for item in pending:
+                item.release.close()
+        return done
+
+    def _register(self, item: _Pending) -> LayerRow:
+        answer = item.answer.result()
+        row = self._store.register_layer(
+            item.made.number, answer["diff_id"], answer["size"], answer["length"], empty=answer["empty"]
+        )
+        if row.number != item.made.number:
+            # An equal layer was there already, and nothing runs on this copy any more.
+            self._worker.ask("remove", paths=[item.made.layer, f"{item.made.layer}.owners"])
+        return row
+
+    def close(self) -> None:
+        """End the thread; the digests that are being computed are waited for."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+            self._pool = None

@@ -1,0 +1,118 @@
+"""Several processes: a build that is stopped or killed, and two builds at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .conftest import verdicts
+
+if TYPE_CHECKING:
+    from .conftest import Lab
+
+PROGRAM = """
+import sys
+from layerlab.engines.base import BuildOptions
+from layerlab.engines.embedded.engine import EmbeddedEngine
+from layerlab.errors import LayerlabError
+from layerlab.interrupt import interruptible
+
+store, context, file = sys.argv[1:]
+with EmbeddedEngine(store) as engine, interruptible():
+    try:
+        record = engine.build(BuildOptions(context=context, file=file, network="none"), lambda event: print(event.kind, event.text.strip(), flush=True))
+    except LayerlabError as error:
+        print("error", error.kind, error.message, flush=True)
+        sys.exit(error.exit_code)
+    print("statuses", *(step.status for step in record.steps), flush=True)
+    sys.exit(1 if record.failure else 0)
+"""
+
+
+def _start(lab: Lab, dockerfile: str) -> subprocess.Popen[str]:
+    options = lab.options(dockerfile)
+    assert options.file is not None
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, lab.engine.store_path, options.context, options.file],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+
+
+def _wait_for(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if text in line:
+            return
+    raise AssertionError(f"the build ended before it said {text!r}")
+
+
+def _running(marker: str) -> list[str]:
+    """Command lines of processes that belong to the step with this marker; a dying one has none any more."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if marker in line and "PROGRAM" not in line:
+                found.append(line)
+    return found
+
+
+def _gone(marker: str) -> bool:
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        if not _running(marker):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: signal.Signals(number).name)
+def test_a_stopped_build_leaves_nothing_running_and_a_whole_store(lab: Lab, number: signal.Signals) -> None:
+    marker = f"marker-{os.getpid()}-{number}"
+    dockerfile = f"FROM base:1\nRUN echo first\nRUN : {marker}; (trap '' INT TERM; echo hanging; sleep 300; : {marker}) & wait\n"
+    process = _start(lab, dockerfile)
+    _wait_for(process, "hanging")
+    began = time.monotonic()
+    process.send_signal(number)
+    rest = process.communicate(timeout=10)[0]
+    assert time.monotonic() - began < 5
+    if number != signal.SIGKILL:
+        assert "error interrupted" in rest
+        assert process.returncode == 130
+    assert _gone(marker)
+    record = lab.try_build("FROM base:1\nRUN echo first\nRUN echo second\n")
+    assert record.failure is None
+    assert verdicts(record) == ["cached", "executed"]
+    assert os.listdir(os.path.join(lab.engine.store.path, "tmp")) == [str(os.getpid())]
+
+
+def test_two_builds_at_once_run_a_step_that_both_need_only_once(lab: Lab) -> None:
+    lab.file("f", "f")
+    dockerfile = "FROM base:1\nRUN --mount=type=cache,target=/c echo ran >> /c/count; sleep 0.5\nCOPY f /f\nRUN cat /f\n"
+    processes = [_start(lab, dockerfile) for _ in range(2)]
+    outputs = [process.communicate(timeout=30)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    lab.build("FROM base:1\nRUN --mount=type=cache,target=/c cat /c/count\n")
+    assert lab.output == "ran\n"
+    statuses = [output.splitlines()[-1].split()[2:] for output in outputs]
+    assert sorted(pair.count("executed") for pair in map(list, zip(*statuses, strict=True))) == [1, 1, 1]
+
+
+def test_a_build_while_a_container_of_the_same_engine_runs(lab: Lab) -> None:
+    lab.build('FROM base:1\nCMD ["sleep", "60"]\n', tag="sleeper:1")
+    with lab.engine.container("sleeper:1", network=False):
+        lab.build("FROM base:1\nRUN echo beside it\n")
+    assert lab.output == "beside it\n"
