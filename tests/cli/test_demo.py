@@ -90,3 +90,23 @@ def test_the_course_s_app_keeps_what_the_lesson_relies_on() -> None:
     naive = (app / "Dockerfile").read_text(encoding="utf-8").splitlines()
     assert naive.index("RUN npx prisma generate") < naive.index("RUN npm run build")
     assert 'CMD ["node", "index.js"]' in naive
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_the_lesson_s_own_optimised_file_builds_though_prisma_s_download_is_out_of_reach(tmp_path: Path) -> None:
+    """It copies no prisma.config.ts before it generates, so Prisma wants to download an engine; on the stand-in it is told not to."""
+    dockerfile = tmp_path / "Dockerfile"
+    dockerfile.write_text(
+        "FROM node:alpine\nWORKDIR /usr/src/app\nCOPY package* .\nCOPY ./prisma .\nRUN npm install\nRUN npx prisma generate\n"
+        'COPY . .\nRUN npm run build\nEXPOSE 3000\nCMD ["node", "dist/index.js"]\n',
+        encoding="utf-8",
+    )
+    env = {**os.environ, "LAYERLAB_STORE": str(tmp_path / "store"), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "layerlab", "build", "--json", "-f", str(dockerfile), str(ROOT / "node-app")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=500, check=False)
+
+    assert done.returncode == 0, done.stderr
+    statuses = {step["instruction"]: step["status"] for step in json.loads(done.stdout)["steps"]}
+    assert statuses["RUN npx prisma generate"] == "executed"
+    assert statuses["RUN npm run build"] == "executed"

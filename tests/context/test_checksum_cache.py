@@ -55,7 +55,7 @@ def test_files_that_were_changed_just_now_are_read_again(context: Path) -> None:
 
 # What happens to the context, whether the digest changes, and how many files may be read for it.
 CHANGES: dict[str, tuple[Callable[[Path], object], bool, int]] = {
-    "nothing": (lambda c: None, False, 0),
+    "nothing": (lambda _: None, False, 0),
     "other bytes": (lambda c: (c / "d/b").write_text("other"), True, 1),
     "equal size": (lambda c: (c / "d/b").write_text("D/B"), True, 1),
     "equal size and time": (lambda c: ((c / "a").write_text("A"), os.utime(c / "a", ns=(OLD, OLD))), True, 1),

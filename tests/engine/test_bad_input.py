@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from layerlab.engines.base import BuildOptions
+from layerlab.engines.embedded.engine import EmbeddedEngine, _Build, _silent
 from layerlab.errors import DockerfileError, LayerlabError, StoreError, UsageError
 
 from .conftest import verdicts
@@ -101,11 +103,11 @@ def test_no_context_and_no_dockerfile(lab: Lab, tmp_path: Path) -> None:
     assert caught.value.remedy
     with pytest.raises(UsageError, match="is not a directory"):
         lab.try_build(GOOD, context=str(lab.context / "good"))
-    with pytest.raises(UsageError, match="failed to read dockerfile: .*no such file"):
+    with pytest.raises(UsageError, match=r"failed to read dockerfile: .*no such file"):
         lab.try_build(file=str(tmp_path / "none"))
     with pytest.raises(UsageError, match="failed to read dockerfile"):
         lab.try_build(file=str(tmp_path))
-    with pytest.raises(UsageError, match="target stage .x. could not be found"):
+    with pytest.raises(UsageError, match=r"target stage .x. could not be found"):
         lab.try_build(GOOD, target="x")
     lab.build(GOOD)
 
@@ -200,8 +202,6 @@ def test_a_file_that_changes_while_it_is_read_never_makes_a_wrong_layer(lab: Lab
     inputs = lab.engine._inputs(lab.options(GOOD))
     inputs.context.root.digest()
     file.write_text("evil")
-    from layerlab.engines.embedded.engine import _Build, _silent
-
     record = _Build(lab.engine, lab.options(GOOD), inputs, _silent, time.monotonic()).run()
     assert record.failure is not None
     assert (record.failure.kind, "changed while" in record.failure.message) == ("context", True)
@@ -244,18 +244,14 @@ def test_a_step_that_wants_the_network_is_told_that_there_is_none(lab: Lab, word
     assert "network" in (record.failure.remedy or "")
 
 
-LONG = "x" * 200_000
+LONG = " \\\n".join(["x" * 60_000] * 4)
 
 
 @pytest.mark.parametrize("dockerfile", [f"FROM base:1\nRUN : {LONG}\n", "FROM base:1\nRUN echo a\0b\n"], ids=["too long", "zero byte"])
 def test_a_command_that_no_system_can_run(lab: Lab, dockerfile: str) -> None:
-    try:
-        record = lab.try_build(dockerfile)
-    except LayerlabError as error:
-        assert error.message
-    else:
-        assert record.failure is not None
-        assert "bwrap" not in record.failure.message
+    record = lab.try_build(dockerfile)
+    assert record.failure is not None
+    assert (record.failure.kind, "bwrap" in record.failure.message) == ("executor", False)
     lab.file("good")
     lab.build(GOOD)
 
@@ -268,8 +264,6 @@ def test_a_store_of_another_format(lab: Lab) -> None:
     version = Path(lab.engine.store.path, "version")
     lab.engine.close()
     version.write_text("999")
-    from layerlab.engines.embedded.engine import EmbeddedEngine
-
     lab.engine = EmbeddedEngine(lab.engine.store_path)
     with pytest.raises(StoreError, match="has format '999'") as caught:
         lab.try_build(GOOD)
@@ -294,20 +288,26 @@ def _read_only(path: str) -> Callable[[], None]:
     return back
 
 
+def _said(engine: EmbeddedEngine, options: BuildOptions) -> tuple[str, str]:
+    """Message and remedy of a store that cannot be used, whether there is a record of the build or not."""
+    try:
+        failure = engine.build(options).failure
+    except StoreError as error:
+        return error.message, error.remedy or ""
+    assert failure is not None
+    return failure.message, failure.remedy or ""
+
+
 def test_a_read_only_store(lab: Lab) -> None:
     lab.file("good", "good")
     lab.build(GOOD)
     lab.engine.close()
     undo = _read_only(lab.engine.store_path)
-    from layerlab.engines.embedded.engine import EmbeddedEngine
-
     try:
-        with EmbeddedEngine(lab.engine.store_path) as engine, pytest.raises(StoreError) as caught:
-            record = engine.build(lab.options("FROM base:1\nRUN echo other\n"))
-            assert record.failure is not None
-            raise StoreError(record.failure.message, remedy=record.failure.remedy)
-        assert "read-only" in caught.value.message.lower() or "cannot be written to" in caught.value.message
-        assert "LAYERLAB_STORE" in (caught.value.remedy or "")
+        with EmbeddedEngine(lab.engine.store_path) as engine:
+            message, remedy = _said(engine, lab.options("FROM base:1\nRUN echo other\n"))
+        assert "read-only" in message.lower() or "cannot be written to" in message
+        assert "LAYERLAB_STORE" in remedy
     finally:
         undo()
     with EmbeddedEngine(lab.engine.store_path) as engine:

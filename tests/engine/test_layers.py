@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
-
 if TYPE_CHECKING:
     from .conftest import Lab, MakeLab
 
@@ -72,7 +70,8 @@ def test_owners(each_lab: Lab) -> None:
     lab.file("f", "x")
     record = lab.build(
         "FROM base:1\nCOPY f /root-owned\nCOPY --chown=node f /named\nCOPY --chown=1000:0 f /numbers\nCOPY --chown=7 f /one-number\n"
-        "COPY --chown=nobody-here f /unknown\nUSER node\nWORKDIR /home/node/app\nRUN touch /tmp/mine\nCOPY f copied\nUSER root\nRUN touch /tmp/roots\n"
+        "COPY --chown=nobody-here f /unknown\nUSER node\nWORKDIR /home/node/app\nRUN touch /tmp/mine\n"
+        "COPY f copied\nUSER root\nRUN touch /tmp/roots\n"
     )
     layers = lab.layers(record)
     found = {path: (entry.uid, entry.gid) for layer in layers for path, entry in layer.items() if entry.type != "dir"}

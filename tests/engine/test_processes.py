@@ -27,7 +27,8 @@ from layerlab.interrupt import interruptible
 store, context, file = sys.argv[1:]
 with EmbeddedEngine(store) as engine, interruptible():
     try:
-        record = engine.build(BuildOptions(context=context, file=file, network="none"), lambda event: print(event.kind, event.text.strip(), flush=True))
+        options = BuildOptions(context=context, file=file, network="none")
+        record = engine.build(options, lambda event: print(event.kind, event.text.strip(), flush=True))
     except LayerlabError as error:
         print("error", error.kind, error.message, flush=True)
         sys.exit(error.exit_code)

@@ -41,12 +41,12 @@ RUNS: dict[str, tuple[str, str, set[str]]] = {
     "bound, read only": (f"{MOUNT}bind,source=d,target=/b (echo 1 > /b/x) 2>/dev/null || echo no", "no\n", set()),
     "a relative target": (f"WORKDIR /w\n{MOUNT}bind,source=f,target=b cat /w/b", "f", set()),
     "a mount in a mount": (
-        f"RUN --mount=type=tmpfs,target=/t --mount=type=bind,source=f,target=/t/f cat /t/f && touch /t/g && ls /t",
+        "RUN --mount=type=tmpfs,target=/t --mount=type=bind,source=f,target=/t/f cat /t/f && touch /t/g && ls /t",
         "ff\ng\n",
         set(),
     ),
     "a mount in a mount, written the other way round": (
-        f"RUN --mount=type=bind,source=f,target=/t/f --mount=type=tmpfs,target=/t cat /t/f",
+        "RUN --mount=type=bind,source=f,target=/t/f --mount=type=tmpfs,target=/t cat /t/f",
         "f",
         set(),
     ),

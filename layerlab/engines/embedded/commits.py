@@ -19,6 +19,7 @@ from layerlab.context import Selected, Selection
 from layerlab.engines.embedded.steps import Made
 from layerlab.engines.embedded.store import PENDING, LayerRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
+from layerlab.errors import LayerlabError, StoreError
 from layerlab.plan import CacheRecord
 
 # Below this, starting a second worker costs more than hashing does.
@@ -77,7 +78,10 @@ class Committer:
         arguments = self._arguments(made)
         if not self._pending and self._worker.ask("weigh", layer=made.layer, limit=_SMALL)["light"]:
             answer: Future[dict[str, Any]] = Future()
-            answer.set_result(self._worker.ask("commit", **arguments))
+            try:
+                answer.set_result(self._worker.ask("commit", **arguments))
+            except (OSError, LayerlabError) as error:
+                answer.set_exception(error)
         else:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
@@ -112,11 +116,16 @@ class Committer:
                 pending.pop(0)
         finally:
             for item in pending:
+                # Its digest could not be had, or something below it has no record: no layer can become of it.
+                self._worker.ask("remove", paths=[item.made.layer, f"{item.made.layer}.owners"])
                 item.release.close()
         return done
 
     def _register(self, item: _Pending) -> LayerRow:
-        answer = item.answer.result()
+        try:
+            answer = item.answer.result()
+        except OSError as error:
+            raise StoreError(f"{item.record.instruction}: {error.strerror or error} ({error.filename or 'no file named'})") from error
         row = self._store.register_layer(
             item.made.number, answer["diff_id"], answer["size"], answer["length"], empty=answer["empty"]
         )
