@@ -99,10 +99,14 @@ class Bases:
         os.makedirs(directory, exist_ok=True)
         with locked(directory + ".lock"):
             report(f"pulling {reference.full}")
-            RegistryClient(reference).pull(directory, report, have=lambda diff_id: self.store.layer(diff_id) is not None)
+            RegistryClient(reference).pull(directory, report, have=self._is_sound)
             row = self.import_layout(directory, reference.short, source="registry")
             shutil.rmtree(directory, ignore_errors=True)
         return row
+
+    def _is_sound(self, diff_id: str) -> bool:
+        row = self.store.layer(diff_id)
+        return row is not None and not row.damaged
 
     def _compose(self, canonical: str, why: str) -> ImageRow:
         # Composing is rare and its imports are not free.
@@ -230,7 +234,7 @@ class Bases:
 
     def _import_layer(self, path: str, digest: str, diff_id: str) -> int:
         known = self.store.layer(diff_id)
-        if known is not None:
+        if known is not None and not known.damaged:
             return known.length
         source = os.path.abspath(self._blob_path(path, digest))
         directory = self.store.scratch_directory()

@@ -196,6 +196,7 @@ def verify(store: Store, worker: WorkerProcess, report: Report) -> Verification:
         report(f"layer {number} of {len(rows)}: {layer.diff_id[7:19]}")
         found = worker.ask("measure", layer=f"s/{layer.number}")["digest"]
         if found != (layer.check or layer.diff_id):
+            store.mark_damaged(layer)
             damaged.append(Damage(what="layer", digest=layer.diff_id, found=found, images=tuple(sorted(users.get(layer.diff_id, ())))))
     return Verification(blobs=len(blobs), layers=len(rows), damaged=tuple(damaged))
 

@@ -25,6 +25,7 @@ import errno
 import fcntl
 import hashlib
 import itertools
+import json
 import os
 import shutil
 import urllib.parse
@@ -51,7 +52,7 @@ class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
     """Where a layer is and what it weighs. ``size``: bytes of regular files; ``length``: of the tar.
 
     A layer that came from elsewhere keeps the blob it came as (``blob``), because its tar cannot be written again byte for byte;
-    ``check`` is then the digest of our own tar of its directory, for ``verify``.
+    ``check`` is then the digest of our own tar of its directory, for ``verify``. ``damaged``: ``verify`` found other content.
     """
 
     number: int
@@ -61,6 +62,7 @@ class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
     empty: bool
     blob: str = ""
     check: str = ""
+    damaged: bool = False
 
 
 class ImageRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -275,6 +277,12 @@ class Store:
         row = self.layer(diff_id)
         if row is None:
             raise StoreError(f"layer {diff_id} is missing from the store {self.path}", remedy="Build the image again with --no-cache.")
+        if row.damaged:
+            names = ", ".join(sorted(self.users_of(diff_id))) or "no named image"
+            raise StoreError(
+                f"layer {diff_id} in the store is damaged and nothing may be built on it; it is needed by {names}",
+                remedy="Build with --no-cache to make it anew; for a base image, `layerlab pull` or `layerlab load` it again.",
+            )
         return "" if row.empty else f"s/{row.number}"
 
     def add_layer(
@@ -282,7 +290,7 @@ class Store:
     ) -> LayerRow:
         """Make a finished layer directory (relative to the store) a layer; an equal one that is there already wins."""
         known = self.layer(diff_id)
-        if known is not None:
+        if known is not None and not known.damaged:
             return known
         return self.register_layer(self.place_layer(directory), diff_id, size, length, empty=empty, blob=blob, check=check)
 
@@ -299,7 +307,7 @@ class Store:
     ) -> LayerRow:
         """Make a placed directory a layer. An equal one that is there already wins: the row returned then has another number."""
         known = self.layer(diff_id)
-        if known is not None:
+        if known is not None and not known.damaged:
             return known
         row = LayerRow(number=number, diff_id=diff_id, size=size, length=length, empty=empty, blob=blob, check=check)
         with self.guarded():
@@ -316,6 +324,16 @@ class Store:
                 os.rename(sidecar, self._at(f"s/{number}.owners"))
             os.rename(self._at(directory), self._at(f"s/{number}"))
         return number
+
+    def users_of(self, diff_id: str) -> set[str]:
+        """Names of the images that have a layer."""
+        return {row.name for row in self.images() if diff_id in json.loads(self.blob(row.config))["rootfs"]["diff_ids"]}
+
+    def mark_damaged(self, row: LayerRow) -> None:
+        """Note that a layer's content is not what its digest says. Raises ``StoreError``."""
+        marked = msgspec.structs.replace(row, damaged=True)
+        with self.guarded():
+            write_atomically(self._at("layers", row.diff_id.removeprefix("sha256:")), msgspec.json.encode(marked))
 
     def layer_rows(self) -> list[LayerRow]:
         """All layers, by number."""
