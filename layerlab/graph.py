@@ -447,6 +447,12 @@ class _Builder:
         )
         # RUN --network=default is no flag at all: what the build asked for stays.
         network = at.flag("network") or "default"
+        if network == "host" and self.network != "host":
+            raise self._error(
+                at,
+                "failed to load LLB: network.host is not allowed",
+                "Leave --network=host out: every RUN has the network unless it says none.",
+            )
         network = self.network if network == "default" else network
         security = at.flag("security") or "sandbox"
         if security != "sandbox":
@@ -695,15 +701,18 @@ class _Builder:
         return _Lowered(self._printed(state, at), None, f"EXPOSE map[{listed}]")
 
     def _ports(self, text: str, at: Instruction) -> list[str]:
-        # What stands before the last colon, an address and a port of the host, is read and left out.
-        number, *more = text.rpartition(":")[2].split("/")
+        # An address and a port of the host may stand before the last colon; they are read and left out.
+        host, _, container = text.rpartition(":")
+        number, *more = container.split("/")
         protocol = (more[0] if more else "").lower() or "tcp"
-        match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", number)
-        low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if not low <= high <= 65535:
-            raise self._error(
-                at, f"Invalid containerPort: {number}", "A port is a number up to 65535, or a range like 8000-8010, and may end in /udp."
-            )
+        remedy = "A port is a number up to 65535, or a range like 8000-8010, and may end in /udp."
+        ports = _port_range(number)
+        if ports is None:
+            raise self._error(at, f"Invalid containerPort: {number}", remedy)
+        host_port = host.rpartition(":")[2]
+        if host_port and _port_range(host_port) is None:
+            raise self._error(at, f"Invalid hostPort: {host_port}", remedy)
+        low, high = ports
         if protocol not in ("tcp", "udp", "sctp"):
             raise self._error(at, f"Invalid proto: {protocol}", "Write tcp, udp or sctp behind the slash.")
         return [f"{port}/{protocol}" for port in range(low, high + 1)]
@@ -806,6 +815,12 @@ def normalize(cwd: str, path: str, *, keep_slash: bool) -> str:
 def _clean(path: str) -> str:
     cleaned = posixpath.normpath(path)
     return cleaned[1:] if cleaned.startswith("//") else cleaned
+
+
+def _port_range(text: str) -> tuple[int, int] | None:
+    match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", text)
+    low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+    return (low, high) if low <= high <= 65535 else None
 
 
 def _is_signal(text: str) -> bool:

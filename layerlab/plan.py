@@ -7,16 +7,18 @@ call finds it there.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Literal, Protocol
 
 import msgspec
 
 from layerlab.context import BuildContext, Selected, Selection, select
+from layerlab.context.select import fixed_part
 from layerlab.context.tree import Directory
-from layerlab.errors import LayerlabError
+from layerlab.errors import ContextError, LayerlabError
 from layerlab.graph import Graph, GraphStage, Step
 from layerlab.keys import SCRATCH_KEY, base_key, content_sources, inline_digest, merge_key, step_key
-from layerlab.ops import CopyOp, RunOp, Source
+from layerlab.ops import CopyOp, Op, RunOp, Source
 
 Decision = Literal["base", "metadata", "cached", "run", "undecided", "failed"]
 
@@ -117,6 +119,7 @@ class _Solver:
         self.fresh = fresh
         self.tips: dict[int, _Tip] = {}
         self.decided: list[Decided] = []
+        self._paths: frozenset[str] | None = None
 
     def solve(self) -> Solution:
         for stage in self.graph.stages:
@@ -174,6 +177,11 @@ class _Solver:
         # What stands on a step that ran without the cache runs too, WORKDIR and child stages included; what only copies from it does not.
         ignore = (tip.forced or _ignores_cache(stage, step)) and key not in self.fresh
         record = None if ignore else self.cache.lookup(key)
+        if record is None:
+            missing = self._missing_directory(op)
+            if missing is not None:
+                missing.line, missing.file = step.line, self.graph.file
+                return Decided(step=step, decision="failed", parent=tip.number, error=missing, waits_for=step.number)
         layers = None
         if record is not None and tip.layers is not None:
             layers = (*tip.layers, record.diff_id)
@@ -190,6 +198,33 @@ class _Solver:
             layers=layers,
         )
 
+    def _missing_directory(self, op: Op) -> LayerlabError | None:
+        """The error of a pattern that starts with a directory which the builder does not get.
+
+        The builder gets what the sources of all steps select, with its parents. A pattern that matches nothing selects nothing,
+        so that ``COPY src/*.txt`` fails unless some other source is in ``src``.
+        """
+        for source in op.sources if isinstance(op, CopyOp) else ():
+            prefix = fixed_part(source.path) if source.kind == "context" and source.wildcard and not source.pivot else ""
+            if prefix and not any(_touches(path, prefix) for path in self._sent()):
+                return ContextError(
+                    f"lstat /{prefix}: no such file or directory",
+                    remedy=f"{source.path} matches nothing, and nothing else is taken from there: check it and the ignore file.",
+                )
+        return None
+
+    def _sent(self) -> frozenset[str]:
+        if self._paths is None:
+            paths: set[str] = set()
+            for step in self.graph.steps:
+                for source in content_sources(step.op) if step.op is not None else ():
+                    if source.kind == "context":
+                        # What cannot be read is the error of its own step.
+                        with contextlib.suppress(LayerlabError):
+                            paths.update(picked.path for picked in select(self.root, selection_of(source)).picked)
+            self._paths = frozenset(paths)
+        return self._paths
+
     def _content(
         self, source: Source, selection: Selection
     ) -> tuple[Selected | None, int | None, tuple[tuple[str, ...], Selection] | None]:
@@ -205,6 +240,11 @@ class _Solver:
         if layers is None:
             return None, number, None
         return self.cache.content(layers, selection), number, (layers, selection)
+
+
+def _touches(path: str, directory: str) -> bool:
+    """Whether one of two paths is the other or below it."""
+    return not path or f"{path}/".startswith(f"{directory}/") or f"{directory}/".startswith(f"{path}/")
 
 
 def _ignores_cache(stage: GraphStage, step: Step) -> bool:

@@ -7,6 +7,7 @@ Rules: BuildKit ``cache/contenthash/checksum.go`` (wildcards, symlinks followed 
 from __future__ import annotations
 
 import hashlib
+import posixpath
 import re
 from collections.abc import Callable, Iterator
 from typing import Final
@@ -101,16 +102,33 @@ def select(root: Directory, selection: Selection, *, where: str = "the build con
     if selection.parents:
         return _select_with_parents(root, selection)
     if selection.wildcard:
-        matches = list(_wildcard(root, selection.path))
+        matches = list(_wildcard(root, selection.path, where))
         return _selected(matches, selection.exclude, wildcard=True)
-    match = resolve(root, selection.path)
-    if match is None:
-        raise MissingSourceError(
-            f'failed to compute cache key: failed to calculate checksum of {where}: "{selection.path}": not found',
-            remedy=f"Check the spelling and the ignore file: {selection.path.lstrip('/')} is not in {where}.",
-        )
+    match = _follow(root, selection.path, where)
     match.name = ""
     return _selected([match], selection.exclude, wildcard=False)
+
+
+def fixed_part(pattern: str) -> str:
+    """The components of a pattern before the first one with a wildcard, without a leading slash."""
+    parts = [part for part in pattern.split("/") if part]
+    fixed = 0
+    while fixed < len(parts) and not has_wildcards(parts[fixed]):
+        fixed += 1
+    return "/".join(parts[:fixed])
+
+
+def _follow(root: Directory, path: str, where: str) -> Match:
+    """What a source leads to. Raises ``MissingSourceError`` that names what is not there: of a link, its target."""
+    found = _find(root, path, follow=True)
+    if isinstance(found, Match):
+        return found
+    written = "/" + path.lstrip("/")
+    remedy = f"Check the spelling and the ignore file: {found.lstrip('/')} is not in {where}."
+    raise MissingSourceError(
+        f'failed to compute cache key: failed to calculate checksum of {where}: "{found}": not found',
+        remedy=remedy if found == written else f"{remedy} The symbolic link {written} leads there.",
+    )
 
 
 def resolve(root: Directory, path: str, *, follow: bool = True) -> Match | None:
@@ -118,6 +136,12 @@ def resolve(root: Directory, path: str, *, follow: bool = True) -> Match | None:
 
     Raises ``DockerfileError`` on a symlink loop.
     """
+    found = _find(root, path, follow=follow)
+    return found if isinstance(found, Match) else None
+
+
+def _find(root: Directory, path: str, *, follow: bool) -> Match | str:
+    """As ``resolve``, but for what is not there the absolute path that is missing."""
     pending = [part for part in path.split("/") if part and part != "."]
     pending.reverse()
     trail: list[tuple[str, Entry]] = []
@@ -131,11 +155,15 @@ def resolve(root: Directory, path: str, *, follow: bool = True) -> Match | None:
         directory: Directory | None = trail[-1][1].directory if trail else root
         entry = directory.entries().get(part) if directory is not None else None
         if entry is None:
-            return None
+            missing = [*(name for name, _ in trail), part, *reversed(pending)]
+            return posixpath.normpath("/" + "/".join(missing))
         if entry.is_symlink and (follow or pending):
             links += 1
             if links > _LINK_LIMIT:
-                raise DockerfileError(f'"{path}": too many links: a symbolic link leads to itself', remedy="Remove the loop.")
+                looped = "/" + path.lstrip("/")
+                raise DockerfileError(
+                    f"too many symlinks: {looped} (too many links: one of them leads to itself)", remedy="Remove the loop."
+                )
             target = entry.target or ""
             if target.startswith("/"):
                 trail.clear()
@@ -148,21 +176,18 @@ def resolve(root: Directory, path: str, *, follow: bool = True) -> Match | None:
     return Match(selected, real, real, entry)
 
 
-def _wildcard(root: Directory, path: str) -> Iterator[Match]:
-    parts = [part for part in path.split("/") if part]
-    fixed = 0
-    while fixed < len(parts) and not has_wildcards(parts[fixed]):
-        fixed += 1
-    base = resolve(root, "/".join(parts[:fixed]))
+def _wildcard(root: Directory, path: str, where: str) -> Iterator[Match]:
+    prefix = fixed_part(path)
+    base = resolve(root, prefix)
     if base is None or base.entry.directory is None:
         return
-    prefix = "/".join(parts[:fixed])
-    expressions = [compile_glob(part) for part in parts[fixed:]]
-    yield from _descend(root, base.entry.directory, base.real, prefix, "", expressions)
+    fixed = prefix.count("/") + 1 if prefix else 0
+    expressions = [compile_glob(part) for part in [part for part in path.split("/") if part][fixed:]]
+    yield from _descend(root, base.entry.directory, base.real, prefix, "", expressions, where)
 
 
 def _descend(
-    root: Directory, directory: Directory, real: str, prefix: str, below: str, expressions: list[re.Pattern[str]]
+    root: Directory, directory: Directory, real: str, prefix: str, below: str, expressions: list[re.Pattern[str]], where: str
 ) -> Iterator[Match]:
     entries = directory.entries()
     for name in sorted(entries):
@@ -173,14 +198,13 @@ def _descend(
         here = f"{real}/{name}" if real else name
         if len(expressions) > 1:
             if entry.directory is not None:
-                yield from _descend(root, entry.directory, here, prefix, relative, expressions[1:])
+                yield from _descend(root, entry.directory, here, prefix, relative, expressions[1:], where)
             continue
         path = f"{prefix}/{relative}" if prefix else relative
         if entry.is_symlink:
-            followed = resolve(root, here)
-            if followed is not None:
-                yield Match(path, followed.real, relative, followed.entry)
-                continue
+            followed = _follow(root, here, where)
+            yield Match(path, followed.real, relative, followed.entry)
+            continue
         yield Match(path, here, relative, entry)
 
 

@@ -32,6 +32,7 @@ _VOLATILE = (
     (re.compile(r"checksum of ref \S+: "), "checksum of <...>: "),
     (re.compile(r"metadata for docker\.io/library/"), "metadata for <...>"),
     (re.compile(r"failed to do request: .*"), "failed to do request: <...>"),
+    (re.compile(r"/\S+/buildkit-mount\d+/"), "<...>/"),
     (re.compile(r"/\S+/overlay2/\w+/merged/"), "<...>/"),
     (re.compile(r"rpc error: code = Unknown desc = invalid (?:in|ex)cludepatterns: .*\]: "), "<...>"),
     (re.compile(r"unsupported modifier \([^ -~]+\)"), "unsupported modifier <...>"),

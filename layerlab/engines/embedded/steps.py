@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from layerlab.context import BuildContext
+from layerlab.context.select import fixed_part
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.ambient import CA_TARGET, ambient_environment, ca_bundle
 from layerlab.engines.embedded.executors.base import Executor, Process
@@ -153,7 +154,8 @@ class StepRunner:
         if source.kind == "context":
             return {"kind": "context", "root": self.context.path, "picked": list(content.picked), "rows": content.rows()}
         layers = self._layers_of(source, solution)
-        return {"kind": "layers", "layers": layers, "picked": list(content.picked), "digest": content.digest}
+        base = fixed_part(source.path) if source.wildcard and not source.pivot else ""
+        return {"kind": "layers", "layers": layers, "picked": list(content.picked), "digest": content.digest, "base": base}
 
     def _layers_of(self, source: Source, solution: Solution) -> list[str]:
         if source.kind == "image":
@@ -191,8 +193,8 @@ class StepRunner:
                 raise DockerfileError(f"{unsuccessful}: {error.message}", remedy=error.remedy) from error
             if not prepared["command"]:
                 raise StepFailedError(
-                    f'{unsuccessful}: exec: "{op.argv[0]}": executable file not found in $PATH',
-                    exit_status=127,
+                    f'{unsuccessful}: exit code: 1 (exec: "{op.argv[0]}": executable file not found in $PATH)',
+                    exit_status=1,
                     file=self.graph.file,
                     line=decided.step.line,
                     remedy=f"The image has no {op.argv[0]}: check the spelling, the base image and PATH.",

@@ -139,7 +139,8 @@ class Copier:
             self._dress(target, status, self._source_ids(real, status, source_owners, context))
         rules = IgnoreRules([(0, pattern) for pattern in exclude], file="--exclude") if exclude else None
         below = _listed(rows) if rows is not None else _walk(source, "")
-        times: list[tuple[str, os.stat_result]] = []
+        # A directory that was there keeps its mode and owner, but gets the time, even if nothing is copied into it.
+        times: list[tuple[str, os.stat_result]] = [(target, status)] if target != self.root else []
         for relative, digest in below:
             if rules is not None and rules.ignores(relative):
                 continue
@@ -180,6 +181,9 @@ class Copier:
 
     def _target(self, dest: str, name: str, *, directory: bool) -> str:
         host = resolve(self.root, dest)
+        if directory and not dest.endswith(("/", "/.")) and os.path.lexists(host) and not is_directory(host):
+            where = f"/{inside(self.root, host)}"
+            raise CopyError(f"{where} is not a directory (cannot copy to non-directory: {where})")
         if directory or dest.endswith(("/", "/.")):
             self._make(host)
         else:

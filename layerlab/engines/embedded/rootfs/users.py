@@ -12,6 +12,7 @@ import stat
 from layerlab.engines.embedded.rootfs.paths import resolve
 
 _LIMIT = 16 << 20
+_HIGHEST = 2**31 - 1
 
 
 def _lines(root: str, path: str) -> list[list[str]]:
@@ -30,11 +31,17 @@ def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() else None
 
 
+def _id(text: str) -> int | None:
+    """The number of a user or group; one that is too large is none, and so the name of nobody."""
+    number = _number(text)
+    return number if number is not None and number <= _HIGHEST else None
+
+
 def chown_ids(root: str, owner: str) -> tuple[int, int]:
     """(uid, gid) for the value of ``--chown`` or for USER where WORKDIR makes a directory."""
     user, _, group = owner.partition(":")
     uid = gid = 0
-    number = _number(user)
+    number = _id(user)
     if number is not None:
         uid = gid = number
     elif user:
@@ -43,7 +50,7 @@ def chown_ids(root: str, owner: str) -> tuple[int, int]:
                 uid, gid = _number(fields[2]) or 0, _number(fields[3]) or 0
                 break
     if group:
-        number = _number(group)
+        number = _id(group)
         if number is not None:
             gid = number
         else:
@@ -64,6 +71,8 @@ def process_ids(root: str, user: str) -> tuple[int, int, tuple[int, ...], str]:
     entry = next((f for f in passwd if len(f) > 5 and (f[0] == name if number is None else f[2] == str(number))), None)
     if entry is None and number is None:
         raise UnknownUserError(f"unable to find user {name}: no matching entries in passwd file")
+    if number is not None and number > _HIGHEST:
+        raise UnknownUserError(f"uids and gids must be in range 0-{_HIGHEST}")
     uid = _number(entry[2]) or 0 if entry is not None else number or 0
     gid = _number(entry[3]) or 0 if entry is not None else 0
     home = entry[5] if entry is not None and entry[5] else "/"
@@ -75,6 +84,8 @@ def process_ids(root: str, user: str) -> tuple[int, int, tuple[int, ...], str]:
             if found is None:
                 raise UnknownUserError(f"unable to find group {group}: no matching entries in group file")
             gid_number = _number(found[2]) or 0
+        if gid_number > _HIGHEST:
+            raise UnknownUserError(f"uids and gids must be in range 0-{_HIGHEST}")
         gid = gid_number
     elif entry is not None:
         extra = tuple(sorted(_number(f[2]) or 0 for f in groups if len(f) > 3 and entry[0] in f[3].split(",") and f[2].isdigit()))

@@ -148,6 +148,9 @@ class Worker:
                     self._copy_picked(copier, source["root"], source, dest, tuple(exclude), unpack, parents, None, context=True)
                 else:
                     with self._rootfs(source["layers"]) as origin:
+                        # A pattern may match nothing, but the directory before it must be there.
+                        if source["base"] and not os.path.lexists(resolve(origin, source["base"])):
+                            raise copying.CopyError(f"lstat /{source['base']}: no such file or directory")
                         owners = self._owners(source["layers"])
                         self._copy_picked(copier, origin, source, dest, tuple(exclude), unpack, parents, owners, context=False)
         return {"owners": copier.owners}
