@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from layerlab.context import BuildContext, Selected, Selection, select
-from layerlab.context.select import fixed_part
+from layerlab.context.select import fixed_part, resolve
 from layerlab.context.tree import Directory
 from layerlab.errors import ContextError, LayerlabError
 from layerlab.graph import Graph, GraphStage, Step
@@ -206,7 +206,7 @@ class _Solver:
         """
         for source in op.sources if isinstance(op, CopyOp) else ():
             prefix = fixed_part(source.path) if source.kind == "context" and source.wildcard and not source.pivot else ""
-            if prefix and not any(_touches(path, prefix) for path in self._sent()):
+            if prefix and (resolve(self.root, prefix) is None or not any(_touches(path, prefix) for path in self._sent())):
                 return ContextError(
                     f"lstat /{prefix}: no such file or directory",
                     remedy=f"{source.path} matches nothing, and nothing else is taken from there: check it and the ignore file.",
