@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import stat
+from typing import Final
 
 import msgspec
 
@@ -19,6 +20,10 @@ from layerlab.keys import base_key, content_sources, operation
 from layerlab.model import MAX_PATHS, Cause, CauseKind
 from layerlab.ops import CopyOp, MkdirOp, Op, RunOp
 from layerlab.plan import Decided, Solution
+
+
+# What a step may differ in only because its base image has another configuration.
+_INHERITED: Final = frozenset({"environment", "user", "workdir"})
 
 
 class ContentTrace(msgspec.Struct, frozen=True, array_like=True):
@@ -102,7 +107,7 @@ class Explainer:
         if partner is None:
             return self._own(decided, "instruction", f"line {step.line} is new: the last build had no such instruction here")
         difference = self._difference(decided, partner)
-        if difference is not None:
+        if difference is not None and not (difference[0] in _INHERITED and self._base_changed(step)):
             kind, paths, text = difference
             return self._own(decided, kind, text, paths)
         if step.number in self._moved:
@@ -134,6 +139,12 @@ class Explainer:
         if partner.key == decided.key and partner.key is not None:
             return self._own(decided, "pruned", "nothing changed, but its cached result was removed from the store")
         return self._own(decided, "no-record", "this combination of steps has not been built here before")
+
+    def _base_changed(self, step: Step) -> bool:
+        """Whether the stage of a step stands on other base layers than in the last build: then what comes from its configuration is no cause."""
+        label = self.graph.stage(step.stage).label
+        mine, theirs = _bases(self.graph).get(label), self.before.bases.get(label) if self.before is not None else None
+        return mine is not None and theirs is not None and mine != theirs
 
     def _origin(self, decided: Decided, solution: Solution) -> int | None:
         """Number of the first step above ``decided`` where this build went another way than the last one."""

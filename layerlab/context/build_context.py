@@ -318,6 +318,8 @@ def _ignore_rules(context: str, dockerfile: str | None) -> IgnoreRules:
     candidates = [f"{dockerfile}.dockerignore"] if dockerfile is not None else []
     candidates.append(os.path.join(context, ".dockerignore"))
     for candidate in candidates:
+        if os.path.exists(candidate) and not os.path.isfile(candidate):
+            raise DockerfileError("the ignore file is not a regular file", file=candidate, remedy="Remove it, or put a file in its place.")
         try:
             with open(candidate, "rb") as stream:
                 text = stream.read(1 << 20)

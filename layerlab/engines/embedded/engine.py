@@ -736,6 +736,8 @@ def _no_context(path: str) -> UsageError:
 
 def _read_dockerfile(file: str, shown: str) -> Dockerfile:
     try:
+        if os.path.exists(file) and not os.path.isfile(file):
+            raise UsageError(f"failed to read dockerfile: {shown} is not a regular file", remedy="Name a file with -f FILE.")
         with open(file, "rb") as stream:
             text = stream.read(4 << 20)
     except FileNotFoundError:
