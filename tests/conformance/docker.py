@@ -54,6 +54,7 @@ class DockerRunner:
     """Builds with buildx and reads its verdicts from the raw progress stream."""
 
     name = "docker"
+    several_ids = True
 
     def __init__(self) -> None:
         bases.load_into_docker()

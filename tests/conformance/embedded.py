@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shutil
 from pathlib import Path
@@ -33,6 +34,12 @@ class EmbeddedRunner:
             layout = directory / "bases" / re.sub(r"\W", "-", base.name)
             bases.write_layout(base, layout)
             self._layouts[base.name] = layout
+
+    @functools.cached_property
+    def several_ids(self) -> bool:
+        """Whether files can be given to several users here, which takes root."""
+        with EmbeddedEngine(store=str(self._directory / "store-of-nothing")) as engine:
+            return engine.host.ids == "full"
 
     def start(self) -> None:
         """An empty store with the base images."""

@@ -27,6 +27,11 @@ class Runner(Protocol):
 
     name: str
 
+    @property
+    def several_ids(self) -> bool:
+        """Whether a step can have files of, and run as, more than one user."""
+        ...
+
     def start(self) -> None:
         """Begin a case: an empty cache, only the base images."""
         ...

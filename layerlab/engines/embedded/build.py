@@ -1,0 +1,351 @@
+"""One build in progress: ask the solver, run the first step that must run, ask again.
+
+The solver sees each new record, so verdicts of steps that depend on a stage's output fall when that output is there and never before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from layerlab.context import BuildContext
+from layerlab.engines.base import BuildOptions, Event, Progress
+from layerlab.engines.embedded.bases import canonical_name
+from layerlab.engines.embedded.commits import Committer
+from layerlab.engines.embedded.snapshotters import Snapshotter
+from layerlab.engines.embedded.state import BuildMemory
+from layerlab.engines.embedded.steps import Made, StepRunner
+from layerlab.engines.embedded.store import PENDING, ImageRow
+from layerlab.errors import BuildInterruptedError, LayerlabError, StepFailedError, StoreError
+from layerlab.explain import BuildTrace, Explainer, trace_of
+from layerlab.graph import HISTORY_COMMENT, Graph
+from layerlab.keys import content_sources
+from layerlab.model import BuildRecord, Cause, Failure, Status, StepRecord
+from layerlab.plan import CacheRecord, Decided, Solution, solve
+from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
+
+if TYPE_CHECKING:
+    from layerlab.engines.embedded.engine import EmbeddedEngine
+
+
+class Inputs:
+    """What a build reads before it decides anything."""
+
+    def __init__(
+        self,
+        context: BuildContext,
+        graph: Graph,
+        memory: BuildMemory,
+        file: str,
+        shown: str,
+        warnings: tuple[str, ...],
+        stand_in: tuple[str, ...],
+    ) -> None:
+        self.context = context
+        self.graph = graph
+        self.memory = memory
+        self.file = file
+        self.shown = shown
+        self.warnings = warnings
+        self.stand_in = stand_in
+
+
+class Build:
+    """One build in progress."""
+
+    def __init__(self, engine: EmbeddedEngine, options: BuildOptions, inputs: Inputs, progress: Progress, started: float) -> None:
+        self.engine = engine
+        self.options = options
+        self.inputs = inputs
+        self.graph = inputs.graph
+        self.progress = progress
+        self.started = started
+        self.made: dict[int, Made] = {}
+        self.committer = Committer(engine.store, engine.worker, engine.spare_worker)
+        self.causes: dict[int, Cause] = {}
+        self.fresh: set[str] = set()
+        self.failed: tuple[int, LayerlabError] | None = None
+        self.failed_log = ""
+        self.before: BuildTrace | None = None
+        self._explainer: Explainer | None = None
+        self._announced: set[int] = set()
+
+    def run(self) -> BuildRecord:
+        for text in (*self.inputs.stand_in, *self.inputs.warnings):
+            self.progress(Event(kind="note", text=text))
+        solution = self._solve()
+        try:
+            while True:
+                wrong = next((decided for decided in solution.steps if decided.error is not None), None)
+                if wrong is not None and wrong.error is not None:
+                    self._explain(wrong, solution)
+                    self.failed = (wrong.step.number, wrong.error)
+                    break
+                self._announce(solution)
+                decided = solution.next_to_run()
+                if decided is not None:
+                    self._step(decided, solution)
+                    if self.failed is not None:
+                        break
+                elif not self._look(solution):
+                    break
+                solution = self._solve()
+        except KeyboardInterrupt:
+            self._flush()
+            self.inputs.context.save()
+            raise BuildInterruptedError("the build was stopped; finished steps stay cached") from None
+        finally:
+            self.committer.close()
+        # The last layers get their names, and the steps their final records.
+        self._flush()
+        return self._finish(self._solve())
+
+    def _flush(self) -> bool:
+        """Give waiting layers their names; true when there were any. A failure becomes the build's, unless it has one."""
+        waiting = self.committer.waiting
+        try:
+            self.committer.flush()
+        except LayerlabError as error:
+            if self.failed is None:
+                self.failed = (waiting[0], error)
+        return bool(waiting)
+
+    def _solve(self) -> Solution:
+        return solve(self.graph, self.inputs.context, self.committer, fresh=frozenset(self.fresh))
+
+    def _look(self, solution: Solution) -> bool:
+        """Read the content that an undecided step waits for; false when nothing is undecided."""
+        waiting = next((decided.wants for decided in solution.steps if decided.wants is not None), None)
+        if waiting is None:
+            return False
+        if self._flush():
+            return self.failed is None
+        try:
+            self.engine.content(*waiting)
+        except LayerlabError as error:
+            step = next(decided.step for decided in solution.steps if decided.wants is not None)
+            error.file, error.line = self.graph.file, step.line
+            self.failed = (step.number, error)
+            return False
+        return True
+
+    def _announce(self, solution: Solution) -> None:
+        """Tell progress about verdicts that are final: everything up to the first step that still has to run."""
+        for decided in solution.steps:
+            if decided.decision in ("run", "undecided"):
+                break
+            if decided.step.number not in self._announced:
+                self._announced.add(decided.step.number)
+                self.progress(Event(kind="done", step=self._record(decided, "skipped")))
+
+    def _explain(self, decided: Decided, solution: Solution) -> None:
+        if self._explainer is None:
+            self.before = self.inputs.memory.trace()
+            self._explainer = Explainer(self.graph, self.before, self.inputs.shown)
+        if decided.error is None:
+            self.causes[decided.step.number] = self._explainer.cause(decided, solution)
+
+    def _step(self, decided: Decided, solution: Solution) -> None:
+        key = decided.key
+        assert key is not None
+        engine = self.engine
+        number = decided.step.number
+        self._explain(decided, solution)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(engine.store.lock_key(key))
+            if not decided.ignored_cache and engine.store.lookup(key) is not None:
+                # Another build ran this very step while we waited for the lock.
+                self.causes.pop(number, None)
+                return
+            self.progress(Event(kind="start", step=self._record(decided, "skipped", cause=self.causes.get(number))))
+            runner = StepRunner(
+                engine.store,
+                engine.worker,
+                Snapshotter(engine.store, engine.worker, engine.host.snapshotter),
+                engine.make_executor,
+                self.graph,
+                self.inputs.context,
+                self.options,
+            )
+            if _reads_layers(decided) and self._flush():
+                # What is read from a stage must have its final name and owners: decide again.
+                return
+            try:
+                made = runner.run(decided, solution, lambda text: self.progress(Event(kind="log", text=text)))
+                record = CacheRecord(
+                    key=key, diff_id="", size=0, created=_now(), seconds=made.seconds, instruction=decided.step.instruction
+                )
+                self.made[number] = made
+                self.fresh.add(key)
+                self.committer.add(number, made, record, stack.pop_all())
+            except LayerlabError as error:
+                if error.line is None:
+                    error.file, error.line = self.graph.file, decided.step.line
+                self.made.pop(number, None)
+                self.failed = (number, error)
+                self.failed_log = runner.log
+                self.progress(Event(kind="done", step=self._record(decided, "skipped")))
+                return
+        self._announced.add(number)
+        self.progress(Event(kind="done", step=self._record(decided, "skipped")))
+
+    def _record(self, decided: Decided, otherwise: Status, *, cause: Cause | None = None) -> StepRecord:
+        step = decided.step
+        number = step.number
+        made = self.made.get(number)
+        status: Status
+        if made is not None:
+            status = "executed"
+        elif self.failed is not None and self.failed[0] == number:
+            status = "failed"
+        elif decided.decision == "base":
+            status = "base"
+        elif decided.decision == "metadata":
+            status = "metadata"
+        elif decided.decision == "cached":
+            status = "cached"
+        else:
+            status = otherwise
+        stage = self.graph.stage(step.stage)
+        record = decided.record
+        named = record is not None and not record.diff_id.startswith(PENDING)
+        size = record.size if record is not None else self._base_size(stage.base_image, step.keyword)
+        return StepRecord(
+            number=number,
+            stage=stage.label or "0",
+            instruction=step.instruction,
+            line=step.line,
+            end_line=step.end_line,
+            status=status,
+            makes_layer=step.op is not None or (step.keyword == "FROM" and stage.base_image is not None),
+            index=step.index,
+            diff_id=record.diff_id if record is not None and named else None,
+            size=size,
+            seconds=round(made.seconds, 3) if made is not None else 0.0,
+            cause=cause or self.causes.get(number),
+            log=made.log if made is not None else self.failed_log if status == "failed" else "",
+        )
+
+    def _base_size(self, image: Any, keyword: str) -> int:
+        if keyword != "FROM" or image is None:
+            return 0
+        rows = [self.engine.store.layer(diff_id) for diff_id in image.diff_ids]
+        return sum(row.size for row in rows if row is not None)
+
+    def _finish(self, solution: Solution) -> BuildRecord:
+        image: ImageRow | None = None
+        failure: Failure | None = None
+        if self.failed is None:
+            image = self._image(solution)
+        else:
+            error = self.failed[1]
+            failure = Failure(
+                kind=error.kind,
+                message=error.message,
+                file=error.file,
+                line=error.line,
+                column=error.column,
+                remedy=error.remedy,
+                exit_status=error.exit_status if isinstance(error, StepFailedError) else None,
+            )
+        host = self.engine.host
+        record = BuildRecord(
+            engine="embedded",
+            executor=host.executor or "none",
+            snapshotter=host.snapshotter,
+            ids=host.ids,
+            context=self.inputs.context.path,
+            dockerfile=self.inputs.shown,
+            target=self.options.target,
+            image=image.config if image is not None else None,
+            tag=self.options.tag if image is not None else None,
+            seconds=0.0,
+            steps=tuple(self._record(decided, "skipped") for decided in solution.steps),
+            stand_in=self.inputs.stand_in,
+            warnings=self.inputs.warnings,
+            failure=failure,
+        )
+        self._remember(record, solution)
+        self.inputs.context.save()
+        return msgspec.structs.replace(record, seconds=round(time.monotonic() - self.started, 3))
+
+    def _remember(self, record: BuildRecord, solution: Solution) -> None:
+        if self._explainer is None:
+            self.before = self.inputs.memory.trace()
+        failed = self.failed[0] if self.failed is not None else None
+        same = self.before is not None and self.before.keys() == [decided.key for decided in solution.steps] and failed is None
+        unchanged = same and not any(step.failed for step in (self.before.steps if self.before is not None else []))
+        try:
+            trace = None if unchanged else trace_of(self.graph, solution, self.inputs.shown, failed=failed)
+            self.inputs.memory.remember(record, trace)
+        except OSError as error:
+            raise StoreError(
+                f"the build cannot be remembered: {error.strerror}", remedy="Free some space in the store and build again."
+            ) from error
+
+    def _image(self, solution: Solution) -> ImageRow:
+        graph = self.graph
+        store = self.engine.store
+        decided_by_number = {decided.step.number: decided for decided in solution.steps}
+        target = graph.stage(graph.target)
+        chain = []
+        stage = target
+        while True:
+            chain.append(stage)
+            if stage.base_stage is None:
+                break
+            stage = graph.stage(stage.base_stage)
+        bottom = chain[-1].base_image
+        history: list[dict[str, Any]] = list(bottom.config.get("history", [])) if bottom is not None else []
+        diff_ids: list[str] = list(bottom.diff_ids) if bottom is not None else []
+        created = _newest(history)
+        for stage in reversed(chain):
+            for step in stage.steps:
+                if step.keyword == "FROM" or step.created_by is None:
+                    continue
+                record = decided_by_number[step.number].record
+                row: dict[str, Any] = {"created_by": step.created_by, "comment": HISTORY_COMMENT}
+                if record is not None:
+                    created = max(created, record.created)
+                    diff_ids.append(record.diff_id)
+                else:
+                    row["empty_layer"] = True
+                row["created"] = created
+                history.append(row)
+        config = {
+            **{key: value for key, value in target.config.items() if value not in (None, {}, [])},
+            "architecture": ARCHITECTURE,
+            "os": OPERATING_SYSTEM,
+            "created": created or _now(),
+            "history": history,
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        }
+        lengths = []
+        for diff_id in diff_ids:
+            layer = store.layer(diff_id)
+            if layer is None:
+                raise StoreError(f"layer {diff_id} is missing from the store", remedy="Build again with --no-cache.")
+            lengths.append(layer.length)
+        stand_in = "; ".join(self.inputs.stand_in)
+        name = canonical_name(self.options.tag) if self.options.tag else f"<none>@{self.inputs.file}:{self.options.target or ''}"
+        return self.engine.bases.put(name, config, lengths, source="build", stand_in=stand_in)
+
+
+def _reads_layers(decided: Decided) -> bool:
+    """Whether a step reads from a stage or an image."""
+    return decided.step.op is not None and any(source.kind in ("stage", "image") for source in content_sources(decided.step.op))
+
+
+def _now() -> str:
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    moment = datetime.datetime.fromtimestamp(int(epoch), datetime.UTC) if epoch.isdigit() else datetime.datetime.now(datetime.UTC)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _newest(history: list[dict[str, Any]]) -> str:
+    return max((row.get("created") or "" for row in history), default="")

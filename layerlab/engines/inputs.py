@@ -1,0 +1,70 @@
+"""What every engine reads before it decides anything: the Dockerfile, and paths as a person names them."""
+
+from __future__ import annotations
+
+import os
+
+from layerlab.dockerfile import parse
+from layerlab.dockerfile.ast import Dockerfile
+from layerlab.errors import UnsupportedError, UsageError
+
+
+def no_context(path: str) -> UsageError:
+    what = "is not a directory" if os.path.exists(path) else "does not exist"
+    return UsageError(
+        f"the build context {path} {what}", remedy="Give the directory that holds the files to copy, for example: layerlab build ."
+    )
+
+
+def read_dockerfile(file: str, shown: str) -> Dockerfile:
+    try:
+        if os.path.exists(file) and not os.path.isfile(file):
+            raise UsageError(f"failed to read dockerfile: {shown} is not a regular file", remedy="Name a file with -f FILE.")
+        with open(file, "rb") as stream:
+            text = stream.read(4 << 20)
+    except FileNotFoundError:
+        raise UsageError(
+            f"failed to read dockerfile: open {os.path.basename(file)}: no such file or directory",
+            remedy=f"There is no {shown}: name the file with -f FILE, or put one called Dockerfile into the build context.",
+        ) from None
+    except OSError as error:
+        raise UsageError(
+            f"failed to read dockerfile: {shown}: {error.strerror}", remedy="Give the path of a readable file with -f."
+        ) from error
+    return parse(text, shown)
+
+
+def syntax_warnings(dockerfile: Dockerfile, shown: str) -> tuple[str, ...]:
+    syntax = dockerfile.syntax
+    if syntax is None:
+        return ()
+    name = syntax.split("@")[0].removeprefix("docker.io/")
+    if name.startswith("docker/dockerfile:") or name == "docker/dockerfile":
+        return ()
+    raise UnsupportedError(
+        f"the external frontend {syntax} is not supported: layerlab reads Dockerfiles itself and never fetches a frontend",
+        file=shown,
+        line=1,
+        remedy="Remove the # syntax line, or build with Docker.",
+    )
+
+
+def edit_path(context: str, edit: str) -> str:
+    """An edit as a path within the context: relative to it, or relative to the current directory when only that exists."""
+    inside = edit.removeprefix("./").rstrip("/")
+    if not os.path.isabs(edit) and os.path.lexists(os.path.join(context, inside)):
+        return os.path.normpath(inside)
+    absolute = os.path.abspath(edit)
+    relative = os.path.relpath(absolute, context)
+    if relative.startswith(".."):
+        if os.path.isabs(edit) or inside.startswith(".."):
+            raise UsageError(f"{edit} is not in the build context {context}", remedy="Name a file of the build context.")
+        return os.path.normpath(inside)
+    if os.path.lexists(absolute) or os.path.isabs(edit):
+        return relative
+    return os.path.normpath(inside)
+
+
+def shown_path(file: str) -> str:
+    relative = os.path.relpath(file)
+    return file if relative.startswith("../..") else relative

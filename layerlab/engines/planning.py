@@ -1,0 +1,188 @@
+"""What every engine does before it builds: read the Dockerfile and the build context, and plan."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from layerlab.context import BuildContext, Selection
+from layerlab.context.edits import EditedDirectory
+from layerlab.context.tree import Directory
+from layerlab.dockerfile import parse
+from layerlab.dockerfile.ast import Dockerfile
+from layerlab.engines.base import BuildOptions
+from layerlab.engines.embedded.state import BuildMemory
+from layerlab.errors import UsageError
+from layerlab.explain import Explainer, trace_of
+from layerlab.graph import Graph
+from layerlab.model import PlanRecord, Status, StepRecord
+from layerlab.plan import CacheRecord, CacheView, Decided, Solution, solve
+
+Look = Callable[[tuple[str, ...], Selection], None]
+
+
+class Inputs(msgspec.Struct, frozen=True, kw_only=True):
+    """What a build reads before it decides anything. ``file`` is the Dockerfile's absolute path, ``shown`` the one for people."""
+
+    context: BuildContext
+    graph: Graph
+    memory: BuildMemory
+    file: str
+    shown: str
+    warnings: tuple[str, ...] = ()
+    stand_in: tuple[str, ...] = ()
+
+
+class AsBuilt:
+    """A cache in which everything that a solution needs counts as built."""
+
+    def __init__(self, cache: CacheView) -> None:
+        self._cache = cache
+        self._assumed: dict[str, CacheRecord] = {}
+
+    def assume(self, key: str) -> None:
+        """Count a key as built."""
+        self._assumed[key] = CacheRecord(key=key, diff_id=f"assumed:{key}", size=0, created="")
+
+    def lookup(self, key: str) -> CacheRecord | None:
+        """The record under a key, real or assumed."""
+        return self._cache.lookup(key) or self._assumed.get(key)
+
+    def content(self, layers: tuple[str, ...], selection: Any) -> Any:
+        """What the cache itself says."""
+        return self._cache.content(layers, selection)
+
+
+def make_plan(
+    engine: str, options: BuildOptions, inputs: Inputs, cache: CacheView, edits: tuple[str, ...], look: Look | None = None
+) -> PlanRecord:
+    """The plan of a build, with ``edits`` (paths within the context) assumed to be changed.
+
+    ``look`` reads what the cache's ``content`` then knows; an engine that cannot look leaves it out.
+    """
+    graph, context = inputs.graph, inputs.context
+    before = inputs.memory.trace()
+    warnings = list(inputs.warnings)
+    solution = solve_looking(graph, context, cache, look)
+    if edits:
+        if any(decided.decision == "run" for decided in solution.steps):
+            warnings.append("not everything has been built yet; the plan shows what the edits would cost once it has")
+        assumed = AsBuilt(cache)
+        while True:
+            missing = [decided.key for decided in solution.steps if decided.decision == "run" and decided.key is not None]
+            if not missing:
+                break
+            for key in missing:
+                assumed.assume(key)
+            solution = solve(graph, context, assumed)
+        before = trace_of(graph, solution, inputs.shown)
+        solution = solve(graph, EditedDirectory(context.root, edits, context.rules), assumed)
+    explainer = Explainer(graph, before, inputs.shown)
+    steps = tuple(planned(graph, decided, explainer, solution) for decided in solution.steps)
+    context.save()
+    return PlanRecord(
+        engine=engine,
+        context=context.path,
+        dockerfile=inputs.shown,
+        target=options.target,
+        steps=steps,
+        edits=edits,
+        stand_in=inputs.stand_in,
+        warnings=tuple(warnings),
+    )
+
+
+def solve_looking(graph: Graph, context: BuildContext | Directory, cache: CacheView, look: Look | None) -> Solution:
+    """Solve, reading stage contents where the stage is cached: that runs nothing."""
+    while True:
+        solution = solve(graph, context, cache)
+        wants = next((decided.wants for decided in solution.steps if decided.wants is not None), None)
+        if wants is None or look is None:
+            return solution
+        look(*wants)
+
+
+def planned(graph: Graph, decided: Decided, explainer: Explainer, solution: Solution) -> StepRecord:
+    """One step of a plan. Call it in the order of the steps."""
+    if decided.error is not None:
+        raise decided.error
+    status: Status = "executed" if decided.decision == "run" else "undecided" if decided.decision == "undecided" else "cached"
+    if decided.decision in ("base", "metadata"):
+        status = "base" if decided.decision == "base" else "metadata"
+    stage = graph.stage(decided.step.stage)
+    known = decided.record is not None and decided.record.diff_id.startswith("sha256:")
+    return StepRecord(
+        number=decided.step.number,
+        stage=stage.label or "0",
+        instruction=decided.step.instruction,
+        line=decided.step.line,
+        end_line=decided.step.end_line,
+        status=status,
+        makes_layer=decided.step.op is not None,
+        index=decided.step.index,
+        diff_id=decided.record.diff_id if decided.record is not None and known else None,
+        size=decided.record.size if decided.record is not None else 0,
+        cause=explainer.cause(decided, solution) if decided.decision == "run" else None,
+        waits_for=decided.waits_for if status == "undecided" else None,
+    )
+
+
+# --- paths ----------------------------------------------------------------------------------------------------------
+
+
+def no_context(path: str) -> UsageError:
+    """The error of a build context that is not there."""
+    what = "is not a directory" if os.path.exists(path) else "does not exist"
+    return UsageError(
+        f"the build context {path} {what}", remedy="Give the directory that holds the files to copy, for example: layerlab build ."
+    )
+
+
+def dockerfile_of(options: BuildOptions) -> tuple[str, str]:
+    """Absolute paths of the build context and of the Dockerfile. Raises ``UsageError`` when the context is no directory."""
+    path = os.path.abspath(options.context)
+    if not os.path.isdir(path):
+        raise no_context(options.context)
+    return path, os.path.abspath(options.file) if options.file is not None else os.path.join(path, "Dockerfile")
+
+
+def read_dockerfile(file: str, shown: str) -> Dockerfile:
+    """Read and parse. Raises ``UsageError``, ``DockerfileError``."""
+    try:
+        with open(file, "rb") as stream:
+            text = stream.read(4 << 20)
+    except FileNotFoundError:
+        raise UsageError(
+            f"failed to read dockerfile: open {os.path.basename(file)}: no such file or directory",
+            remedy=f"There is no {shown}: name the file with -f FILE, or put one called Dockerfile into the build context.",
+        ) from None
+    except OSError as error:
+        raise UsageError(
+            f"failed to read dockerfile: {shown}: {error.strerror}", remedy="Give the path of a readable file with -f."
+        ) from error
+    return parse(text, shown)
+
+
+def edit_path(context: str, edit: str) -> str:
+    """An edit as a path within the context: relative to it, or relative to the current directory when only that exists."""
+    inside = edit.removeprefix("./").rstrip("/")
+    if not os.path.isabs(edit) and os.path.lexists(os.path.join(context, inside)):
+        return os.path.normpath(inside)
+    absolute = os.path.abspath(edit)
+    relative = os.path.relpath(absolute, context)
+    if relative.startswith(".."):
+        if os.path.isabs(edit) or inside.startswith(".."):
+            raise UsageError(f"{edit} is not in the build context {context}", remedy="Name a file of the build context.")
+        return os.path.normpath(inside)
+    if os.path.lexists(absolute) or os.path.isabs(edit):
+        return relative
+    return os.path.normpath(inside)
+
+
+def shown_path(file: str) -> str:
+    """A path as people like to read it."""
+    relative = os.path.relpath(file)
+    return file if relative.startswith("../..") else relative
