@@ -149,6 +149,8 @@ def test_of_eight_builds_at_once_one_runs_the_step_that_all_need(store: Path, tm
 
 def test_one_changed_byte_is_found_named_and_not_built_upon(store: Path, tmp_path: Path) -> None:
     app = _app(tmp_path / "app")
+    # Layers that no other image of this store shares.
+    (app / "a.txt").write_text("bitten\n", encoding="utf-8")
     assert _run(store, "build", "-q", "-t", "bitten", "--network", "none", str(app)).returncode == 0
     with EmbeddedEngine(str(store)) as engine:
         diff_id = engine.image_config("bitten")["rootfs"]["diff_ids"][4]

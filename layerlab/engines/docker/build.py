@@ -23,8 +23,10 @@ from layerlab.engines.planning import Inputs
 from layerlab.errors import BuildInterruptedError, StoreError
 from layerlab.explain import BuildTrace, Explainer, trace_of
 from layerlab.graph import Graph
+from layerlab.keys import content_sources
 from layerlab.model import BuildRecord, Cause, Failure, HistoryEntry, Status, StepRecord
-from layerlab.plan import CacheRecord, Decided, Solution, solve
+from layerlab.ops import CopyOp
+from layerlab.plan import CacheRecord, Decided, Solution, selection_of, solve
 
 _EXIT_STATUS: Final = re.compile(r"did not complete successfully: exit code: (\d+)")
 _GRACE_SECONDS: Final = 5.0
@@ -218,9 +220,9 @@ class DockerBuild:
         steps = []
         for decided in solution.steps:
             number = decided.step.number
-            record = self._record(decided, self._statuses[number], self._vertexes.get(number), causes.get(number))
+            row = self._record(decided, self._statuses[number], self._vertexes.get(number), causes.get(number))
             diff_id, size = sizes.get(number, (None, 0))
-            steps.append(msgspec.structs.replace(record, diff_id=diff_id, size=size))
+            steps.append(msgspec.structs.replace(row, diff_id=diff_id, size=size))
         failure = self._failure(reader, failed) if image is None else None
         record = BuildRecord(
             engine="docker",
@@ -254,15 +256,19 @@ class DockerBuild:
         """Record what Docker built, step by step, so that copies from stages get keys too. Returns the final solution."""
         generation = os.urandom(8).hex()
         known: set[int] = set()
+        fresh: set[str] = set()
         while True:
             # What was made in this build counts even where the cache was to be ignored.
-            fresh = frozenset(decided.key for decided in self.predicted.steps if decided.key is not None)
-            solution = solve(self.graph, self.inputs.context, self.records, fresh=fresh)
-            if not (self._learn_steps(solution, known, generation) or self._learn_content(solution)):
+            solution = solve(self.graph, self.inputs.context, self.records, fresh=frozenset(fresh))
+            if not (self._learn_steps(solution, known, fresh, generation) or self._learn_content(solution)):
                 break
-        return solve(self.graph, self.inputs.context, self.records)
+        steps = []
+        for decided, first in zip(solution.steps, self.predicted.steps, strict=True):
+            ignored = first.ignored_cache or (first.decision == "undecided" and self.graph.stage(decided.step.stage).no_cache)
+            steps.append(msgspec.structs.replace(decided, ignored_cache=True) if ignored else decided)
+        return Solution(tuple(steps))
 
-    def _learn_steps(self, solution: Solution, known: set[int], generation: str) -> bool:
+    def _learn_steps(self, solution: Solution, known: set[int], fresh: set[str], generation: str) -> bool:
         learnt = False
         for decided in solution.steps:
             number = decided.step.number
@@ -270,16 +276,13 @@ class DockerBuild:
             if decided.key is None or number in known or status not in ("cached", "executed"):
                 continue
             known.add(number)
+            fresh.add(decided.key)
             learnt = True
             record = self.records.lookup(decided.key)
             if record is None or status == "executed":
                 # A step that ran again may have made other files under the same key.
                 record = CacheRecord(
-                    key=decided.key,
-                    diff_id=f"{decided.key}:{generation}",
-                    size=0,
-                    created="",
-                    instruction=decided.step.instruction,
+                    key=decided.key, diff_id=f"{decided.key}:{generation}", size=0, created="", instruction=decided.step.instruction
                 )
             self.records.add(record)
         return learnt
@@ -288,15 +291,19 @@ class DockerBuild:
         decided = next((decided for decided in solution.steps if decided.wants is not None), None)
         if decided is None or decided.wants is None:
             return False
+        layers, selection = decided.wants
         digest = None
         if self._statuses[decided.step.number] == "cached" and self.before is not None:
             # The copy was cached, so it read what it read before.
-            old = next((step for step in self.before.steps if step.op == decided.step.op and step.key is not None), None)
-            position = len([content for content in decided.contents if content is not None])
-            if old is not None and position < len(old.contents):
-                content = old.contents[position]
-                digest = content.digest if content is not None else None
-        self.records.add_content(*decided.wants, digest)
+            old = next((step for step in self.before.steps if step.op == decided.step.op and step.contents), None)
+            op = decided.step.op
+            for source, content in zip(
+                content_sources(op) if op is not None else (), old.contents if old is not None else (), strict=False
+            ):
+                exclude = op.exclude if isinstance(op, CopyOp) else ()
+                if content is not None and source.kind != "context" and selection_of(source, exclude) == selection:
+                    digest = content.digest
+        self.records.add_content(layers, selection, digest)
         return True
 
     def _causes(self, solution: Solution) -> dict[int, Cause]:

@@ -182,7 +182,7 @@ def find_builder() -> Builder:
             command=tuple(command), rawjson=found >= _RAWJSON_SINCE, buildx=True, environment={"BUILDX_NO_DEFAULT_ATTESTATIONS": "1"}
         )
     version = _version(_ask(docker, "--version"))
-    if version is not None and _BUILDKIT_SINCE <= version and version[0] < _BUILDX_ONLY_SINCE:
+    if version is not None and version >= _BUILDKIT_SINCE and version[0] < _BUILDX_ONLY_SINCE:
         return Builder(command=(docker, "build"), rawjson=False, buildx=False, environment={"DOCKER_BUILDKIT": "1"})
     if version is not None and version < _BUILDKIT_SINCE:
         raise DockerTooOldError(

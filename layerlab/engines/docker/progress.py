@@ -118,8 +118,7 @@ class Reader:
         """The client's error message, without the words that say nothing; empty when there is none."""
         text = "\n".join(self.said)
         found = re.search(r"^(?:ERROR|error): (.*)\Z", text, re.MULTILINE | re.DOTALL)
-        message = found[1].strip() if found else next((line.strip() for line in reversed(self.said) if line.strip()), "")
-        return message
+        return found[1].strip() if found else next((line.strip() for line in reversed(self.said) if line.strip()), "")
 
     def _document(self, document: dict[str, Any]) -> None:
         for item in document.get("vertexes") or []:

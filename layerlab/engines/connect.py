@@ -1,0 +1,68 @@
+"""Choosing the engine: ``connect("auto" | "docker" | "embedded")``. Nothing is imported that the chosen engine does not need."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from layerlab.errors import LayerlabError, UsageError
+
+if TYPE_CHECKING:
+    from layerlab.engines.docker.engine import DockerEngine
+    from layerlab.engines.embedded.engine import EmbeddedEngine
+
+    AnyEngine = EmbeddedEngine | DockerEngine
+
+NAMES = ("auto", "docker", "embedded")
+VARIABLE = "LAYERLAB_ENGINE"
+
+
+def connect(name: str = "auto", store: str | None = None) -> AnyEngine:
+    """The engine of that name. ``store`` is where it keeps what it remembers.
+
+    ``auto`` follows ``LAYERLAB_ENGINE``; where that is not set, it takes Docker when a daemon answers within a second and BuildKit is
+    there to build with, else the embedded engine. Raises ``UsageError``; for ``docker`` the reason why it cannot be had.
+    """
+    chosen = choose(name)
+    if chosen == "docker":
+        from layerlab.engines.docker.engine import DockerEngine
+
+        return DockerEngine(store)
+    from layerlab.engines.embedded.engine import EmbeddedEngine
+
+    return EmbeddedEngine(store)
+
+
+def choose(name: str) -> str:
+    """``docker`` or ``embedded``. Raises ``UsageError``."""
+    if name == "auto":
+        name = os.environ.get(VARIABLE) or "auto"
+        if name not in NAMES:
+            raise UsageError(f"{VARIABLE} is {name!r}", remedy=f"It may be {', '.join(NAMES)}.")
+    if name != "auto":
+        return name
+    return "embedded" if why_not_docker() else "docker"
+
+
+def why_not_docker() -> LayerlabError | None:
+    """What keeps Docker from being used, or ``None``. Asks the daemon for at most a second."""
+    if not os.environ.get("DOCKER_HOST") and not _is_likely():
+        from layerlab.engines.docker.client import NoDaemonError
+
+        return NoDaemonError("there is no Docker socket on this machine")
+    from layerlab.engines.docker.client import DockerError, find_builder, probe
+
+    problem = probe()
+    if problem is not None:
+        return problem
+    try:
+        find_builder()
+    except DockerError as error:
+        return error
+    return None
+
+
+def _is_likely() -> bool:
+    """Whether there is a sign of Docker at all; three looks at the file system."""
+    directory = os.environ.get("DOCKER_CONFIG") or os.path.join(os.path.expanduser("~"), ".docker")
+    return any(map(os.path.exists, ("/var/run/docker.sock", directory))) or bool(os.environ.get("DOCKER_CONTEXT"))

@@ -1,0 +1,394 @@
+"""The Docker engine: verdicts are Docker's, reasons are ours."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import os
+import re
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from layerlab.context import load_context
+from layerlab.context.tree import rows_of
+from layerlab.engines.base import BuildOptions, Event, Progress
+from layerlab.engines.docker.build import DockerBuild, ImageFacts
+from layerlab.engines.docker.client import DockerError, connect_api, find_builder, said, translated
+from layerlab.engines.docker.containers import DockerContainer, create
+from layerlab.engines.docker.records import DaemonRecords
+from layerlab.engines.embedded.references import parse_reference
+from layerlab.engines.embedded.state import BuildMemory
+from layerlab.engines.embedded.store import ImageRow, default_store
+from layerlab.engines.planning import Inputs, dockerfile_of, edit_path, make_plan, read_dockerfile, shown_path
+from layerlab.errors import BaseImageError, StoreError, UnsupportedError, UsageError
+from layerlab.graph import build_graph
+from layerlab.model import BuildRecord, HistoryEntry, ImageSummary, ImageView, PlanRecord, Pruned, Verification
+from layerlab.ops import BaseImage
+
+if TYPE_CHECKING:
+    from layerlab.engines.embedded.transfer import Push
+
+Report = Callable[[str], None]
+
+_STAND_IN_LABEL: Final = "layerlab.stand-in"
+_MAKES_LAYER: Final = re.compile(r"(?:RUN|COPY|ADD|WORKDIR)\b")
+_CLASSIC_EMPTY: Final = re.compile(r"/bin/sh -c #\(nop\) +(?!ADD|COPY)")
+_NO_ID: Final = "unknown"
+
+
+class DockerEngine:
+    """Builds with the Docker daemon that the docker command line would use.
+
+    ``state_dir`` holds what layerlab remembers of its builds (default: the store of the embedded engine). Raises ``DockerError`` where
+    no daemon can be had.
+    """
+
+    name = "docker"
+
+    def __init__(self, state_dir: str | None = None) -> None:
+        self.store_path = os.path.abspath(state_dir) if state_dir is not None else default_store()
+        self.api = connect_api()
+        with translated():
+            self.info: dict[str, Any] = self.api.info()
+        identity = self.info.get("ID") or hashlib.sha256(str(self.api.base_url).encode()).hexdigest()
+        self.state = os.path.join(self.store_path, "docker-" + re.sub(r"[^0-9A-Za-z-]", "", str(identity))[:36])
+        try:
+            os.makedirs(self.state, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"the directory {self.state} cannot be made: {error.strerror}",
+                remedy="Set LAYERLAB_STORE to a directory that you can write to.",
+            ) from error
+
+    def __enter__(self) -> DockerEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.api.close()
+
+    @property
+    def executor(self) -> str:
+        """Name and version of what runs the steps."""
+        return f"docker {self.info.get('ServerVersion', _NO_ID)}"
+
+    @property
+    def snapshotter(self) -> str:
+        """The daemon's storage driver."""
+        return str(self.info.get("Driver", _NO_ID))
+
+    # --- building ---------------------------------------------------------------------------------------------------
+
+    def _inputs(self, options: BuildOptions, report: Report) -> Inputs:
+        path, file = dockerfile_of(options)
+        shown = shown_path(file)
+        context_files = self._context_directory(path)
+        context = load_context(path, dockerfile=file, cache_file=os.path.join(context_files, "checksums"))
+        dockerfile = read_dockerfile(file, shown)
+        graph = build_graph(
+            dockerfile,
+            lambda name: self._base(name, options, report),
+            build_args=options.build_args,
+            target=options.target,
+            no_cache=options.no_cache,
+            no_cache_filter=options.no_cache_filter,
+            labels=options.labels,
+            network=options.network,
+        )
+        memory = BuildMemory(context_files, file, options.target)
+        stand_in = tuple(sorted({image.stand_in for image in graph.images.values() if image.stand_in}))
+        return Inputs(context=context, graph=graph, memory=memory, file=file, shown=shown, warnings=graph.warnings, stand_in=stand_in)
+
+    def _context_directory(self, path: str) -> str:
+        directory = os.path.join(self.state, "contexts", hashlib.sha256(os.fsencode(path)).hexdigest()[:24])
+        try:
+            os.makedirs(directory, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{directory} cannot be made: {error.strerror}", remedy="Free some space in the store.") from error
+        return directory
+
+    def _base(self, name: str, options: BuildOptions, report: Report) -> BaseImage:
+        found = self._inspect(name)
+        if found is None or (options.pull and not options.offline):
+            if options.offline:
+                raise BaseImageError(
+                    f"{name}: the Docker daemon does not have it, and --offline was given", remedy=f"Run docker pull {name} first."
+                )
+            try:
+                self.pull(name, report)
+            except DockerError as error:
+                if type(error) is not DockerError:
+                    raise
+                raise BaseImageError(
+                    f"{name}: failed to resolve source metadata for {parse_reference(name).full}: {error.message}",
+                    remedy="Check the name and the network; docker load or docker import bring an image without a registry.",
+                ) from error
+            found = self._inspect(name)
+        if found is None:
+            raise BaseImageError(f"{name}: Docker pulled it and does not have it")
+        settings = found.get("Config") or {}
+        config = {
+            "config": {key: value for key, value in settings.items() if value not in (None, {}, [], "")},
+            "architecture": found.get("Architecture"),
+            "os": found.get("Os"),
+        }
+        label = (settings.get("Labels") or {}).get(_STAND_IN_LABEL)
+        return BaseImage(name, tuple(found["RootFS"].get("Layers") or ()), config, f"{name}: {label}" if label else "")
+
+    def _inspect(self, name: str) -> dict[str, Any] | None:
+        import docker.errors
+
+        with translated():
+            try:
+                found: dict[str, Any] = self.api.inspect_image(name)
+            except docker.errors.ImageNotFound:
+                return None
+        return found
+
+    def build(self, options: BuildOptions, progress: Progress | None = None) -> BuildRecord:
+        """Build an image; see ``Engine.build``. Raises ``DockerError`` where Docker could not even try."""
+        watch = progress or _silent
+        started = time.monotonic()
+        inputs = self._inputs(options, lambda text: watch(Event(kind="note", text=text)))
+        build = DockerBuild(options, inputs, DaemonRecords(self.state), find_builder(), watch)
+        reader = build.run()
+        image = None
+        if build.image_id:
+            found = self._inspect(build.image_id) or {}
+            image = ImageFacts(id=build.image_id, diff_ids=tuple(found["RootFS"]["Layers"] or ()), rows=self.history(build.image_id))
+        return build.finish(reader, self.executor, self.snapshotter, image, started)
+
+    def plan(self, options: BuildOptions, edits: tuple[str, ...] = ()) -> PlanRecord:
+        """What layerlab's solver expects of the next build, by the builds that it has seen; see ``Engine.plan``."""
+        inputs = self._inputs(options, _quiet)
+        paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
+        return make_plan("docker", options, inputs, DaemonRecords(self.state), paths)
+
+    def explain(self, options: BuildOptions) -> BuildRecord | None:
+        """The last build's record; where nothing ran in it, the last one in which something did."""
+        path, file = dockerfile_of(options)
+        memory = BuildMemory(self._context_directory(path), file, options.target)
+        return memory.record(with_misses=True) or memory.record()
+
+    def context_files(self, options: BuildOptions) -> list[str]:
+        """The files of a build context that an ignore file lets through, sorted. Raises ``ContextError``."""
+        path, file = dockerfile_of(options)
+        context = load_context(path, dockerfile=file, cache_file=os.path.join(self._context_directory(path), "checksums"))
+        return [row[0] for row in rows_of(context.root) if not stat.S_ISDIR(row[1])]
+
+    # --- images -----------------------------------------------------------------------------------------------------
+
+    def _found(self, image: str) -> dict[str, Any]:
+        found = self._inspect(image)
+        if found is None:
+            raise UsageError(f"No such image: {image}", remedy="`layerlab images --engine docker` lists those that are here.")
+        return found
+
+    def image_row(self, image: str) -> ImageRow:
+        """The image under a name or an ID. Raises ``UsageError``."""
+        found = self._found(image)
+        tags = found.get("RepoTags") or []
+        label = ((found.get("Config") or {}).get("Labels") or {}).get(_STAND_IN_LABEL, "")
+        return ImageRow(name=tags[0] if tags else image, config=found["Id"], manifest="", source="docker", stand_in=label)
+
+    def image_config(self, image: str) -> dict[str, Any]:
+        """The configuration of an image, as far as Docker tells it. Raises ``UsageError``."""
+        found = self._found(image)
+        return {
+            "architecture": found.get("Architecture"),
+            "os": found.get("Os"),
+            "created": found.get("Created"),
+            "config": {key: value for key, value in (found.get("Config") or {}).items() if value not in (None, {}, [], "")},
+            "rootfs": {"type": "layers", "diff_ids": found["RootFS"].get("Layers") or []},
+        }
+
+    def images(self, *, unnamed: bool = False) -> tuple[ImageSummary, ...]:
+        """All images, newest first."""
+        with translated():
+            listed = self.api.images(all=False)
+        rows = []
+        for item in listed:
+            names = [name for name in item.get("RepoTags") or [] if name != "<none>:<none>"] or (["<none>"] if unnamed else [])
+            if not names:
+                continue
+            layers = len((self._inspect(item["Id"]) or {}).get("RootFS", {}).get("Layers") or [])
+            label = (item.get("Labels") or {}).get(_STAND_IN_LABEL, "")
+            rows += [
+                ImageSummary(name=name, id=item["Id"], created=_moment(item["Created"]), size=item["Size"], layers=layers, stand_in=label)
+                for name in names
+            ]
+        return tuple(sorted(rows, key=lambda row: (row.created, row.name), reverse=True))
+
+    def inspect(self, image: str) -> dict[str, Any]:
+        """What ``docker image inspect`` shows. Raises ``UsageError``."""
+        return self._found(image)
+
+    def tag(self, image: str, name: str) -> str:
+        """Give an image another name; returns it in full. Raises ``UsageError``."""
+        reference = parse_reference(name)
+        self._found(image)
+        repository, _, tag = reference.short.rpartition(":")
+        with translated():
+            self.api.tag(image, repository, tag)
+        return reference.short
+
+    def untag(self, image: str) -> tuple[str, bool]:
+        """Take a name away, as ``docker rmi``; returns it, and whether the image has none left. Raises ``UsageError``."""
+        self._found(image)
+        with translated():
+            answer = self.api.remove_image(image)
+        gone = [item["Untagged"] for item in answer if "Untagged" in item]
+        return ", ".join(gone) or image, any("Deleted" in item for item in answer)
+
+    def history(self, image: str) -> tuple[HistoryEntry, ...]:
+        """Rows of an image's history, newest first. Raises ``UsageError``."""
+        layers = list(self._found(image)["RootFS"].get("Layers") or [])
+        with translated():
+            rows = self.api.history(image)
+        empty = [_is_empty(row) for row in rows]
+        if empty.count(False) != len(layers):
+            # An image of another builder, whose rows we cannot read: what has bytes is a layer.
+            empty = [not row.get("Size") for row in rows]
+        aligned = empty.count(False) == len(layers)
+        found = []
+        for row, is_empty in zip(rows, empty, strict=True):
+            found.append(
+                HistoryEntry(
+                    created_by=row.get("CreatedBy") or "",
+                    size=row.get("Size") or 0,
+                    empty_layer=is_empty,
+                    created=_moment(row["Created"]) if row.get("Created", 0) > 0 else None,
+                    comment=row.get("Comment") or "",
+                    diff_id=layers.pop() if aligned and not is_empty else None,
+                )
+            )
+        return tuple(found)
+
+    def view(self, image: str) -> ImageView:
+        """Docker does not say what is in a layer. Raises ``UnsupportedError``."""
+        raise UnsupportedError(
+            "Docker does not tell what each layer of an image holds",
+            remedy=f"Take the image over: layerlab save --engine docker -o image.tar {image}; layerlab load --engine embedded "
+            f"-i image.tar; layerlab layers --engine embedded {image}",
+        )
+
+    def verify(self, report: Report) -> Verification:  # noqa: ARG002
+        """Docker has no such command. Raises ``UnsupportedError``."""
+        raise UnsupportedError("Docker cannot verify the layers that it keeps", remedy="Use --engine embedded for images of its store.")
+
+    def prune(self, keep: int, report: Report) -> Pruned:  # noqa: ARG002
+        """Docker's cache is not ours to empty. Raises ``UnsupportedError``."""
+        raise UnsupportedError(
+            "layerlab does not empty Docker's cache, which other projects use too",
+            remedy="docker builder prune --keep-storage SIZE and docker image prune do it.",
+        )
+
+    # --- moving images ----------------------------------------------------------------------------------------------
+
+    def pull(self, name: str, report: Report) -> ImageRow:
+        """Let the daemon fetch an image from its registry. Raises ``DockerError``."""
+        reference = parse_reference(name)
+        report(f"docker pulls {reference.full}")
+        with translated():
+            for item in self.api.pull(name if reference.digest else reference.short, stream=True, decode=True):
+                if "error" in item:
+                    raise said(item["error"])
+                if item.get("status") in ("Pull complete", "Already exists"):
+                    report(f"{item.get('id', '')}: {item['status']}")
+        return self.image_row(name)
+
+    def push(self, name: str, report: Report) -> Push:
+        """Let the daemon send an image to the registry that its name says. Raises ``DockerError``, ``UsageError``."""
+        from layerlab.engines.embedded.transfer import Push, SentLayer
+
+        reference = parse_reference(name)
+        diff_ids: list[str] = list(self._found(name)["RootFS"].get("Layers") or [])
+        digest = ""
+        sent: dict[str, bool] = {}
+        sizes: dict[str, int] = {}
+        with translated():
+            for item in self.api.push(reference.short.rpartition(":")[0], tag=reference.tag, stream=True, decode=True):
+                if "error" in item:
+                    raise said(item["error"])
+                digest = (item.get("aux") or {}).get("Digest", digest)
+                layer, status = item.get("id", ""), item.get("status", "")
+                detail = item.get("progressDetail") or {}
+                sizes[layer] = max(sizes.get(layer, 0), detail.get("current", 0))
+                if status.startswith(("Pushed", "Layer already exists", "Mounted from")):
+                    sent[layer] = status == "Pushed"
+                    report(f"{layer}: {status.lower()}")
+        layers = tuple(
+            SentLayer(diff_id=diff_id, digest="", size=sizes.get(diff_id[7:19], 0), sent=sent.get(diff_id[7:19], False))
+            for diff_id in diff_ids
+        )
+        return Push(reference=reference.full, digest=digest, layers=layers, sent=sum(layer.size for layer in layers if layer.sent))
+
+    def save(self, names: tuple[str, ...], path: str | None) -> None:
+        """Write images to an archive, or to standard output, as ``docker save``. Raises ``UsageError``, ``DockerError``."""
+        for name in names:
+            self._found(name)
+        command = [*_docker(), "save", *(("--output", path) if path is not None else ()), *names]
+        done = subprocess.run(
+            command, stdout=sys.stdout.buffer if path is None else subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
+        )
+        if done.returncode != 0:
+            raise said(done.stderr.strip())
+
+    def load(self, path: str) -> list[str]:
+        """Read images from an archive, as ``docker load``; returns their names. Raises ``UsageError``, ``DockerError``."""
+        if os.path.isdir(path):
+            raise UnsupportedError(
+                f"{path} is a directory, and docker load reads archives only",
+                remedy="Load it with --engine embedded, save it there, and load that archive.",
+            )
+        if not os.path.exists(path):
+            raise UsageError(f"{path} does not exist", remedy="Give the archive with -i FILE.")
+        done = subprocess.run([*_docker(), "load", "--input", path], capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise said(done.stderr.strip())
+        return re.findall(r"^Loaded image(?: ID)?: (\S+)$", done.stdout, re.MULTILINE)
+
+    # --- containers -------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def container(
+        self, image: str, *, command: tuple[str, ...] = (), environment: Mapping[str, str] | None = None, network: bool = True
+    ) -> Iterator[DockerContainer]:
+        """A running container of an image, killed and removed on exit. Raises ``UsageError``, ``StepFailedError``."""
+        settings = self._found(image).get("Config") or {}
+        desktop = "desktop" in str(self.info.get("OperatingSystem", "")).lower()
+        with create(self.api, image, settings, command, environment or {}, network=network, desktop=desktop) as running:
+            yield running
+
+
+def _docker() -> list[str]:
+    return [find_builder().command[0]]
+
+
+def _is_empty(row: Mapping[str, Any]) -> bool:
+    made = row.get("CreatedBy") or ""
+    if row.get("Size"):
+        return False
+    if "buildkit" in (row.get("Comment") or ""):
+        return _MAKES_LAYER.match(made) is None
+    return bool(_CLASSIC_EMPTY.match(made))
+
+
+def _moment(seconds: int) -> str:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).isoformat().replace("+00:00", "Z")
+
+
+def _quiet(_text: str) -> None:
+    """Progress that nobody watches."""
+
+
+def _silent(_event: Event) -> None:
+    """Progress that nobody watches."""
