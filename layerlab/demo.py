@@ -17,19 +17,26 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from layerlab.engines.base import BuildOptions, Event
-from layerlab.engines.embedded.engine import EmbeddedEngine
-from layerlab.engines.embedded.executors.base import Running
+from layerlab.engines.connect import connect
+from layerlab.engines.embedded.store import default_store
 from layerlab.errors import LayerlabError, UsageError
-from layerlab.model import BuildRecord
+from layerlab.model import BuildRecord, StepRecord
 from layerlab.progress import TextProgress
 from layerlab.render import build_summary, history_table, steps_table
 
+if TYPE_CHECKING:
+    from layerlab.engines.connect import AnyEngine
+    from layerlab.engines.docker.containers import DockerContainer
+    from layerlab.engines.embedded.executors.base import Running
+
 TAG: Final = "100x-node"
+# A daemon's images are the user's: one of the same name must stay what it is.
+DOCKER_TAG: Final = "100x-node:layerlab-demo"
 _GREETING: Final = re.compile(r'(const GREETING = ")([^"]*)(";)')
 _ANSWER_SECONDS: Final = 60
 
@@ -75,36 +82,51 @@ def find_app(given: str | None) -> Path:
     return app
 
 
-def run_demo(*, store: str | None = None, app: str | None = None, offline: bool = False, quiet: bool = False) -> DemoRecord:
-    """Tell the lesson. ``quiet`` shows progress on standard error only. Raises ``LayerlabError`` when a build or the app fails."""
+def run_demo(
+    *, store: str | None = None, app: str | None = None, offline: bool = False, quiet: bool = False, engine: str = "auto"
+) -> DemoRecord:
+    """Tell the lesson on the engine of that name. ``quiet`` shows progress on standard error only.
+
+    Raises ``LayerlabError`` when a build or the app fails.
+    """
     source = find_app(app)
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
-        base = store if store is not None else EmbeddedEngine().store_path
+        base = store if store is not None else default_store()
         os.makedirs(base, exist_ok=True)
         place = tempfile.mkdtemp(prefix="demo-", dir=base)
         stack.callback(shutil.rmtree, place, ignore_errors=True)
-        engine = stack.enter_context(EmbeddedEngine(os.path.join(place, "store")))
-        stack.callback(_empty, engine)
+        builder = connect(engine, os.path.join(place, "store"))
+        stack.callback(builder.close)
         work = Path(place) / "node-app"
         shutil.copytree(source, work, ignore=shutil.ignore_patterns("node_modules", "dist", "*.db"))
-        story = _Story(engine, work, offline=offline, quiet=quiet)
+        story = _Story(builder, work, offline=offline, quiet=quiet)
+        stack.callback(_empty, builder, story)
         acts, served = story.tell()
-    return DemoRecord(engine=engine.name, acts=acts, served=served, seconds=round(time.monotonic() - started, 1))
+    return DemoRecord(engine=builder.name, acts=acts, served=served, seconds=round(time.monotonic() - started, 1))
 
 
-def _empty(engine: EmbeddedEngine) -> None:
-    # A step may leave directories without permissions behind; the worker can remove them, a plain rmtree cannot.
-    with contextlib.suppress(LayerlabError, OSError):
-        engine.worker.ask("remove", paths=["s"])
+def _empty(engine: AnyEngine, story: _Story) -> None:
+    from layerlab.engines.embedded.engine import EmbeddedEngine
+
+    if isinstance(engine, EmbeddedEngine):
+        # A step may leave directories without permissions behind; the worker can remove them, a plain rmtree cannot.
+        with contextlib.suppress(LayerlabError, OSError):
+            engine.worker.ask("remove", paths=["s"])
+        return
+    images = [story.tag, *(act.record.image for act in story.acts if act.record.image)]
+    for image in dict.fromkeys(images):
+        with contextlib.suppress(LayerlabError):
+            engine.untag(image)
 
 
 class _Story:
-    def __init__(self, engine: EmbeddedEngine, work: Path, *, offline: bool, quiet: bool) -> None:
+    def __init__(self, engine: AnyEngine, work: Path, *, offline: bool, quiet: bool) -> None:
         self.engine = engine
         self.work = work
         self.offline = offline
         self.quiet = quiet
+        self.tag = DOCKER_TAG if engine.name == "docker" else TAG
         self.acts: list[Act] = []
         self._edits = 0
         self._greeting = ""
@@ -137,7 +159,7 @@ class _Story:
     def _act(self, name: str, title: str, dockerfile: str) -> BuildRecord:
         self._say("")
         self._say(title)
-        options = BuildOptions(context=str(self.work), file=str(self.work / dockerfile), tag=TAG, offline=self.offline)
+        options = BuildOptions(context=str(self.work), file=str(self.work / dockerfile), tag=self.tag, offline=self.offline)
         progress = TextProgress(sys.stderr, quiet=True)
 
         def shown(event: Event) -> None:
@@ -147,6 +169,10 @@ class _Story:
                 progress(event)
 
         record = self.engine.build(options, shown)
+        if name.endswith("-first") and record.failure is None and any(step.status == "cached" for step in record.steps if _installs(step)):
+            # Only a daemon's cache outlives the demo; a first build is one that runs.
+            self._say("   Docker's cache has this build from an earlier time; it is built again without the cache.")
+            record = self.engine.build(msgspec.structs.replace(options, no_cache=True), shown)
         self.acts.append(Act(act=name, record=record))
         if record.failure is not None:
             failure = record.failure
@@ -155,10 +181,10 @@ class _Story:
         return record
 
     def _history(self) -> None:
-        rows = self.engine.history(TAG)
+        rows = self.engine.history(self.tag)
         self._say("")
-        self._say(f"$ layerlab history {TAG}")
-        self._say(history_table(rows, self.engine.image_row(TAG).config, full=False))
+        self._say(f"$ layerlab history {self.tag}")
+        self._say(history_table(rows, self.engine.image_row(self.tag).config, full=False))
 
     def _edit(self) -> None:
         self._edits += 1
@@ -175,7 +201,7 @@ class _Story:
         self._say("7. The image runs, and answers with the edited greeting")
         port = _free_port()
         log: list[bytes] = []
-        with self.engine.container(TAG, environment={"PORT": str(port)}) as running:
+        with self.engine.container(self.tag, environment={"PORT": str(port)}) as running:
             reader = threading.Thread(target=_drain, args=(running, log), daemon=True)
             reader.start()
             greeting = _get(f"http://127.0.0.1:{port}/", reader, log)
@@ -190,7 +216,11 @@ class _Story:
         return Served(expected=self._greeting, greeting=greeting.strip(), visits=visits.strip())
 
 
-def _drain(running: Running, log: list[bytes]) -> None:
+def _installs(step: StepRecord) -> bool:
+    return step.instruction.startswith("RUN ")
+
+
+def _drain(running: Running | DockerContainer, log: list[bytes]) -> None:
     with contextlib.suppress(OSError, ValueError):
         running.wait(log.append)
 

@@ -8,16 +8,22 @@ import sys
 import msgspec
 
 from layerlab import __version__
+from layerlab.engines.connect import choose, why_not_docker
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.host import probe_host
 from layerlab.platform import PLATFORM
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``doctor`` found. ``works``: a build can run here. ``notes``: what was tried and failed."""
+    """What ``doctor`` found.
+
+    ``works``: a build can run here. ``engine``: the one that builds; ``docker``: whether Docker could, and if not, why. The other
+    fields are the embedded engine's. ``notes``: what was tried and failed.
+    """
 
     works: bool
     engine: str
+    docker: str
     executor: str
     snapshotter: str
     ids: str
@@ -30,13 +36,14 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = 1
 
 
-def examine(engine: EmbeddedEngine) -> Finding:
-    """Probe this machine afresh. Raises ``StoreError`` when the store cannot be used at all."""
+def examine(engine: EmbeddedEngine, engine_name: str = "auto") -> Finding:
+    """Probe this machine afresh; ``engine_name`` is what ``--engine`` says. Raises ``StoreError`` when the store cannot be used at all."""
     known = engine.host
     host = probe_host(engine.store_path, known.binary or None, known.fingerprint)
     return Finding(
         works=bool(host.executor),
-        engine="embedded",
+        engine=choose(engine_name),
+        docker=_docker(),
         executor=host.executor or "none",
         snapshotter=host.snapshotter,
         ids=host.ids,
@@ -47,6 +54,11 @@ def examine(engine: EmbeddedEngine) -> Finding:
         stand_ins=tuple(row.stand_in for row in engine.store.images() if row.source == "stand-in"),
         notes=host.notes,
     )
+
+
+def _docker() -> str:
+    problem = why_not_docker()
+    return f"no: {problem.message}" if problem is not None else "a daemon answers, and BuildKit is there to build with"
 
 
 _IDS = {
@@ -60,7 +72,8 @@ def report(found: Finding) -> str:
     """The finding as text."""
     lines = [
         f"layerlab {found.version} on {found.platform}, Python {found.python}",
-        f"engine       {found.engine} (the Docker engine is not built yet)",
+        f"engine       {found.engine}",
+        f"docker       {found.docker}",
         f"executor     {found.executor}" + ("" if found.works else "  ← nothing can run a build step here; `plan` still works"),
         f"snapshotter  {found.snapshotter}",
         f"ids          {found.ids}: {_IDS[found.ids]}",

@@ -21,7 +21,6 @@ from layerlab.model import MAX_PATHS, Cause, CauseKind
 from layerlab.ops import CopyOp, MkdirOp, Op, RunOp
 from layerlab.plan import Decided, Solution
 
-
 # What a step may differ in only because its base image has another configuration.
 _INHERITED: Final = frozenset({"environment", "user", "workdir"})
 
@@ -141,7 +140,7 @@ class Explainer:
         return self._own(decided, "no-record", "this combination of steps has not been built here before")
 
     def _base_changed(self, step: Step) -> bool:
-        """Whether the stage of a step stands on other base layers than in the last build: then what comes from its configuration is no cause."""
+        """Whether a step's stage stands on other base layers than in the last build: what its configuration brings is then no cause."""
         label = self.graph.stage(step.stage).label
         mine, theirs = _bases(self.graph).get(label), self.before.bases.get(label) if self.before is not None else None
         return mine is not None and theirs is not None and mine != theirs

@@ -15,7 +15,7 @@ from layerlab.platform import PLATFORM
 
 if TYPE_CHECKING:
     from layerlab.engines.base import BuildOptions
-    from layerlab.engines.embedded.engine import EmbeddedEngine
+    from layerlab.engines.connect import AnyEngine
 
 
 def print_json(value: Any) -> None:
@@ -36,8 +36,15 @@ def reporter(arguments: argparse.Namespace) -> Callable[[str], None]:
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """The flags that every verb has."""
-    parser.add_argument("--engine", choices=("auto", "docker", "embedded"), default="auto", help="who does it (default: auto)")
-    parser.add_argument("--store", metavar="DIR", help="store of the embedded engine (default: $LAYERLAB_STORE, else your data directory)")
+    parser.add_argument(
+        "--engine",
+        choices=("auto", "docker", "embedded"),
+        default="auto",
+        help="who does it (default: $LAYERLAB_ENGINE, else docker where its daemon answers, else embedded)",
+    )
+    parser.add_argument(
+        "--store", metavar="DIR", help="where images and records are kept (default: $LAYERLAB_STORE, else your data directory)"
+    )
     parser.add_argument("--json", action="store_true", help="print the record as JSON")
 
 
@@ -52,13 +59,11 @@ def add_context(parser: argparse.ArgumentParser) -> None:
     add_engine(parser)
 
 
-def engine_of(arguments: argparse.Namespace) -> EmbeddedEngine:
-    """The engine that the flags ask for."""
-    if arguments.engine == "docker":
-        raise UnsupportedError("--engine docker is not built yet", remedy="Leave the flag out: the embedded engine needs no daemon.")
-    from layerlab.engines.embedded.engine import EmbeddedEngine
+def engine_of(arguments: argparse.Namespace) -> AnyEngine:
+    """The engine that the flags ask for. Raises ``DockerError`` where Docker was asked for and cannot be had."""
+    from layerlab.engines.connect import connect
 
-    return EmbeddedEngine(arguments.store)
+    return connect(arguments.engine, arguments.store)
 
 
 def options_of(arguments: argparse.Namespace) -> BuildOptions:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from layerlab.commands.common import add_engine, engine_of, print_json
-from layerlab.errors import UnsupportedError
+from layerlab.commands.common import add_engine, print_json
 
 
 def add(verbs: Any) -> None:
@@ -24,9 +23,7 @@ def add(verbs: Any) -> None:
 def _demo(arguments: argparse.Namespace) -> int:
     from layerlab.demo import run_demo
 
-    if arguments.engine == "docker":
-        raise UnsupportedError("--engine docker is not built yet", remedy="Leave the flag out: the embedded engine needs no daemon.")
-    result = run_demo(store=arguments.store, app=arguments.app, offline=arguments.offline, quiet=arguments.json)
+    result = run_demo(store=arguments.store, app=arguments.app, offline=arguments.offline, quiet=arguments.json, engine=arguments.engine)
     if arguments.json:
         print_json(result)
     return 0
@@ -34,9 +31,10 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _doctor(arguments: argparse.Namespace) -> int:
     from layerlab.doctor import examine, report
+    from layerlab.engines.embedded.engine import EmbeddedEngine
 
-    with engine_of(arguments) as engine:
-        found = examine(engine)
+    with EmbeddedEngine(arguments.store) as engine:
+        found = examine(engine, arguments.engine)
     if arguments.json:
         print_json(found)
     else:

@@ -41,15 +41,11 @@ def choose(name: str) -> str:
             raise UsageError(f"{VARIABLE} is {name!r}", remedy=f"It may be {', '.join(NAMES)}.")
     if name != "auto":
         return name
-    return "embedded" if why_not_docker() else "docker"
+    return "docker" if _is_likely() and why_not_docker() is None else "embedded"
 
 
 def why_not_docker() -> LayerlabError | None:
     """What keeps Docker from being used, or ``None``. Asks the daemon for at most a second."""
-    if not os.environ.get("DOCKER_HOST") and not _is_likely():
-        from layerlab.engines.docker.client import NoDaemonError
-
-        return NoDaemonError("there is no Docker socket on this machine")
     from layerlab.engines.docker.client import DockerError, find_builder, probe
 
     problem = probe()
@@ -63,6 +59,8 @@ def why_not_docker() -> LayerlabError | None:
 
 
 def _is_likely() -> bool:
-    """Whether there is a sign of Docker at all; three looks at the file system."""
+    """Whether there is a sign of a daemon at all. Without one nothing more is imported or asked."""
+    if os.environ.get("DOCKER_HOST"):
+        return True
     directory = os.environ.get("DOCKER_CONFIG") or os.path.join(os.path.expanduser("~"), ".docker")
-    return any(map(os.path.exists, ("/var/run/docker.sock", directory))) or bool(os.environ.get("DOCKER_CONTEXT"))
+    return any(map(os.path.exists, ("/var/run/docker.sock", os.path.join(directory, "contexts", "meta"))))

@@ -1,4 +1,4 @@
-"""What every engine does before it builds: read the Dockerfile and the build context, and plan."""
+"""Planning, for every engine: the verdicts of a build that is not run, and what assumed edits would cost."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ import msgspec
 from layerlab.context import BuildContext, Selection
 from layerlab.context.edits import EditedDirectory
 from layerlab.context.tree import Directory
-from layerlab.dockerfile import parse
-from layerlab.dockerfile.ast import Dockerfile
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.state import BuildMemory
-from layerlab.errors import UsageError
+from layerlab.engines.inputs import no_context
 from layerlab.explain import Explainer, trace_of
 from layerlab.graph import Graph
 from layerlab.model import PlanRecord, Status, StepRecord
@@ -24,7 +22,7 @@ from layerlab.plan import CacheRecord, CacheView, Decided, Solution, solve
 Look = Callable[[tuple[str, ...], Selection], None]
 
 
-class Inputs(msgspec.Struct, frozen=True, kw_only=True):
+class Inputs(msgspec.Struct, frozen=True):
     """What a build reads before it decides anything. ``file`` is the Dockerfile's absolute path, ``shown`` the one for people."""
 
     context: BuildContext
@@ -130,59 +128,9 @@ def planned(graph: Graph, decided: Decided, explainer: Explainer, solution: Solu
     )
 
 
-# --- paths ----------------------------------------------------------------------------------------------------------
-
-
-def no_context(path: str) -> UsageError:
-    """The error of a build context that is not there."""
-    what = "is not a directory" if os.path.exists(path) else "does not exist"
-    return UsageError(
-        f"the build context {path} {what}", remedy="Give the directory that holds the files to copy, for example: layerlab build ."
-    )
-
-
 def dockerfile_of(options: BuildOptions) -> tuple[str, str]:
     """Absolute paths of the build context and of the Dockerfile. Raises ``UsageError`` when the context is no directory."""
     path = os.path.abspath(options.context)
     if not os.path.isdir(path):
         raise no_context(options.context)
     return path, os.path.abspath(options.file) if options.file is not None else os.path.join(path, "Dockerfile")
-
-
-def read_dockerfile(file: str, shown: str) -> Dockerfile:
-    """Read and parse. Raises ``UsageError``, ``DockerfileError``."""
-    try:
-        with open(file, "rb") as stream:
-            text = stream.read(4 << 20)
-    except FileNotFoundError:
-        raise UsageError(
-            f"failed to read dockerfile: open {os.path.basename(file)}: no such file or directory",
-            remedy=f"There is no {shown}: name the file with -f FILE, or put one called Dockerfile into the build context.",
-        ) from None
-    except OSError as error:
-        raise UsageError(
-            f"failed to read dockerfile: {shown}: {error.strerror}", remedy="Give the path of a readable file with -f."
-        ) from error
-    return parse(text, shown)
-
-
-def edit_path(context: str, edit: str) -> str:
-    """An edit as a path within the context: relative to it, or relative to the current directory when only that exists."""
-    inside = edit.removeprefix("./").rstrip("/")
-    if not os.path.isabs(edit) and os.path.lexists(os.path.join(context, inside)):
-        return os.path.normpath(inside)
-    absolute = os.path.abspath(edit)
-    relative = os.path.relpath(absolute, context)
-    if relative.startswith(".."):
-        if os.path.isabs(edit) or inside.startswith(".."):
-            raise UsageError(f"{edit} is not in the build context {context}", remedy="Name a file of the build context.")
-        return os.path.normpath(inside)
-    if os.path.lexists(absolute) or os.path.isabs(edit):
-        return relative
-    return os.path.normpath(inside)
-
-
-def shown_path(file: str) -> str:
-    """A path as people like to read it."""
-    relative = os.path.relpath(file)
-    return file if relative.startswith("../..") else relative

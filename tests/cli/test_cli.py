@@ -134,7 +134,6 @@ def test_a_failing_step_is_shown_with_its_output_and_place(cli: Cli, app: Path) 
         (("build", "--target", "nowhere", "app"), 'target stage "nowhere" could not be found'),
         (("build", "--platform", "plan9/mips", "app"), "--platform plan9/mips is not supported"),
         (("build", "--secret", "src=x", "app"), "it has no id"),
-        (("build", "--engine", "docker", "app"), "--engine docker is not built yet"),
         (("history", "nowhere"), "No such image: nowhere"),
         (("plan", "--edit", "../outside", "app"), "is not in the build context"),
     ],

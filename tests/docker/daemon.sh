@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A private Docker Engine for the tests: Debian trixie's packages (26.1.5) in a chroot, with a socket and a data root of its own.
 #   daemon.sh start DIR   prints the variables to export as its last line
-#   daemon.sh stop DIR    stops it; what was downloaded stays in DIR, so that the next start takes seconds
+#   daemon.sh stop DIR    stops it and removes its images; the installed packages stay in DIR, so that the next start takes seconds
 # Needs root and debootstrap (installed with apt-get where it is missing). Nothing outside DIR is changed but that package.
 set -eu
 verb=$1
@@ -53,6 +53,6 @@ stop)
   pid=$(cat "$dir/pid")
   kill "$pid" 2>/dev/null || true
   for _ in $(seq 75); do kill -0 "$pid" 2>/dev/null || break; sleep 0.2; done
-  rm -f "$dir/pid"
+  rm -rf "$dir/pid" "$dir/data" || true
   ;;
 esac

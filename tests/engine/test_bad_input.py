@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from layerlab.engines.base import BuildOptions
-from layerlab.engines.embedded.engine import EmbeddedEngine, _Build, _silent
+from layerlab.engines.embedded.build import Build
+from layerlab.engines.embedded.engine import EmbeddedEngine, _silent
 from layerlab.errors import DockerfileError, LayerlabError, StoreError, UsageError
 
 from .conftest import verdicts
@@ -202,7 +203,7 @@ def test_a_file_that_changes_while_it_is_read_never_makes_a_wrong_layer(lab: Lab
     inputs = lab.engine._inputs(lab.options(GOOD))
     inputs.context.root.digest()
     file.write_text("evil")
-    record = _Build(lab.engine, lab.options(GOOD), inputs, _silent, time.monotonic()).run()
+    record = Build(lab.engine, lab.options(GOOD), inputs, _silent, time.monotonic()).run()
     assert record.failure is not None
     assert (record.failure.kind, "changed while" in record.failure.message) == ("context", True)
     lab.build(GOOD)

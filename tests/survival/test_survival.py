@@ -130,7 +130,8 @@ def test_of_eight_builds_at_once_one_runs_the_step_that_all_need(store: Path, tm
     for number in range(8):
         app = tmp_path / f"app{number}"
         app.mkdir()
-        (app / "Dockerfile").write_text("FROM base:1\nRUN sleep 0.5 && echo shared-by-eight > /s\nCOPY mine /m\nRUN cat /s /m\n", encoding="utf-8")
+        text = "FROM base:1\nRUN sleep 0.5 && echo shared-by-eight > /s\nCOPY mine /m\nRUN cat /s /m\n"
+        (app / "Dockerfile").write_text(text, encoding="utf-8")
         (app / "mine").write_text(f"{number}\n", encoding="utf-8")
         apps.append(app)
 

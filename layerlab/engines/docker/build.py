@@ -293,8 +293,7 @@ class DockerBuild:
             return False
         layers, selection = decided.wants
         digest = None
-        if self._statuses[decided.step.number] == "cached" and self.before is not None:
-            # The copy was cached, so it read what it read before.
+        if self.before is not None and not self._reads_anew(decided):
             old = next((step for step in self.before.steps if step.op == decided.step.op and step.contents), None)
             op = decided.step.op
             for source, content in zip(
@@ -305,6 +304,15 @@ class DockerBuild:
                     digest = content.digest
         self.records.add_content(layers, selection, digest)
         return True
+
+    def _reads_anew(self, decided: Decided) -> bool:
+        """Whether what a step read from a stage differs from what it read in the last build, by what Docker did with it.
+
+        A cached step read what it read before. One that ran did not, unless it had to run: with the cache switched off, or emptied.
+        """
+        if self._statuses[decided.step.number] == "cached" or self.graph.stage(decided.step.stage).no_cache:
+            return False
+        return not any(first.decision == "cached" and self._statuses[first.step.number] == "executed" for first in self.predicted.steps)
 
     def _causes(self, solution: Solution) -> dict[int, Cause]:
         explainer = Explainer(self.graph, self.before, self.inputs.shown)

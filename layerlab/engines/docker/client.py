@@ -243,11 +243,11 @@ def lost(detail: str) -> DaemonLostError:
     )
 
 
-def said(message: str) -> DockerError:
+def said(message: str, *, remedy: str | None = None) -> DockerError:
     """An error message of the daemon as an error of ours."""
     if re.search(r"no space left on device|disk quota exceeded", message, re.IGNORECASE):
         return DockerDiskFullError(
             f"the Docker daemon's disk is full: {message}",
             remedy="docker system df shows what takes the space; docker builder prune and docker image prune free it.",
         )
-    return DockerError(message)
+    return DockerError(message, remedy=remedy)

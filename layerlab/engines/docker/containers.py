@@ -64,7 +64,7 @@ def create(
     mode = "bridge" if published else "host" if network else "none"
     with translated():
         host = api.create_host_config(
-            network_mode=mode, init=True, port_bindings={int(port): ("127.0.0.1", int(port)) for port in ports} if published else None
+            network_mode=mode, port_bindings={int(port): ("127.0.0.1", int(port)) for port in ports} if published else None
         )
         made = api.create_container(
             image,

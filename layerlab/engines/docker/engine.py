@@ -24,7 +24,8 @@ from layerlab.engines.docker.records import DaemonRecords
 from layerlab.engines.embedded.references import parse_reference
 from layerlab.engines.embedded.state import BuildMemory
 from layerlab.engines.embedded.store import ImageRow, default_store
-from layerlab.engines.planning import Inputs, dockerfile_of, edit_path, make_plan, read_dockerfile, shown_path
+from layerlab.engines.inputs import edit_path, read_dockerfile, shown_path
+from layerlab.engines.planning import Inputs, dockerfile_of, make_plan
 from layerlab.errors import BaseImageError, StoreError, UnsupportedError, UsageError
 from layerlab.graph import build_graph
 from layerlab.model import BuildRecord, HistoryEntry, ImageSummary, ImageView, PlanRecord, Pruned, Verification
@@ -38,6 +39,7 @@ Report = Callable[[str], None]
 _STAND_IN_LABEL: Final = "layerlab.stand-in"
 _MAKES_LAYER: Final = re.compile(r"(?:RUN|COPY|ADD|WORKDIR)\b")
 _CLASSIC_EMPTY: Final = re.compile(r"/bin/sh -c #\(nop\) +(?!ADD|COPY)")
+_REGISTRY_REMEDY: Final = "Check the name and the network; docker login gives the daemon your credentials."
 _NO_ID: Final = "unknown"
 
 
@@ -300,7 +302,7 @@ class DockerEngine:
         with translated():
             for item in self.api.pull(name if reference.digest else reference.short, stream=True, decode=True):
                 if "error" in item:
-                    raise said(item["error"])
+                    raise said(item["error"], remedy=_REGISTRY_REMEDY)
                 if item.get("status") in ("Pull complete", "Already exists"):
                     report(f"{item.get('id', '')}: {item['status']}")
         return self.image_row(name)
@@ -317,7 +319,7 @@ class DockerEngine:
         with translated():
             for item in self.api.push(reference.short.rpartition(":")[0], tag=reference.tag, stream=True, decode=True):
                 if "error" in item:
-                    raise said(item["error"])
+                    raise said(item["error"], remedy=_REGISTRY_REMEDY)
                 digest = (item.get("aux") or {}).get("Digest", digest)
                 layer, status = item.get("id", ""), item.get("status", "")
                 detail = item.get("progressDetail") or {}

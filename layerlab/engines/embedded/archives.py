@@ -1,8 +1,8 @@
 """Images as files: the archive that ``save`` writes and ``load`` reads.
 
 One tar is both an OCI image layout (image-spec ``image-layout.md``: ``oci-layout``, ``index.json``, ``blobs/``) and what
-``docker load`` wants (``manifest.json``), as Docker itself writes since version 25. Layers are stored uncompressed, so their digest is their diff ID, and
-a layer that two images share is in the archive once.
+``docker load`` wants (``manifest.json``), as Docker itself writes since version 25. Layers are stored uncompressed, so their
+digest is their diff ID, and a layer that two images share is in the archive once.
 """
 
 from __future__ import annotations

@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from layerlab.context import BuildContext
 from layerlab.engines.base import BuildOptions, Event, Progress
 from layerlab.engines.embedded.bases import canonical_name
 from layerlab.engines.embedded.commits import Committer
 from layerlab.engines.embedded.snapshotters import Snapshotter
-from layerlab.engines.embedded.state import BuildMemory
 from layerlab.engines.embedded.steps import Made, StepRunner
 from layerlab.engines.embedded.store import PENDING, ImageRow
+from layerlab.engines.planning import Inputs
 from layerlab.errors import BuildInterruptedError, LayerlabError, StepFailedError, StoreError
 from layerlab.explain import BuildTrace, Explainer, trace_of
-from layerlab.graph import HISTORY_COMMENT, Graph
+from layerlab.graph import HISTORY_COMMENT
 from layerlab.keys import content_sources
 from layerlab.model import BuildRecord, Cause, Failure, Status, StepRecord
 from layerlab.plan import CacheRecord, Decided, Solution, solve
@@ -31,28 +30,6 @@ from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
 
 if TYPE_CHECKING:
     from layerlab.engines.embedded.engine import EmbeddedEngine
-
-
-class Inputs:
-    """What a build reads before it decides anything."""
-
-    def __init__(
-        self,
-        context: BuildContext,
-        graph: Graph,
-        memory: BuildMemory,
-        file: str,
-        shown: str,
-        warnings: tuple[str, ...],
-        stand_in: tuple[str, ...],
-    ) -> None:
-        self.context = context
-        self.graph = graph
-        self.memory = memory
-        self.file = file
-        self.shown = shown
-        self.warnings = warnings
-        self.stand_in = stand_in
 
 
 class Build:
@@ -289,6 +266,9 @@ class Build:
             ) from error
 
     def _image(self, solution: Solution) -> ImageRow:
+        for decided in solution.steps:
+            if decided.decision == "cached" and decided.key is not None and decided.step.number not in self.made:
+                self.engine.store.touch_record(decided.key)
         graph = self.graph
         store = self.engine.store
         decided_by_number = {decided.step.number: decided for decided in solution.steps}

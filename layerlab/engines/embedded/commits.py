@@ -126,9 +126,7 @@ class Committer:
             answer = item.answer.result()
         except OSError as error:
             raise StoreError(f"{item.record.instruction}: {error.strerror or error} ({error.filename or 'no file named'})") from error
-        row = self._store.register_layer(
-            item.made.number, answer["diff_id"], answer["size"], answer["length"], empty=answer["empty"]
-        )
+        row = self._store.register_layer(item.made.number, answer["diff_id"], answer["size"], answer["length"], empty=answer["empty"])
         if row.number != item.made.number:
             # An equal layer was there already, and nothing runs on this copy any more.
             self._worker.ask("remove", paths=[item.made.layer, f"{item.made.layer}.owners"])

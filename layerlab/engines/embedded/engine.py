@@ -20,11 +20,10 @@ from layerlab.context.tree import rows_of
 from layerlab.engines.base import BuildOptions, Event, Progress
 from layerlab.engines.embedded import images as image_store
 from layerlab.engines.embedded.bases import Bases, Report
-from layerlab.engines.embedded.build import Build, Inputs
+from layerlab.engines.embedded.build import Build
 from layerlab.engines.embedded.containers import started
 from layerlab.engines.embedded.executors.base import Executor, Running
 from layerlab.engines.embedded.host import Host, find_host
-from layerlab.engines.embedded.planning import make_plan
 from layerlab.engines.embedded.references import parse_reference
 from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.engines.embedded.snapshotters import Snapshotter
@@ -32,6 +31,7 @@ from layerlab.engines.embedded.state import BuildMemory
 from layerlab.engines.embedded.store import ImageRow, Store, default_store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.engines.inputs import edit_path, no_context, read_dockerfile, shown_path, syntax_warnings
+from layerlab.engines.planning import Inputs, make_plan
 from layerlab.errors import StoreError, UsageError
 from layerlab.fsutil import collection_paused
 from layerlab.graph import build_graph
@@ -156,7 +156,7 @@ class EmbeddedEngine:
 
     def build(self, options: BuildOptions, progress: Progress | None = None) -> BuildRecord:
         """Build an image; see ``Engine.build``."""
-        with collection_paused():
+        with collection_paused(), self.store.in_use():
             started = time.monotonic()
             return Build(self, options, self._inputs(options, progress), progress or _silent, started).run()
 
@@ -167,7 +167,8 @@ class EmbeddedEngine:
         """
         with collection_paused():
             inputs = self._inputs(options)
-            return make_plan(self, options, inputs, tuple(edit_path(inputs.context.path, edit) for edit in edits))
+            paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
+            return make_plan(self.name, options, inputs, self.store, paths, self.content)
 
     def explain(self, options: BuildOptions) -> BuildRecord | None:
         """The last build's record; where nothing ran in it, the last one in which something did."""
@@ -193,7 +194,8 @@ class EmbeddedEngine:
 
     def import_layout(self, path: str, reference: str) -> ImageRow:
         """Import an image from an OCI layout as ``reference``. Raises ``BaseImageError``."""
-        return self.bases.import_layout(path, reference)
+        with self.store.in_use():
+            return self.bases.import_layout(path, reference)
 
     def image_row(self, image: str) -> ImageRow:
         """The image under a name or an ID (or the start of one). Raises ``UsageError``."""
@@ -233,7 +235,8 @@ class EmbeddedEngine:
 
     def pull(self, name: str, report: Report) -> ImageRow:
         """Fetch an image from its registry. Raises ``RegistryError``."""
-        return self.bases.pull(parse_reference(name), report)
+        with self.store.in_use():
+            return self.bases.pull(parse_reference(name), report)
 
     def push(self, name: str, report: Report) -> Push:
         """Send an image to the registry that its name says. Raises ``RegistryError``, ``UsageError``."""
@@ -264,7 +267,8 @@ class EmbeddedEngine:
         """Read images from an archive or a layout; returns their names. Raises ``UsageError``, ``BaseImageError``."""
         from layerlab.engines.embedded import archives
 
-        return archives.load(self.store, self.bases, path)
+        with self.store.in_use():
+            return archives.load(self.store, self.bases, path)
 
     def history(self, image: str) -> tuple[HistoryEntry, ...]:
         """Rows of an image's history, newest first. Raises ``UsageError``."""
@@ -292,16 +296,19 @@ class EmbeddedEngine:
         self, image: str, *, command: tuple[str, ...] = (), environment: Mapping[str, str] | None = None, network: bool = True
     ) -> Iterator[Running]:
         """A running container of an image, killed and removed on exit. Raises ``UsageError``, ``StepFailedError``."""
-        with started(
-            self.image_config(image),
-            store=self.store,
-            worker=self.worker,
-            snapshotter=Snapshotter(self.store, self.worker, self.host.snapshotter),
-            executor=self.make_executor(),
-            command=command,
-            environment=environment,
-            network=network,
-        ) as running:
+        with (
+            self.store.in_use(),
+            started(
+                self.image_config(image),
+                store=self.store,
+                worker=self.worker,
+                snapshotter=Snapshotter(self.store, self.worker, self.host.snapshotter),
+                executor=self.make_executor(),
+                command=command,
+                environment=environment,
+                network=network,
+            ) as running,
+        ):
             yield running
 
     def layer_entries(self, image: str) -> list[list[LayerEntry]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +14,6 @@ from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.engines.embedded.store import ImageRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import StoreError, UsageError
-from layerlab.fsutil import locked
 from layerlab.model import Damage, ImageSummary, ImageView, LayerView, Pruned, Verification
 
 _UNNAMED = "<none>"
@@ -207,10 +205,10 @@ def verify(store: Store, worker: WorkerProcess, report: Report) -> Verification:
 def prune(store: Store, worker: WorkerProcess, report: Report, *, keep: int = 0) -> Pruned:
     """Remove cache records, least recently used first, until the layers that only they need weigh at most ``keep`` bytes.
 
-    Then those layers go. Layers of named images always stay. Waits for builds that use the store. A record goes before its layer, so a kill in
-    between leaves nothing that points at nothing.
+    Then those layers go. Layers of named images always stay. Waits for builds that use the store. A record goes before its layer,
+    so a kill in between leaves nothing that points at nothing.
     """
-    with locked(os.path.join(store.path, "locks", "store")):
+    with store.to_itself():
         needed = {diff_id for row in store.images() for diff_id in config_of(store, row)["rootfs"]["diff_ids"]}
         sizes = {layer.diff_id: layer.size for layer in store.layer_rows()}
         records = store.records_by_use()

@@ -110,9 +110,7 @@ class StepRunner:
             self.log = log.text()
             active.discard()
             self._wait_for_room()
-        return Made(
-            number=number, lowers=active.lowers, owners=owners, owner=owner, seconds=time.monotonic() - started, log=log.text()
-        )
+        return Made(number=number, lowers=active.lowers, owners=owners, owner=owner, seconds=time.monotonic() - started, log=log.text())
 
     def _wait_for_room(self) -> None:
         # The mounts of a command go a moment after its last process, and with them the space of what was removed.

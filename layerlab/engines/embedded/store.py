@@ -28,6 +28,8 @@ import itertools
 import json
 import os
 import shutil
+import signal
+import time
 import urllib.parse
 from collections.abc import Iterator
 from typing import Any, Final
@@ -105,6 +107,7 @@ class Store:
         self.path = os.path.realpath(path)
         self._records: dict[str, CacheRecord] = {}
         self._scratch: str | None = None
+        self._seen_prune = 0
         try:
             if not os.path.exists(self._at("version")):
                 # Layers hold setuid programs and devices of whatever image was built: nobody else may reach them.
@@ -157,7 +160,10 @@ class Store:
         """A directory of this process for work in progress, relative to the store; leftovers of dead processes are removed first."""
         if self._scratch is None:
             with self.guarded():
-                for name in self.dead_scratch():
+                dead = self.dead_scratch()
+                if dead:
+                    _end_orphans([self._at(name) + "/" for name in dead])
+                for name in dead:
                     # Another process may be at it too.
                     with contextlib.suppress(OSError):
                         _remove_tree(self._at(name))
@@ -187,6 +193,48 @@ class Store:
             with self.guarded():
                 stack.enter_context(locked(self._at("locks", key[:32])))
             yield
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While the block runs, ``prune`` waits: what it would remove may be needed. Several may use the store at once."""
+        with contextlib.ExitStack() as stack:
+            with self.guarded():
+                stack.enter_context(locked(self._at("locks", "store"), shared=True))
+            pruned = self._last_prune()
+            if pruned != self._seen_prune:
+                # What this process remembers of records may be gone.
+                self._records.clear()
+                self._seen_prune = pruned
+            yield
+
+    def _last_prune(self) -> int:
+        try:
+            return os.stat(self._at("locks", "pruned")).st_mtime_ns
+        except OSError:
+            return 0
+
+    @contextlib.contextmanager
+    def to_itself(self, patience: float = 30.0) -> Iterator[None]:
+        """The store without anybody else using it. Raises ``StoreError`` when that takes more than ``patience`` seconds."""
+        with self.guarded():
+            descriptor = os.open(self._at("locks", "store"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            deadline = time.monotonic() + patience
+            while True:
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise StoreError(
+                            f"the store {self.path} is in use by a build or a container", remedy="Wait for it to end, and try again."
+                        ) from None
+                    time.sleep(0.1)
+            with self.guarded():
+                write_atomically(self._at("locks", "pruned"), b"", durable=False)
+            yield
+        finally:
+            os.close(descriptor)
 
     def lock_key_held(self, key: str) -> int | None:
         """Try to take the lock of a key; returns a descriptor to close, or ``None`` when another process holds it."""
@@ -285,9 +333,7 @@ class Store:
             )
         return "" if row.empty else f"s/{row.number}"
 
-    def add_layer(
-        self, directory: str, diff_id: str, size: int, length: int, *, empty: bool, blob: str = "", check: str = ""
-    ) -> LayerRow:
+    def add_layer(self, directory: str, diff_id: str, size: int, length: int, *, empty: bool, blob: str = "", check: str = "") -> LayerRow:
         """Make a finished layer directory (relative to the store) a layer; an equal one that is there already wins."""
         known = self.layer(diff_id)
         if known is not None and not known.damaged:
@@ -455,6 +501,22 @@ class Store:
         with self.guarded():
             os.makedirs(self._at(path), mode=0o755, exist_ok=True)
         return path
+
+
+def _end_orphans(places: list[str]) -> None:
+    """Kill what still works in directories of dead processes.
+
+    A sandbox dies with its parent, but not in the moment before it has asked the kernel for that: killed just then, its parent leaves it
+    waiting for ever.
+    """
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        with contextlib.suppress(OSError):
+            with open(f"/proc/{name}/cmdline", "rb") as stream:
+                words = stream.read().decode("utf-8", "surrogateescape")
+            if any(place in words for place in places):
+                os.kill(int(name), signal.SIGKILL)
 
 
 def _remove_tree(path: str) -> None:

@@ -207,12 +207,24 @@ class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
     def kill(self) -> None:
         child = self._child
         if child.poll() is None:
-            # bwrap was told to die with its parent and its children are in a pid namespace of their own, so all of them go.
+            # The first process of the pid namespace takes all others with it. bwrap was told to die with its parent, but it is a
+            # process in between that hears of it: kill the inner one by name while the outer one still holds its number.
+            for inner in _children(child.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(inner, signal.SIGKILL)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
         if child.stdout is not None:
             child.stdout.close()
+
+
+def _children(process: int) -> list[int]:
+    try:
+        with open(f"/proc/{process}/task/{process}/children", encoding="ascii") as stream:
+            return [int(word) for word in stream.read().split()]
+    except OSError:
+        return []
 
 
 class _Maps:

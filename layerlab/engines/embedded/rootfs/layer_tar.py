@@ -58,9 +58,7 @@ def walk_layer(directory: str, *, owners: Owners | None = None) -> Iterator[Laye
     yield from _walk(directory, "", links, owners)
 
 
-def _walk(
-    directory: str, relative: str, links: dict[tuple[int, int], str], owners: Owners | None
-) -> Iterator[LayerEntry]:
+def _walk(directory: str, relative: str, links: dict[tuple[int, int], str], owners: Owners | None) -> Iterator[LayerEntry]:
     with os.scandir(directory) as scan:
         items = sorted(scan, key=lambda item: os.fsencode(item.name))
     for item in items:
