@@ -21,13 +21,13 @@ import msgspec
 
 from layerlab.dockerfile import parse
 from layerlab.dockerfile.ast import Stage
+from layerlab.engines.docker.progress import Reader
 from layerlab.errors import LayerlabError
 
 from . import bases
 from .cases import Image, Row, Settings
 from .outcome import Outcome, in_order
 
-_ROW = re.compile(r"\[(?:(?P<stage>\S+) +)?(?P<index>\d+/\d+)\] (?P<instruction>.*)", re.DOTALL)
 _VOLATILE = (
     (re.compile(r"checksum of ref \S+: "), "checksum of <...>: "),
     (re.compile(r"metadata for docker\.io/library/"), "metadata for <...>"),
@@ -120,43 +120,20 @@ def stable_error(message: str) -> tuple[str, str]:
     return message, max(pieces, key=len)
 
 
-def _documents(text: str) -> Iterator[dict[str, Any]]:
-    decoder = json.JSONDecoder()
-    position = 0
-    while True:
-        position = text.find("{", position)
-        if position < 0 or (position and text[position - 1] != "\n"):
-            return
-        try:
-            value, position = decoder.raw_decode(text, position)
-        except ValueError:
-            return
-        yield value
-
-
 def _rows(text: str, dockerfile: Path, target: str | None) -> list[Row]:
-    vertexes: dict[str, dict[str, Any]] = {}
-    for document in _documents(text):
-        for vertex in document.get("vertexes") or []:
-            known = vertexes.setdefault(vertex["digest"], {})
-            known.update({key: value for key, value in vertex.items() if value})
-    rows = []
-    for vertex in vertexes.values():
-        match = _ROW.fullmatch(vertex["name"])
-        if match is None or match["instruction"].startswith("FROM ") or not vertex.get("started"):
-            continue
-        error = str(vertex.get("error", ""))
-        if not vertex.get("completed") or "context canceled" in error:
-            continue
-        rows.append(
-            Row(
-                instruction=match["instruction"],
-                stage=match["stage"] or "",
-                index=match["index"],
-                cached=bool(vertex.get("cached")),
-                error=bool(error),
-            )
+    reader = Reader(rawjson=True)
+    reader.read(text.splitlines(keepends=True))
+    rows = [
+        Row(
+            instruction=vertex.instruction,
+            stage=vertex.stage,
+            index=vertex.index,
+            cached=vertex.verdict == "cached",
+            error=vertex.verdict == "failed",
         )
+        for vertex in reader.steps()
+        if vertex.verdict != "skipped" and not vertex.instruction.startswith("FROM ")
+    ]
     try:
         stages = parse(dockerfile.read_text(encoding="utf-8"), str(dockerfile)).stages
     except (LayerlabError, OSError):

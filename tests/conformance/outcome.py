@@ -74,10 +74,15 @@ def compare(step: Step, outcome: Outcome, expect: Sequence[Row] | None = None) -
 def collapse(rows: list[Row], wanted: Sequence[Row]) -> list[Row]:
     """Leave one row of each step that several stages have, as the recorded engine prints it: it ran if it ran anywhere."""
     result = list(rows)
-    for row in wanted:
+    for place, row in enumerate(wanted):
         same = [other for other in (_in_stage(result, row, stage) for stage in row.shared) if other is not None]
         kept = next((other for other in same if other.stage == row.stage), None)
         if kept is None:
+            if same:
+                # Under which of its stages the recorded engine prints such a step is a race.
+                renamed = msgspec.structs.replace(same[0], stage=row.stage, index=row.index)
+                result = [other for other in result if not any(other is one for one in same)]
+                result.insert(place, renamed)
             continue
         merged = msgspec.structs.replace(kept, cached=all(other.cached for other in same))
         result = [merged if other is kept else other for other in result if other is kept or not any(other is one for one in same)]

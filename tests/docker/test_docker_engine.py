@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -156,6 +159,58 @@ def test_an_image_of_either_engine_runs_in_the_other(
         assert b"".join(output) == wanted
     for name in (TAG, "layerlab-test:other"):
         docker_engine.untag(name)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[str]:
+    """Debian's registry on a loopback port, which Docker counts as safe without TLS."""
+    program = shutil.which("docker-registry")
+    if program is None:
+        pytest.skip("no registry to push to: apt-get install docker-registry")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    (tmp_path / "registry.yml").write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {tmp_path}/registry}}}}\nhttp: {{addr: '127.0.0.1:{port}'}}\n",
+        encoding="utf-8",
+    )
+    with (tmp_path / "registry.log").open("wb") as log:
+        process = subprocess.Popen([program, "serve", str(tmp_path / "registry.yml")], stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            assert time.monotonic() < deadline, (tmp_path / "registry.log").read_text(encoding="utf-8")
+            time.sleep(0.05)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_a_push_sends_only_what_the_registry_lacks(
+    docker_engine: DockerEngine, embedded_engine: EmbeddedEngine, registry: str, app: Path
+) -> None:
+    for engine in (docker_engine, embedded_engine):
+        first, second = (f"{registry}/{engine.name}/app:{number}" for number in (1, 2))
+        engine.build(_options(app, tag=first, offline=True))
+        whole = engine.push(first, lambda _text: None)
+        (app / "src" / "index.ts").write_text(f"export const by = '{engine.name}';\n", encoding="utf-8")
+        engine.build(_options(app, tag=second, offline=True))
+        part = engine.push(second, lambda _text: None)
+
+        assert [layer.sent for layer in part.layers] == [False] * 4 + [True] * 2, engine.name
+        assert all(layer.sent for layer in whole.layers) or engine.name == "embedded"
+        assert 0 < part.sent < whole.sent / 10
+        assert part.digest.startswith("sha256:")
+        docker_engine.pull(second, lambda _text: None)
+        output: list[bytes] = []
+        with docker_engine.container(second, network=False) as running:
+            assert running.wait(output.append) == 0
+        assert engine.name.encode() in b"".join(output)
+    for engine in (docker_engine, embedded_engine):
+        docker_engine.untag(f"{registry}/{engine.name}/app:2")
 
 
 # --- what goes wrong ------------------------------------------------------------------------------------------------

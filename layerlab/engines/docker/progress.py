@@ -130,6 +130,8 @@ class Reader:
 
     def _vertex(self, item: dict[str, Any]) -> None:
         vertex = self.vertexes.setdefault(item["digest"], Vertex(item.get("name", "")))
+        # A step that two stages share may be named after the one first and after the other later.
+        vertex.name = item.get("name") or vertex.name
         begun, finished = vertex.started, vertex.completed
         vertex.started |= bool(item.get("started"))
         vertex.completed |= bool(item.get("completed"))
