@@ -20,7 +20,7 @@ start)
     mirror=$(apt-get indextargets --format '$(SITE)' 2>/dev/null | head -1)
     rm -rf "$root"
     debootstrap --variant=minbase --include=docker.io,docker-cli,docker-buildx,iptables,ca-certificates \
-      trixie "$root" "${mirror:-http://deb.debian.org/debian}" >"$dir/debootstrap.log" 2>&1 ||
+      trixie "$root" "${mirror:?daemon.sh: no package mirror is configured}" >"$dir/debootstrap.log" 2>&1 ||
       { echo "daemon.sh: debootstrap failed: $(tail -1 "$dir/debootstrap.log")" >&2; exit 1; }
   fi
   cat >"$dir/inner.sh" <<INNER

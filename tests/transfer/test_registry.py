@@ -1,0 +1,214 @@
+"""Images travel: to a real registry and back, with skopeo as the other client; to archives that skopeo, umoci and Docker read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import tarfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from layerlab.engines.base import BuildOptions
+from layerlab.engines.embedded.engine import EmbeddedEngine
+from layerlab.engines.embedded.registry import RegistryError
+from layerlab.errors import BaseImageError, UsageError
+from tests.conformance import bases
+
+
+def _tool(name: str) -> str:
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    if found is None:
+        pytest.skip(f"{name} is missing: apt-get install {name}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the registry keeps its files."""
+    return tmp_path_factory.mktemp("registry")
+
+
+@pytest.fixture(scope="module")
+def registry(place: Path) -> Iterator[str]:
+    """``HOST:PORT`` of Debian's docker-registry on loopback."""
+    program = _tool("docker-registry")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = f"version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {place}/data\nhttp:\n  addr: 127.0.0.1:{port}\n"
+    (place / "config.yml").write_text(settings, encoding="utf-8")
+    process = subprocess.Popen([program, "serve", str(place / "config.yml")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        else:
+            pytest.fail("docker-registry did not start")
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[EmbeddedEngine]:
+    base = next(base for base in bases.bases() if base.name == "base:1")
+    bases.write_layout(base, tmp_path / "base")
+    with EmbeddedEngine(str(tmp_path / "store")) as opened:
+        opened.import_layout(str(tmp_path / "base"), "base:1")
+        yield opened
+
+
+def _build(engine: EmbeddedEngine, place: Path, tag: str, text: str) -> str:
+    place.mkdir(exist_ok=True)
+    (place / "f").write_text("payload\n", encoding="utf-8")
+    (place / "Dockerfile").write_text(text, encoding="utf-8")
+    record = engine.build(BuildOptions(context=str(place), tag=tag, network="none"))
+    assert record.failure is None, record.failure
+    assert record.image is not None
+    return record.image
+
+
+def _silent(_text: str) -> None:
+    """Nobody watches."""
+
+
+def test_a_pushed_image_is_pulled_again_with_the_same_id_and_runs(engine: EmbeddedEngine, registry: str, tmp_path: Path) -> None:
+    name = f"{registry}/course/app:1"
+    image = _build(engine, tmp_path / "app", name, "FROM base:1\nCOPY f /f\nRUN cat /f /f > /g && rm /f\n")
+    engine.push(name, _silent)
+
+    with EmbeddedEngine(str(tmp_path / "elsewhere")) as other:
+        row = other.pull(name, _silent)
+        assert row.config == image
+        output: list[bytes] = []
+        with other.container(name, command=("/bin/sh", "-c", "cat /g; ls /f")) as running:
+            running.wait(output.append)
+        assert b"".join(output).startswith(b"payload\npayload\n")
+        assert b"No such file" in b"".join(output) or b"cannot access" in b"".join(output)
+        assert other.verify(_silent).damaged == ()
+
+
+def test_of_two_images_with_a_common_prefix_only_what_is_missing_is_sent(engine: EmbeddedEngine, registry: str, tmp_path: Path) -> None:
+    prefix = "FROM base:1\nCOPY f /f\nRUN head -c 300000 /dev/urandom > /big\n"
+    one, two = f"{registry}/course/one:1", f"{registry}/course/one:2"
+    _build(engine, tmp_path / "one", one, prefix)
+    _build(engine, tmp_path / "one", two, prefix + "RUN echo little > /little\n")
+
+    first, second, again = engine.push(one, _silent), engine.push(two, _silent), engine.push(two, _silent)
+
+    assert all(layer.sent for layer in first.layers)
+    assert first.sent > 300_000
+    assert [layer.sent for layer in second.layers] == [False] * len(first.layers) + [True]
+    assert second.sent < 10_000
+    assert again.sent == 0
+
+
+def test_what_skopeo_pushed_is_pulled_and_built_upon(engine: EmbeddedEngine, registry: str, tmp_path: Path) -> None:
+    skopeo = _tool("skopeo")
+    target = f"docker://{registry}/from/skopeo:2"
+    subprocess.run(
+        [skopeo, "copy", "--insecure-policy", "--dest-tls-verify=false", f"oci:{tmp_path}/base", target], check=True, capture_output=True
+    )
+    _build(engine, tmp_path / "app", "mine", f"FROM {registry}/from/skopeo:2\nCOPY f /f\nRUN cat /f\n")
+    # A layer that came from elsewhere is sent on as it came.
+    name = f"{registry}/from/layerlab:1"
+    engine.tag("mine", name)
+    engine.push(name, _silent)
+    seen = subprocess.run([skopeo, "inspect", "--tls-verify=false", f"docker://{name}"], check=True, capture_output=True, text=True)
+    assert len(json.loads(seen.stdout)["Layers"]) == 3
+
+
+def test_a_pull_that_fails_says_why(engine: EmbeddedEngine, registry: str, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="not found on"):
+        engine.pull(f"{registry}/no/such:1", _silent)
+    with pytest.raises(RegistryError, match="cannot be reached"):
+        engine.pull("127.0.0.1:9/no/such:1", _silent)
+    with pytest.raises(UsageError, match="invalid reference format"):
+        engine.pull("Not A Name", _silent)
+
+
+def test_bytes_that_are_not_what_the_digest_says_are_refused(engine: EmbeddedEngine, registry: str, place: Path, tmp_path: Path) -> None:
+    name = f"{registry}/course/forged:1"
+    _build(engine, tmp_path / "app", name, "FROM base:1\nRUN echo forged-layer > /x\n")
+    done = engine.push(name, _silent)
+    digest = done.layers[-1].digest[7:]
+    # The registry serves what lies there without looking.
+    blob = place / "data" / "docker" / "registry" / "v2" / "blobs" / "sha256" / digest[:2] / digest / "data"
+    blob.write_bytes(bytes(blob.stat().st_size))
+    with EmbeddedEngine(str(tmp_path / "elsewhere")) as other, pytest.raises(BaseImageError, match="other bytes than the digest"):
+        other.pull(name, _silent)
+
+
+def test_an_archive_is_a_layout_that_skopeo_and_umoci_read_and_loads_back_the_same(engine: EmbeddedEngine, tmp_path: Path) -> None:
+    image = _build(engine, tmp_path / "app", "travels:1", "FROM base:1\nCOPY f /f\nRUN rm /f && mkdir -p /a/b\nUSER node\n")
+    archive, again = tmp_path / "image.tar", tmp_path / "again.tar"
+    engine.save(("travels:1",), str(archive))
+    engine.save(("travels:1",), str(again))
+    assert archive.read_bytes() == again.read_bytes()
+
+    with EmbeddedEngine(str(tmp_path / "elsewhere")) as other:
+        assert other.load(str(archive)) == ["travels:1"]
+        assert other.image_row("travels:1").config == image
+        assert other.verify(_silent).damaged == ()
+
+    layout = tmp_path / "layout"
+    with tarfile.open(archive) as opened:
+        opened.extractall(layout, filter="data")
+    if skopeo := shutil.which("skopeo"):
+        seen = subprocess.run([skopeo, "inspect", "--config", f"oci:{layout}:travels:1"], check=True, capture_output=True, text=True)
+        assert json.loads(seen.stdout)["config"]["User"] == "node"
+    if umoci := shutil.which("umoci"):
+        command = [umoci, "unpack", "--rootless", "--image", f"{layout}:travels:1", str(tmp_path / "bundle")]
+        subprocess.run(command, check=True, capture_output=True)
+        assert (tmp_path / "bundle" / "rootfs" / "a" / "b").is_dir()
+        assert not (tmp_path / "bundle" / "rootfs" / "f").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a tar", b"\x1f\x8b\x08broken"], ids=["empty", "text", "broken-gzip"])
+def test_what_is_no_archive_of_images_is_refused_in_one_message(engine: EmbeddedEngine, tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "bad.tar"
+    file.write_bytes(content)
+    with pytest.raises(UsageError, match="is not an archive of images"):
+        engine.load(str(file))
+
+
+def test_layers_say_what_each_one_did_and_what_is_wasted(engine: EmbeddedEngine, tmp_path: Path) -> None:
+    text = "FROM base:1\nRUN head -c 100000 /dev/zero > /big && echo keep > /kept\nRUN rm /big && echo changed > /kept\n"
+    _build(engine, tmp_path / "app", "wasteful", text)
+
+    view = engine.view("wasteful")
+
+    made, removed = view.layers[-2:]
+    assert {"big", "kept"} <= set(made.added)
+    assert (removed.changed, removed.removed) == (("kept",), ("big",))
+    assert made.wasted == 100_000 + len("keep\n")
+    assert view.origin["kept"] == removed.number
+    assert "big" not in view.origin
+
+
+def test_names_come_and_go_and_prune_keeps_what_an_image_needs(engine: EmbeddedEngine, tmp_path: Path) -> None:
+    image = _build(engine, tmp_path / "app", "first", "FROM base:1\nRUN echo 1 > /one\n")
+    engine.tag("first", "second:v2")
+    assert engine.inspect("second:v2")["RepoTags"] == ["first:latest", "second:v2"]
+    assert engine.inspect(image[7:19])["Id"] == image
+
+    assert engine.untag("first") == ("first:latest", False)
+    engine.prune(0, _silent)
+    assert engine.image_row("second:v2").config == image
+    assert engine.verify(_silent).damaged == ()
+
+    assert engine.untag("second:v2") == ("second:v2", True)
+    assert engine.prune(0, _silent).layers == 1
+    with pytest.raises(UsageError, match="No such image"):
+        engine.image_row("second:v2")
+    assert _build(engine, tmp_path / "app", "first", "FROM base:1\nRUN echo 1 > /one\n")
