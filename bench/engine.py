@@ -105,6 +105,8 @@ class Bench:
             "layerlab",
             "build",
             "-q",
+            "--engine",
+            "embedded",
             "--network",
             "none",
             "--offline",
