@@ -27,7 +27,7 @@ from layerlab.dockerfile import (
     parse_mount,
 )
 from layerlab.dockerfile.ast import Dockerfile, Instruction, Stage
-from layerlab.errors import DockerfileError, UnsupportedError, UsageError
+from layerlab.errors import DockerfileError, LayerlabError, UnsupportedError, UsageError
 from layerlab.ops import DEFAULT_PATH, BaseImage, CopyOp, MkdirOp, MountOp, Op, RunOp, Source
 from layerlab.platform import PLATFORM_ARGUMENTS
 
@@ -313,12 +313,9 @@ class _Builder:
         if name not in self.images:
             try:
                 self.images[name] = self.resolve(name)
-            except (DockerfileError, UsageError):
-                raise
-            except Exception as error:
-                if hasattr(error, "line") and getattr(error, "line", None) is None:
-                    error.line = at.line
-                    error.file = self.file  # type: ignore[attr-defined]
+            except LayerlabError as error:
+                if error.line is None:
+                    error.file, error.line = self.file, at.line
                 raise
         return self.images[name]
 

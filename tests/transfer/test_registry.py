@@ -212,3 +212,16 @@ def test_names_come_and_go_and_prune_keeps_what_an_image_needs(engine: EmbeddedE
     with pytest.raises(UsageError, match="No such image"):
         engine.image_row("second:v2")
     assert _build(engine, tmp_path / "app", "first", "FROM base:1\nRUN echo 1 > /one\n")
+
+
+def test_prune_takes_the_results_of_builds_without_a_tag(engine: EmbeddedEngine, tmp_path: Path) -> None:
+    place = tmp_path / "app"
+    _build(engine, place, "kept", "FROM base:1\nRUN echo kept > /k\n")
+    (place / "Dockerfile").write_text("FROM base:1\nRUN echo nameless > /n\n", encoding="utf-8")
+    assert engine.build(BuildOptions(context=str(place), network="none")).failure is None
+    assert len(engine.images(unnamed=True)) == len(engine.images()) + 1
+
+    assert engine.prune(0, _silent).layers == 1
+
+    assert len(engine.images(unnamed=True)) == len(engine.images())
+    assert engine.verify(_silent).damaged == ()

@@ -209,7 +209,8 @@ def prune(store: Store, worker: WorkerProcess, report: Report, *, keep: int = 0)
     so a kill in between leaves nothing that points at nothing.
     """
     with store.to_itself():
-        needed = {diff_id for row in store.images() for diff_id in config_of(store, row)["rootfs"]["diff_ids"]}
+        rows = [(row, set(config_of(store, row)["rootfs"]["diff_ids"])) for row in store.images()]
+        needed = {diff_id for row, diff_ids in rows if not row.name.startswith(_UNNAMED) for diff_id in diff_ids}
         sizes = {layer.diff_id: layer.size for layer in store.layer_rows()}
         records = store.records_by_use()
         budget = keep
@@ -225,6 +226,10 @@ def prune(store: Store, worker: WorkerProcess, report: Report, *, keep: int = 0)
                 continue
             store.remove_record(record.key)
             gone += 1
+        for row, diff_ids in rows:
+            # The result of a build without a tag goes with the first of its layers.
+            if row.name.startswith(_UNNAMED) and not diff_ids <= needed | kept:
+                store.remove_image(row.name)
         freed = removed = 0
         for layer in store.layer_rows():
             if layer.diff_id in needed or layer.diff_id in kept:
