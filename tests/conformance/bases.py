@@ -114,8 +114,13 @@ def _system() -> dict[str, Member]:
     return tree
 
 
+def has_busybox() -> bool:
+    """Whether the base images hold BusyBox, as those of the recording did, and not this machine's tools."""
+    return _is_static(BUSYBOX)
+
+
 def _tools() -> dict[str, Member]:
-    return _busybox() if _is_static(BUSYBOX) else _host_tools()
+    return _busybox() if has_busybox() else _host_tools()
 
 
 def _is_static(program: Path) -> bool:
