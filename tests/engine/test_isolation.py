@@ -123,7 +123,8 @@ def test_a_step_sees_neither_the_hosts_files_nor_processes_nor_environment(lab: 
     monkeypatch.setenv("HOST_ONLY", "leaked")
     monkeypatch.setenv("HOME", "/home/of-the-host")
     victim = _host_directory(lab)
-    lab.build(f"FROM base:1\nENV A=1\nRUN env | sort; cat /proc/sys/kernel/hostname; ls {victim} /oldroot 2>/dev/null; ls /proc | grep -c '^[0-9]'; cat\n")
+    look = f"env | sort; cat /proc/sys/kernel/hostname; ls {victim} /oldroot 2>/dev/null; ls /proc | grep -c '^[0-9]'; cat"
+    lab.build(f"FROM base:1\nENV A=1\nRUN {look}\n")
     lines = [line for line in lab.output.splitlines() if not line.startswith(("SHLVL=", "_=", "OLDPWD=", "PWD="))]
     assert lines[:4] == ["A=1", "HOME=/root", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "buildkitsandbox"]
     assert int(lines[4]) < 8
