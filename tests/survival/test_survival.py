@@ -77,6 +77,8 @@ def test_after_a_kill_at_any_moment_the_store_verifies_and_the_next_build_is_rig
     app = _app(tmp_path / "app")
     dice = random.Random(20)
     struck = 0
+    assert _run(store, "build", "-q", "--network", "none", str(app)).returncode == 0
+    (app / "a.txt").write_text("measured\n", encoding="utf-8")
     began = time.monotonic()
     assert _run(store, "build", "-q", "--network", "none", str(app)).returncode == 0
     whole = time.monotonic() - began
@@ -93,7 +95,7 @@ def test_after_a_kill_at_any_moment_the_store_verifies_and_the_next_build_is_rig
         if number % 8 == 7:
             assert _run(store, "prune", "--json").returncode == 0
 
-    assert struck >= 3, "most builds ended before they were killed: this test tested nothing"
+    assert struck > KILLS // 3, "most builds ended before they were killed: this test tested nothing"
     final = _run(store, "build", "--json", "-t", "survivor", "--network", "none", str(app))
     assert final.returncode == 0, final.stderr
     shown = _run(store, "run", "survivor", "/bin/sh", "-c", "cat /w/b.txt && ls -A /w/d && sha256sum /w/copy && cat /w/sum")
@@ -112,20 +114,38 @@ def test_after_a_kill_at_any_moment_the_store_verifies_and_the_next_build_is_rig
 def test_a_kill_in_the_middle_of_prune_or_load_loses_nothing_that_an_image_needs(store: Path, tmp_path: Path) -> None:
     app = _app(tmp_path / "app")
     assert _run(store, "build", "-q", "-t", "kept", "--network", "none", str(app)).returncode == 0
-    archive = tmp_path / "kept.tar"
-    assert _run(store, "save", "-o", str(archive), "kept").returncode == 0
+    (app / "a.txt").write_text("from the archive\n", encoding="utf-8")
+    assert _run(store, "build", "-q", "-t", "travels", "--network", "none", str(app)).returncode == 0
+    archive = tmp_path / "travels.tar"
+    assert _run(store, "save", "-o", str(archive), "travels").returncode == 0
     dice = random.Random(7)
-    for number in range(max(4, KILLS // 4)):
+    lasts: dict[str, float] = {}
+    struck = rounds = 0
+    for number in range(2 + max(6, KILLS // 4)):
         (app / "a.txt").write_text(f"other {number}\n", encoding="utf-8")
         assert _run(store, "build", "-q", "--network", "none", str(app)).returncode == 0
-        verb = ("prune",) if number % 2 else ("load", "-i", str(archive))
+        verb: tuple[str, ...] = ("prune",)
+        if number % 2:
+            verb = ("load", "-i", str(archive))
+            # So that there is something to load.
+            _run(store, "rmi", "travels")
+            assert _run(store, "prune").returncode == 0
+        began = time.monotonic()
         process = _start(store, *verb)
-        time.sleep(dice.uniform(0.05, 0.4))
-        process.kill()
+        if verb[0] in lasts:
+            time.sleep(dice.uniform(0.05, 0.9 * lasts[verb[0]]))
+            process.kill()
+            rounds += 1
         process.communicate()
+        lasts.setdefault(verb[0], time.monotonic() - began)
+        struck += process.returncode == -signal.SIGKILL
         checked = _run(store, "verify", "--json")
         assert checked.returncode == 0, checked.stdout + checked.stderr
+
+    assert struck > rounds // 3, "most loads and prunes ended before they were killed: this test tested nothing"
     assert _run(store, "run", "kept", "cat", "/w/b.txt").stdout == "a\n"
+    assert _run(store, "load", "-i", str(archive)).returncode == 0
+    assert _run(store, "run", "travels", "cat", "/w/b.txt").stdout == "from the archive\n"
 
 
 def test_of_eight_builds_at_once_one_runs_the_step_that_all_need(store: Path, tmp_path: Path) -> None:

@@ -160,10 +160,7 @@ class Store:
         """A directory of this process for work in progress, relative to the store; leftovers of dead processes are removed first."""
         if self._scratch is None:
             with self.guarded():
-                dead = self.dead_scratch()
-                if dead:
-                    _end_orphans([self._at(name) + "/" for name in dead])
-                for name in dead:
+                for name in self.dead_scratch():
                     # Another process may be at it too.
                     with contextlib.suppress(OSError):
                         _remove_tree(self._at(name))
@@ -183,8 +180,12 @@ class Store:
         raise AssertionError("unreachable")
 
     def dead_scratch(self) -> list[str]:
-        """Leftovers of processes that are gone, relative to the store."""
-        return [f"tmp/{name}" for name in os.listdir(self._at("tmp")) if not os.path.exists(f"/proc/{name.partition('-')[0]}")]
+        """Leftovers of processes that are gone, relative to the store, for the caller to remove. What still works in them is ended."""
+        dead = [f"tmp/{name}" for name in os.listdir(self._at("tmp")) if not os.path.exists(f"/proc/{name.partition('-')[0]}")]
+        if dead:
+            # Whoever removes the directories removes the only trace of such a process.
+            _end_orphans([self._at(name) + "/" for name in dead])
+        return dead
 
     @contextlib.contextmanager
     def lock_key(self, key: str) -> Iterator[None]:
