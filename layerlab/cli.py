@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 
 from layerlab import __version__
-from layerlab.commands import building, containers, images, lesson, transfer
+from layerlab.commands import building, containers, images, lesson, serving, transfer
 from layerlab.commands.common import print_json
 from layerlab.errors import BuildInterruptedError, LayerlabError
 from layerlab.interrupt import interruptible
@@ -16,7 +16,7 @@ from layerlab.interrupt import interruptible
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0 done, 1 build failed, 2 bad usage or bad Dockerfile, 130 stopped."""
-    parser = _parser()
+    parser = make_parser()
     arguments = parser.parse_args(argv)
     if arguments.verb is None:
         parser.print_help()
@@ -35,7 +35,8 @@ def main(argv: list[str] | None = None) -> int:
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of all verbs."""
     parser = argparse.ArgumentParser(
         prog="layerlab",
         description="Build images and see which layers were reused, which were rebuilt, and exactly why.",
@@ -43,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"layerlab {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    for group in (building, images, transfer, containers, lesson):
+    for group in (building, images, transfer, serving, containers, lesson):
         group.add(verbs)
     return parser
 

@@ -205,3 +205,39 @@ class Pruned(msgspec.Struct, frozen=True, kw_only=True):
     freed: int
     kept: int
     schema: int = SCHEMA
+
+
+class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
+    """A port of this machine that leads to a port of a container. ``ip``: the address it was asked for on, or empty."""
+
+    host: int
+    container: int
+    ip: str = ""
+
+
+class ContainerSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """One row of ``ps``.
+
+    ``image``  as it was named when the container was made; ``image_id`` its ID. ``command``: the words that run.
+    ``state``  ``created``, ``running`` or ``exited``; ``exit_status`` (128 + signal when killed) belongs to ``exited``.
+    Times are ISO 8601 in UTC, empty for what has not happened.
+    """
+
+    id: str
+    name: str
+    image: str
+    image_id: str
+    command: tuple[str, ...]
+    created: str
+    state: Literal["created", "running", "exited"]
+    started: str = ""
+    finished: str = ""
+    exit_status: int | None = None
+    ports: tuple[PublishedPort, ...] = ()
+
+
+class PathChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What a container did to one path of its image: ``A`` added, ``C`` changed, ``D`` deleted (with all that was below it)."""
+
+    kind: Literal["A", "C", "D"]
+    path: str

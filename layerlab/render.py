@@ -10,7 +10,16 @@ import textwrap
 from typing import IO
 
 from layerlab.errors import LayerlabError
-from layerlab.model import BuildRecord, HistoryEntry, ImageSummary, ImageView, PlanRecord, StepRecord
+from layerlab.model import (
+    BuildRecord,
+    ContainerSummary,
+    HistoryEntry,
+    ImageSummary,
+    ImageView,
+    PlanRecord,
+    PublishedPort,
+    StepRecord,
+)
 
 _WORDS = {
     "base": "base",
@@ -22,6 +31,7 @@ _WORDS = {
     "undecided": "undecided",
 }
 _COLORS = {"cached": "32", "executed": "33", "failed": "31", "undecided": "35", "metadata": "2", "base": "2", "skipped": "2"}
+_COMMAND_ROOM = 20
 
 
 class Painter:
@@ -89,11 +99,11 @@ def _label(step: StepRecord, *, several: bool) -> str:
 
 
 def _one_line(text: str, room: int) -> str:
-    text = " ".join(_printable(text).split())
+    text = " ".join(printable(text).split())
     return text if len(text) <= room else text[: room - 1] + "…"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Control characters of a Dockerfile or a log never reach the terminal as such."""
     return "".join(char if char.isprintable() or char in "\n\t" else f"\\x{ord(char):02x}" for char in text)
 
@@ -181,7 +191,7 @@ def history_table(rows: tuple[HistoryEntry, ...], image: str, *, full: bool, str
     for number, row in enumerate(rows):
         name = image[7:19] if number == 0 else "<missing>"
         text = row.created_by if full else _one_line(row.created_by, room)
-        lines.append(f"{name:<14} {_ago(row.created):<16} {_printable(text):<{room}} {size(row.size):<9} {row.comment}".rstrip())
+        lines.append(f"{name:<14} {_ago(row.created):<16} {printable(text):<{room}} {size(row.size):<9} {row.comment}".rstrip())
     return "\n".join(lines)
 
 
@@ -210,7 +220,7 @@ def layers_table(view: ImageView, *, paths: bool, stream: IO[str] = sys.stdout) 
         )
         if paths:
             for sign, names in (("+", layer.added), ("~", layer.changed), ("-", layer.removed)):
-                lines.extend(f"         {sign} /{_printable(name)}" for name in names)
+                lines.extend(f"         {sign} /{printable(name)}" for name in names)
     lines.append("")
     lines.append(
         f"{size(view.size)} in {len(view.layers)} layers, of which {size(view.wasted)} are hidden by later layers and still shipped."
@@ -233,14 +243,61 @@ def _ago(created: str | None) -> str:
     return f"{seconds} second{'s' if seconds != 1 else ''} ago"
 
 
+def containers_table(rows: tuple[ContainerSummary, ...], *, full: bool) -> str:
+    """``docker ps``'s table, newest first."""
+    lines = [("CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES")]
+    for row in rows:
+        command = printable(" ".join(f"'{word}'" if " " in word else word for word in row.command))
+        if not full and len(command) > _COMMAND_ROOM:
+            command = command[: _COMMAND_ROOM - 1] + "…"
+        ports = ", ".join(_port(port) for port in row.ports) if row.state == "running" else ""
+        identity = row.id if full else row.id[:12]
+        lines.append((identity, row.image, f'"{command}"', f"{_lasting(row.created)} ago", container_status(row), ports, row.name))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join("   ".join(cell.ljust(room) for cell, room in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def container_status(row: ContainerSummary) -> str:
+    """The STATUS of ``docker ps``: ``Up 5 minutes``, ``Exited (0) 2 hours ago``, ``Created``."""
+    if row.state == "running":
+        return f"Up {_lasting(row.started)}"
+    return f"Exited ({row.exit_status}) {_lasting(row.finished)} ago" if row.state == "exited" else "Created"
+
+
+def _port(port: PublishedPort) -> str:
+    return f"{port.ip}:{port.host}->{port.container}/tcp" if port.ip else f"{port.host}->{port.container}/tcp"
+
+
+def _lasting(since: str) -> str:
+    """How long ago something was, in docker's words (``go-units`` ``HumanDuration``)."""
+    try:
+        moment = datetime.datetime.fromisoformat(since.replace("Z", "+00:00"))
+    except ValueError:
+        return "an unknown time"
+    seconds = int((datetime.datetime.now(datetime.UTC) - moment).total_seconds())
+    minutes, hours = seconds // 60, round(seconds / 3600)
+    if seconds < 1:
+        return "Less than a second"
+    if seconds < 60:
+        return f"{seconds} second{'s' if seconds > 1 else ''}"
+    if minutes < 60:
+        return "About a minute" if minutes == 1 else f"{minutes} minutes"
+    if hours < 48:
+        return "About an hour" if hours == 1 else f"{hours} hours"
+    for unit, length, limit in (("days", 24, 14), ("weeks", 24 * 7, 60 / 7), ("months", 24 * 30, 24)):
+        if hours < limit * length:
+            return f"{hours // length} {unit}"
+    return f"{hours // (24 * 365)} years"
+
+
 def error_text(error: LayerlabError, stream: IO[str] = sys.stderr) -> str:
     """An error as a person reads it."""
     painter = Painter(stream)
     where = error.where()
     head = painter.paint("error:", "failed")
-    text = f"{head} {_printable(error.message)}"
+    text = f"{head} {printable(error.message)}"
     if where:
-        text = f"{_printable(where)}: {text}"
+        text = f"{printable(where)}: {text}"
     if error.remedy:
-        text += "\n" + textwrap.fill(_printable(error.remedy), 100, initial_indent="  ", subsequent_indent="  ")
+        text += "\n" + textwrap.fill(printable(error.remedy), 100, initial_indent="  ", subsequent_indent="  ")
     return text

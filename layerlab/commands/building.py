@@ -84,7 +84,7 @@ def _plan(arguments: argparse.Namespace) -> int:
     with engine_of(arguments) as engine:
         if arguments.matrix:
             edits = arguments.edit or engine.context_files(options)
-            rows = [(edit, engine.plan(options, (edit,))) for edit in edits]
+            rows = list(engine.matrix(options, tuple(edits)))
             if arguments.json:
                 print_json({"schema": 1, "matrix": [{"edit": edit, "plan": plan} for edit, plan in rows]})
             else:

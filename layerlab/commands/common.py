@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,18 @@ def note(text: str) -> None:
 
 
 def reporter(arguments: argparse.Namespace) -> Callable[[str], None]:
-    """``note``, or nothing where the user wants quiet."""
-    return (lambda _text: None) if getattr(arguments, "quiet", False) else note
+    """``note``, or nothing where the user wants quiet. How far a transfer is gets said once a second."""
+    last = 0.0
+
+    def report(text: str) -> None:
+        nonlocal last
+        if text.endswith(" MB") and " of " in text:
+            if time.monotonic() - last < 1:
+                return
+            last = time.monotonic()
+        note(text)
+
+    return (lambda _text: None) if getattr(arguments, "quiet", False) else report
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:

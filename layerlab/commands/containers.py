@@ -1,38 +1,183 @@
-"""``run``: an image's command, in a container that goes when the command ends."""
+"""The verbs about containers: ``run``, ``ps``, ``diff``, ``logs``, ``stop``, ``rm``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from typing import Any
 
-from layerlab.commands.common import add_engine, engine_of, pair
+from layerlab.commands.common import add_engine, engine_of, pair, print_json
+from layerlab.errors import LayerlabError, UsageError
+
+_SECONDS = 10
 
 
 def add(verbs: Any) -> None:
-    """Declare the verb."""
-    run = verbs.add_parser("run", help="run an image's command; the container is removed when it ends")
+    """Declare the verbs."""
+    run = verbs.add_parser(
+        "run",
+        help="run an image's command in a new container",
+        description="Run an image's command in a new container. Without --rm the container stays when the command ends, as in docker.",
+        epilog="With the embedded engine, and without -p, a port that the command opens is a port of this machine. Publishing such a "
+        "port as itself (-p 3000:3000) checks that it is free; another number (-p 8080:3000) is forwarded on 127.0.0.1, and the "
+        "container's own is then open as well. With docker, -p gives the container a network of its own.",
+    )
+    run.add_argument("-d", "--detach", action="store_true", help="leave it running and print the container ID")
+    run.add_argument("--name", metavar="NAME", help="name of the container (default: one is made up)")
+    run.add_argument("-p", "--publish", action="append", default=[], metavar="[IP:]HOST:CONTAINER", help="publish a TCP port")
     run.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE", help="set a variable")
-    run.add_argument("--rm", action="store_true", help="accepted for docker's sake: containers are always removed")
+    run.add_argument("--rm", action="store_true", help="remove the container when its command ends")
     run.add_argument("--network", choices=("host", "none"), default="host", help="ports are this machine's (host), or loopback only (none)")
+    add_engine(run)
     run.add_argument("image", metavar="IMAGE")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="instead of the image's CMD")
-    add_engine(run)
     run.set_defaults(run=_run)
+
+    ps = verbs.add_parser("ps", help="the containers that run, with -a also those that have ended")
+    ps.add_argument("-a", "--all", action="store_true", help="also those that have ended")
+    ps.add_argument("-q", "--quiet", action="store_true", help="print IDs only")
+    ps.add_argument("--no-trunc", action="store_true", help="print IDs and commands in full")
+    add_engine(ps)
+    ps.set_defaults(run=_ps)
+
+    diff = verbs.add_parser("diff", help="the paths that a container added (A), changed (C) and deleted (D) in its image")
+    diff.add_argument("container", metavar="CONTAINER")
+    add_engine(diff)
+    diff.set_defaults(run=_diff)
+
+    logs = verbs.add_parser(
+        "logs", help="what a container wrote", description="What a container wrote. The embedded engine keeps the last 5 to 10 MB."
+    )
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until the container ends")
+    logs.add_argument("container", metavar="CONTAINER")
+    add_engine(logs)
+    logs.set_defaults(run=_logs)
+
+    stop = verbs.add_parser("stop", help="ask containers to end (SIGTERM), and kill those that do not")
+    stop.add_argument("-t", "--time", type=int, default=_SECONDS, metavar="SECONDS", help=f"patience before the kill (default: {_SECONDS})")
+    stop.add_argument("container", nargs="+", metavar="CONTAINER")
+    add_engine(stop)
+    stop.set_defaults(run=_stop)
+
+    rm = verbs.add_parser("rm", help="remove containers and what they wrote")
+    rm.add_argument("-f", "--force", action="store_true", help="also those that run")
+    rm.add_argument("container", nargs="+", metavar="CONTAINER")
+    add_engine(rm)
+    rm.set_defaults(run=_rm)
+
+
+def _write(block: bytes) -> None:
+    sys.stdout.buffer.write(block)
+    sys.stdout.buffer.flush()
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    def output(block: bytes) -> None:
-        sys.stdout.buffer.write(block)
-        sys.stdout.buffer.flush()
+    from layerlab.engines.publishing import parse_port
 
-    with (
-        engine_of(arguments) as engine,
-        engine.container(
+    environment = dict(pair(item, "-e") for item in arguments.env)
+    ports = tuple(parse_port(item) for item in arguments.publish)
+    command = tuple(arguments.command)
+    network = arguments.network == "host"
+    with engine_of(arguments) as engine:
+        if arguments.detach:
+            made = engine.run_detached(
+                arguments.image,
+                command=command,
+                environment=environment,
+                network=network,
+                name=arguments.name,
+                ports=ports,
+                remove=arguments.rm,
+            )
+            if arguments.json:
+                print_json({"schema": 1, "id": made})
+            else:
+                print(made)
+            return 0
+        if arguments.json:
+            raise UsageError("run --json needs -d: in the foreground, standard output is the container's", remedy="Add -d.")
+        with engine.container(
             arguments.image,
-            command=tuple(arguments.command),
-            environment=dict(pair(item, "-e") for item in arguments.env),
-            network=arguments.network == "host",
-        ) as running,
-    ):
-        return running.wait(output)
+            command=command,
+            environment=environment,
+            network=network,
+            name=arguments.name,
+            ports=ports,
+            remove=arguments.rm,
+        ) as running:
+            return running.wait(_write)
+
+
+def _ps(arguments: argparse.Namespace) -> int:
+    from layerlab.render import containers_table
+
+    with engine_of(arguments) as engine:
+        rows = engine.containers(stopped=arguments.all)
+    if arguments.json:
+        print_json({"schema": 1, "containers": rows})
+    elif arguments.quiet:
+        for row in rows:
+            print(row.id if arguments.no_trunc else row.id[:12])
+    else:
+        print(containers_table(rows, full=arguments.no_trunc))
+    return 0
+
+
+def _diff(arguments: argparse.Namespace) -> int:
+    from layerlab.render import printable
+
+    with engine_of(arguments) as engine:
+        changes = engine.container_diff(arguments.container)
+    if arguments.json:
+        print_json({"schema": 1, "changes": changes})
+    else:
+        for change in changes:
+            print(change.kind, printable(change.path))
+    return 0
+
+
+def _logs(arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        blocks: list[bytes] = []
+        with engine_of(arguments) as engine:
+            engine.container_logs(arguments.container, blocks.append, follow=arguments.follow)
+        print_json({"schema": 1, "log": b"".join(blocks).decode("utf-8", "replace")})
+        return 0
+    with engine_of(arguments) as engine:
+        engine.container_logs(arguments.container, _write, follow=arguments.follow)
+    return 0
+
+
+def _stop(arguments: argparse.Namespace) -> int:
+    with engine_of(arguments) as engine:
+        return _each(arguments, "stopped", lambda container: engine.stop_container(container, arguments.time))
+
+
+def _rm(arguments: argparse.Namespace) -> int:
+    with engine_of(arguments) as engine:
+        return _each(arguments, "removed", lambda container: engine.remove_container(container, force=arguments.force))
+
+
+def _each(arguments: argparse.Namespace, done: str, act: Callable[[str], None]) -> int:
+    """Do it for every container, as docker does: one that fails does not keep the others from it. Prints their names as given."""
+    names: list[str] = []
+    failure: LayerlabError | None = None
+    for container in arguments.container:
+        try:
+            act(container)
+        except LayerlabError as error:
+            if failure is not None:
+                from layerlab.render import error_text
+
+                print(error_text(failure), file=sys.stderr)
+            failure = error
+            continue
+        names.append(container)
+        if not arguments.json:
+            print(container, flush=True)
+    if failure is not None:
+        raise failure
+    if arguments.json:
+        print_json({"schema": 1, done: names})
+    return 0

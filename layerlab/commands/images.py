@@ -33,6 +33,7 @@ def add(verbs: Any) -> None:
     tag.set_defaults(run=_tag)
 
     rmi = verbs.add_parser("rmi", help="take names away; layers stay until `prune`")
+    rmi.add_argument("-f", "--force", action="store_true", help="also the last name of an image that a container is made of")
     rmi.add_argument("image", nargs="+", metavar="IMAGE")
     add_engine(rmi)
     rmi.set_defaults(run=_rmi)
@@ -91,7 +92,7 @@ def _tag(arguments: argparse.Namespace) -> int:
 
 def _rmi(arguments: argparse.Namespace) -> int:
     with engine_of(arguments) as engine:
-        gone = [engine.untag(image) for image in arguments.image]
+        gone = [engine.untag(image, force=arguments.force) for image in arguments.image]
     if arguments.json:
         print_json({"schema": 1, "untagged": [name for name, _ in gone]})
     else:
@@ -119,7 +120,7 @@ def _layers(arguments: argparse.Namespace) -> int:
     from layerlab.render import layers_table
 
     with engine_of(arguments) as engine:
-        view = engine.view(arguments.image)
+        view = engine.view(arguments.image, note)
     if arguments.path is not None:
         path = arguments.path.strip("/")
         if path not in view.origin:

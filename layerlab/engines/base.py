@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from layerlab.interrupt import Stop
 from layerlab.model import BuildRecord, HistoryEntry, PlanRecord, StepRecord
 
 
@@ -14,13 +15,14 @@ class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What to build.
 
     ``context``   directory; ``file`` the Dockerfile's path, relative to the current directory (default:
-                  ``context/Dockerfile``).
+                  ``context/Dockerfile``). ``dockerfile_text`` stands for its content while it is being typed: for plans only.
     ``secrets``   id to value; never in a key, a layer or a log. ``network`` is ``default``, ``none`` or ``host``.
     ``offline``   no registry is asked. ``pull`` asks it again for a base that is already here.
     """
 
     context: str
     file: str | None = None
+    dockerfile_text: str | None = None
     target: str | None = None
     tag: str | None = None
     build_args: Mapping[str, str] = {}
@@ -53,15 +55,19 @@ class Engine(Protocol):
 
     name: str
 
-    def build(self, options: BuildOptions, progress: Progress | None = None) -> BuildRecord:
-        """Build. A failed build is a record with ``failure`` set, not an exception.
+    def build(self, options: BuildOptions, progress: Progress | None = None, stop: Stop | None = None) -> BuildRecord:
+        """Build. A failed build is a record with ``failure`` set, not an exception. ``stop`` lets another thread stop it.
 
-        Raises ``UsageError`` and ``DockerfileError`` for what makes no build at all, ``BuildInterruptedError`` on Ctrl-C.
+        Raises ``UsageError`` and ``DockerfileError`` for what makes no build at all, ``BuildInterruptedError`` when it was stopped.
         """
         ...
 
     def plan(self, options: BuildOptions, edits: tuple[str, ...] = ()) -> PlanRecord:
         """The verdicts of ``build(options)`` if it ran now, with the files in ``edits`` assumed to be changed."""
+        ...
+
+    def matrix(self, options: BuildOptions, edits: tuple[str, ...]) -> tuple[tuple[str, PlanRecord], ...]:
+        """``plan(options, (edit,))`` for each edit, reading the Dockerfile and the build context once."""
         ...
 
     def explain(self, options: BuildOptions) -> BuildRecord | None:

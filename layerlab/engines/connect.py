@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from layerlab.errors import LayerlabError, UsageError
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from layerlab.engines.docker.engine import DockerEngine
     from layerlab.engines.embedded.engine import EmbeddedEngine
 
-    AnyEngine = EmbeddedEngine | DockerEngine
+    AnyEngine: TypeAlias = EmbeddedEngine | DockerEngine
 
 NAMES = ("auto", "docker", "embedded")
 VARIABLE = "LAYERLAB_ENGINE"

@@ -6,6 +6,7 @@ import os
 
 from layerlab.dockerfile import parse
 from layerlab.dockerfile.ast import Dockerfile
+from layerlab.engines.base import BuildOptions
 from layerlab.errors import UnsupportedError, UsageError
 
 
@@ -32,6 +33,17 @@ def read_dockerfile(file: str, shown: str) -> Dockerfile:
             f"failed to read dockerfile: {shown}: {error.strerror}", remedy="Give the path of a readable file with -f."
         ) from error
     return parse(text, shown)
+
+
+def dockerfile_for(options: BuildOptions, file: str, shown: str) -> Dockerfile:
+    """The Dockerfile of a build: the text that is being typed, else the file. Raises ``UsageError``, ``DockerfileError``."""
+    return read_dockerfile(file, shown) if options.dockerfile_text is None else parse(options.dockerfile_text.encode(), shown)
+
+
+def refuse_typed_text(options: BuildOptions) -> None:
+    """Raises ``UsageError`` for a build of a text that no file has: nobody could build it again."""
+    if options.dockerfile_text is not None:
+        raise UsageError("dockerfile_text is for plans; a build reads the Dockerfile from its file", remedy="Save the text first.")
 
 
 def syntax_warnings(dockerfile: Dockerfile, shown: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from layerlab.context.tree import Directory
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.state import BuildMemory
 from layerlab.engines.inputs import no_context
-from layerlab.explain import Explainer, trace_of
+from layerlab.explain import BuildTrace, Explainer, trace_of
 from layerlab.graph import Graph
 from layerlab.model import PlanRecord, Status, StepRecord
 from layerlab.plan import CacheRecord, CacheView, Decided, Solution, solve
@@ -61,35 +61,68 @@ def make_plan(
 
     ``look`` reads what the cache's ``content`` then knows; an engine that cannot look leaves it out.
     """
-    graph, context = inputs.graph, inputs.context
-    before = inputs.memory.trace()
-    warnings = list(inputs.warnings)
-    solution = solve_looking(graph, context, cache, look)
     if edits:
+        return _WhatIf(engine, options, inputs, cache, look).plan(edits)
+    solution = solve_looking(inputs.graph, inputs.context, cache, look)
+    record = _record(engine, options, inputs, solution, inputs.memory.trace())
+    inputs.context.save()
+    return record
+
+
+def make_matrix(
+    engine: str, options: BuildOptions, inputs: Inputs, cache: CacheView, edits: tuple[str, ...], look: Look | None = None
+) -> tuple[PlanRecord, ...]:
+    """The plan of each edit alone: what ``make_plan`` says of it, but for the work that all of them share."""
+    if not edits:
+        return ()
+    what_if = _WhatIf(engine, options, inputs, cache, look)
+    return tuple(what_if.plan((edit,)) for edit in edits)
+
+
+class _WhatIf:
+    """Plans of assumed edits against a build that counts as done, whether it was or not."""
+
+    def __init__(self, engine: str, options: BuildOptions, inputs: Inputs, cache: CacheView, look: Look | None) -> None:
+        self._engine = engine
+        self._options = options
+        graph, context = inputs.graph, inputs.context
+        solution = solve_looking(graph, context, cache, look)
         if any(decided.decision == "run" for decided in solution.steps):
-            warnings.append("not everything has been built yet; the plan shows what the edits would cost once it has")
-        assumed = AsBuilt(cache)
+            text = "not everything has been built yet; the plan shows what the edits would cost once it has"
+            inputs = msgspec.structs.replace(inputs, warnings=(*inputs.warnings, text))
+        self._inputs = inputs
+        self._assumed = AsBuilt(cache)
         while True:
             missing = [decided.key for decided in solution.steps if decided.decision == "run" and decided.key is not None]
             if not missing:
                 break
             for key in missing:
-                assumed.assume(key)
-            solution = solve(graph, context, assumed)
-        before = trace_of(graph, solution, inputs.shown)
-        solution = solve(graph, EditedDirectory(context.root, edits, context.rules), assumed)
-    explainer = Explainer(graph, before, inputs.shown)
-    steps = tuple(planned(graph, decided, explainer, solution) for decided in solution.steps)
-    context.save()
+                self._assumed.assume(key)
+            solution = solve(graph, context, self._assumed)
+        self._before = trace_of(graph, solution, inputs.shown)
+
+    def plan(self, edits: tuple[str, ...]) -> PlanRecord:
+        """The plan with these paths changed."""
+        context = self._inputs.context
+        solution = solve(self._inputs.graph, EditedDirectory(context.root, edits, context.rules), self._assumed)
+        record = _record(self._engine, self._options, self._inputs, solution, self._before, edits)
+        context.save()
+        return record
+
+
+def _record(
+    engine: str, options: BuildOptions, inputs: Inputs, solution: Solution, before: BuildTrace | None, edits: tuple[str, ...] = ()
+) -> PlanRecord:
+    explainer = Explainer(inputs.graph, before, inputs.shown)
     return PlanRecord(
         engine=engine,
-        context=context.path,
+        context=inputs.context.path,
         dockerfile=inputs.shown,
         target=options.target,
-        steps=steps,
+        steps=tuple(planned(inputs.graph, decided, explainer, solution) for decided in solution.steps),
         edits=edits,
         stand_in=inputs.stand_in,
-        warnings=tuple(warnings),
+        warnings=inputs.warnings,
     )
 
 

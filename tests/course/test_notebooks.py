@@ -1,41 +1,87 @@
-"""Every notebook of the course runs from top to bottom, and is committed without output."""
+"""The course: built from its sources, committed without output, readable, and true when it is run."""
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
 
-COURSE = Path(__file__).resolve().parents[2] / "course"
-NOTEBOOKS = sorted(COURSE.glob("*.ipynb"))
+from .running import COURSE, EXPECTED, NOTEBOOKS, check, run, surroundings
+
+SOURCES = sorted((COURSE / "source").glob("*.md"))
+_FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
-def test_there_is_a_course() -> None:
-    assert NOTEBOOKS
+def test_the_notebooks_are_what_their_sources_build() -> None:
+    done = subprocess.run([sys.executable, str(COURSE / "source" / "build.py"), "--check"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [path.stem for path in NOTEBOOKS] == [path.stem for path in SOURCES] == sorted(EXPECTED)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_is_committed_without_output(path: Path) -> None:
+def test_a_notebook_is_committed_without_output_and_with_stable_ids(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
         assert not cell.get("outputs")
         assert not cell.get("execution_count")
+        assert len(cell.source.splitlines()) <= (20 if cell.cell_type == "code" else 40)
     ids = [cell["id"] for cell in notebook.cells]
     assert len(ids) == len(set(ids))
+    assert "widgets" not in notebook.metadata
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_a_source_has_the_shape_of_a_lesson(path: Path) -> None:
+    text = path.read_text(encoding="utf-8").split("---\n", 2)[2]
+    prose = _FENCE.sub("", text)
+    headings = re.findall(r"^(#+) (.+)$", prose, re.MULTILINE)
+
+    assert [level for level, _ in headings].count("#") == 1
+    assert headings[0][1].startswith(f"{int(path.stem[:2])} · ")
+    assert {level for level, _ in headings} <= {"#", "##"}
+    assert "**By the end you can**" in prose
+    assert re.search(r"^Time: \d+ minutes", prose, re.MULTILINE)
+    assert headings[-1][1] == "What you can do now"
+    assert "**Try one change.**" in prose
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_links_lead_somewhere_and_pictures_are_described(path: Path) -> None:
+    prose = _FENCE.sub("", path.read_text(encoding="utf-8"))
+    links = re.findall(r"(!?)\[([^\]]*)\]\(([^)]+)\)", prose)
+    assert links
+    for picture, text, target in links:
+        assert text.strip()
+        if "://" not in target:
+            assert (COURSE / target.partition("#")[0]).is_file(), target
+        assert not picture or len(text) > 10
+
+
+def test_spelling() -> None:
+    if shutil.which("codespell", path=str(Path(sys.executable).parent)) is None:
+        pytest.skip("codespell is not installed: ./lab test installs it")
+    texts = [*SOURCES, *(COURSE.parent / "docs").glob("*.md"), *COURSE.parent.glob("*.md"), *(COURSE.parent / "layerlab").rglob("*.py")]
+    command = [str(Path(sys.executable).parent / "codespell"), "--ignore-words-list", "vertexes", *map(str, texts)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One home, store and working copy for all six, as a learner has."""
+    place = tmp_path_factory.mktemp("course")
+    with surroundings(place, "embedded"):
+        yield place
 
 
 @pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_from_top_to_bottom(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    nbclient = pytest.importorskip("nbclient")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("LAYERLAB_STORE", str(tmp_path / "store"))
-    notebook = nbformat.read(path, as_version=4)
-
-    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(COURSE)}}).execute()
-
-    texts = [output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert any("2 of 8 steps ran" in text for text in texts)
-    assert any("src/index.ts changed" in text for text in texts)
+def test_a_notebook_runs_from_top_to_bottom_and_shows_what_it_says(path: Path, place: Path) -> None:
+    check(path.stem, run(path))

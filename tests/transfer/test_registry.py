@@ -113,6 +113,23 @@ def test_of_two_images_with_a_common_prefix_only_what_is_missing_is_sent(engine:
     assert again.sent == 0
 
 
+def test_a_layer_that_another_repository_of_the_registry_has_is_not_sent_again(
+    engine: EmbeddedEngine, registry: str, tmp_path: Path
+) -> None:
+    prefix = "FROM base:1\nCOPY f /f\nRUN head -c 300000 /dev/urandom > /big\n"
+    parent, child = f"{registry}/course/parent", f"{registry}/other/child"
+    _build(engine, tmp_path / "one", parent, prefix)
+    _build(engine, tmp_path / "one", child, prefix + "RUN echo little > /little\n")
+
+    first, second = engine.push(parent, _silent), engine.push(child, _silent)
+
+    assert [layer.sent for layer in second.layers] == [False] * len(first.layers) + [True]
+    assert second.sent < 10_000
+    engine.untag(child)
+    engine.prune(0, _silent)
+    assert engine.pull(child, _silent).config
+
+
 def test_what_skopeo_pushed_is_pulled_and_built_upon(engine: EmbeddedEngine, registry: str, tmp_path: Path) -> None:
     skopeo = _tool("skopeo")
     target = f"docker://{registry}/from/skopeo:2"
@@ -212,6 +229,23 @@ def test_names_come_and_go_and_prune_keeps_what_an_image_needs(engine: EmbeddedE
     with pytest.raises(UsageError, match="No such image"):
         engine.image_row("second:v2")
     assert _build(engine, tmp_path / "app", "first", "FROM base:1\nRUN echo 1 > /one\n")
+
+
+def test_an_image_that_lost_its_name_to_another_is_found_by_its_id_until_prune(engine: EmbeddedEngine, tmp_path: Path) -> None:
+    old = _build(engine, tmp_path / "app", "app", "FROM base:1\nRUN echo 1 > /one\n")
+    new = _build(engine, tmp_path / "app", "app", "FROM base:1\nRUN echo 2 > /two\n")
+
+    assert engine.image_row("app").config == new != old
+    assert engine.inspect(old)["RepoTags"] == []
+    assert {row.id for row in engine.images(unnamed=True)} - {row.id for row in engine.images()} == {old}
+    again = _build(engine, tmp_path / "app", "app", "FROM base:1\nRUN echo 1 > /one\n")
+    assert again == old
+    assert [row.name for row in engine.images(unnamed=True) if row.id == old] == ["app:latest"]
+
+    engine.prune(0, _silent)
+    with pytest.raises(UsageError, match="No such image"):
+        engine.image_row(new)
+    assert engine.untag("app") == ("app:latest", True)
 
 
 def test_prune_takes_the_results_of_builds_without_a_tag(engine: EmbeddedEngine, tmp_path: Path) -> None:

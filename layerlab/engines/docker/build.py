@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from layerlab.engines.planning import Inputs
 from layerlab.errors import BuildInterruptedError, StoreError
 from layerlab.explain import BuildTrace, Explainer, trace_of
 from layerlab.graph import Graph
+from layerlab.interrupt import Stop
 from layerlab.keys import content_sources
 from layerlab.model import BuildRecord, Cause, Failure, HistoryEntry, Status, StepRecord
 from layerlab.ops import CopyOp
@@ -48,13 +50,16 @@ class ImageFacts(msgspec.Struct, frozen=True, kw_only=True):
 class DockerBuild:
     """One build in progress."""
 
-    def __init__(self, options: BuildOptions, inputs: Inputs, records: DaemonRecords, builder: Builder, progress: Progress) -> None:
+    def __init__(
+        self, options: BuildOptions, inputs: Inputs, records: DaemonRecords, builder: Builder, progress: Progress, stop: Stop
+    ) -> None:
         self.options = options
         self.inputs = inputs
         self.graph: Graph = inputs.graph
         self.records = records
         self.builder = builder
         self.progress = progress
+        self.stop = stop
         self.before: BuildTrace | None = inputs.memory.trace()
         self.predicted: Solution = solve(self.graph, inputs.context, records)
         self.image_id = ""
@@ -132,9 +137,13 @@ class DockerBuild:
         )
         assert process.stderr is not None
         try:
-            with process.stderr:
+            # Ending the client takes a moment, for which whoever asks does not wait.
+            ending = threading.Thread(target=_end, args=(process,), daemon=True)
+            with process.stderr, self.stop.calling(ending.start):
                 reader.read(process.stderr)
-            return process.wait()
+            status = process.wait()
+            self.stop.check()
+            return status
         except KeyboardInterrupt:
             raise BuildInterruptedError("the build was stopped; steps that Docker finished stay cached") from None
         finally:

@@ -10,6 +10,7 @@ import re
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -17,18 +18,30 @@ from typing import TYPE_CHECKING, Any, Final
 from layerlab.context import load_context
 from layerlab.context.tree import rows_of
 from layerlab.engines.base import BuildOptions, Event, Progress
+from layerlab.engines.docker import containers
 from layerlab.engines.docker.build import DockerBuild, ImageFacts
 from layerlab.engines.docker.client import DockerError, connect_api, find_builder, said, translated
-from layerlab.engines.docker.containers import DockerContainer, create
 from layerlab.engines.docker.records import DaemonRecords
 from layerlab.engines.embedded.references import parse_reference
 from layerlab.engines.embedded.state import BuildMemory
 from layerlab.engines.embedded.store import ImageRow, default_store
-from layerlab.engines.inputs import edit_path, read_dockerfile, shown_path
-from layerlab.engines.planning import Inputs, dockerfile_of, make_plan
+from layerlab.engines.inputs import dockerfile_for, edit_path, refuse_typed_text, shown_path
+from layerlab.engines.planning import Inputs, dockerfile_of, make_matrix, make_plan
 from layerlab.errors import BaseImageError, StoreError, UnsupportedError, UsageError
 from layerlab.graph import build_graph
-from layerlab.model import BuildRecord, HistoryEntry, ImageSummary, ImageView, PlanRecord, Pruned, Verification
+from layerlab.interrupt import Stop
+from layerlab.model import (
+    BuildRecord,
+    ContainerSummary,
+    HistoryEntry,
+    ImageSummary,
+    ImageView,
+    PathChange,
+    PlanRecord,
+    Pruned,
+    PublishedPort,
+    Verification,
+)
 from layerlab.ops import BaseImage
 
 if TYPE_CHECKING:
@@ -94,7 +107,7 @@ class DockerEngine:
         shown = shown_path(file)
         context_files = self._context_directory(path)
         context = load_context(path, dockerfile=file, cache_file=os.path.join(context_files, "checksums"))
-        dockerfile = read_dockerfile(file, shown)
+        dockerfile = dockerfile_for(options, file, shown)
         graph = build_graph(
             dockerfile,
             lambda name: self._base(name, options, report),
@@ -155,12 +168,13 @@ class DockerEngine:
                 return None
         return found
 
-    def build(self, options: BuildOptions, progress: Progress | None = None) -> BuildRecord:
+    def build(self, options: BuildOptions, progress: Progress | None = None, stop: Stop | None = None) -> BuildRecord:
         """Build an image; see ``Engine.build``. Raises ``DockerError`` where Docker could not even try."""
+        refuse_typed_text(options)
         watch = progress or _silent
         started = time.monotonic()
         inputs = self._inputs(options, lambda text: watch(Event(kind="note", text=text)))
-        build = DockerBuild(options, inputs, DaemonRecords(self.state), find_builder(), watch)
+        build = DockerBuild(options, inputs, DaemonRecords(self.state), find_builder(), watch, stop or Stop())
         reader = build.run()
         image = None
         if build.image_id:
@@ -173,6 +187,12 @@ class DockerEngine:
         inputs = self._inputs(options, _quiet)
         paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
         return make_plan("docker", options, inputs, DaemonRecords(self.state), paths)
+
+    def matrix(self, options: BuildOptions, edits: tuple[str, ...]) -> tuple[tuple[str, PlanRecord], ...]:
+        """A plan for each edit alone; see ``Engine.matrix``."""
+        inputs = self._inputs(options, _quiet)
+        paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
+        return tuple(zip(edits, make_matrix("docker", options, inputs, DaemonRecords(self.state), paths), strict=True))
 
     def explain(self, options: BuildOptions) -> BuildRecord | None:
         """The last build's record; where nothing ran in it, the last one in which something did."""
@@ -242,11 +262,11 @@ class DockerEngine:
             self.api.tag(image, repository, tag)
         return reference.short
 
-    def untag(self, image: str) -> tuple[str, bool]:
+    def untag(self, image: str, *, force: bool = False) -> tuple[str, bool]:
         """Take a name away, as ``docker rmi``; returns it, and whether the image has none left. Raises ``UsageError``."""
         self._found(image)
         with translated():
-            answer = self.api.remove_image(image)
+            answer = self.api.remove_image(image, force=force)
         gone = [item["Untagged"] for item in answer if "Untagged" in item]
         return ", ".join(gone) or image, any("Deleted" in item for item in answer)
 
@@ -274,16 +294,21 @@ class DockerEngine:
             )
         return tuple(found)
 
-    def view(self, image: str) -> ImageView:
-        """Docker does not say what is in a layer. Raises ``UnsupportedError``."""
-        raise UnsupportedError(
-            "Docker does not tell what each layer of an image holds",
-            remedy=f"Take the image over: layerlab save --engine docker -o image.tar {image}; layerlab load --engine embedded "
-            f"-i image.tar; layerlab layers --engine embedded {image}",
-        )
+    def view(self, image: str, report: Report | None = None) -> ImageView:
+        """An image seen as its layers. Docker writes the whole image out for that, which can take a while, so ``report`` is told.
+
+        Raises ``UsageError``, ``DockerError``.
+        """
+        from layerlab.engines.docker.archives import view_archive
+
+        found = self._found(image)
+        tell = report or _quiet
+        tell(f"docker writes out {image} ({found.get('Size', 0) / 1e6:.1f} MB), to see what is in its layers")
+        with translated():
+            return view_archive(found["Id"], self.api.get_image(image), tell)
 
     def verify(self, report: Report) -> Verification:  # noqa: ARG002
-        """Docker has no such command. Raises ``UnsupportedError``."""
+        """Docker has no such command, and gives nobody but root its layers as they are on disk. Raises ``UnsupportedError``."""
         raise UnsupportedError("Docker cannot verify the layers that it keeps", remedy="Use --engine embedded for images of its store.")
 
     def prune(self, keep: int, report: Report) -> Pruned:  # noqa: ARG002
@@ -345,12 +370,14 @@ class DockerEngine:
             raise said(done.stderr.strip())
 
     def load(self, path: str) -> list[str]:
-        """Read images from an archive, as ``docker load``; returns their names. Raises ``UsageError``, ``DockerError``."""
+        """Read images from an archive, as ``docker load``, or from an OCI layout; returns their names. Raises ``UsageError``, ``DockerError``."""
         if os.path.isdir(path):
-            raise UnsupportedError(
-                f"{path} is a directory, and docker load reads archives only",
-                remedy="Load it with --engine embedded, save it there, and load that archive.",
-            )
+            from layerlab.engines.docker.archives import pack_layout
+
+            with tempfile.NamedTemporaryFile(dir=self.state, prefix="load-") as packed:
+                pack_layout(path, packed)
+                packed.flush()
+                return self.load(packed.name)
         if not os.path.exists(path):
             raise UsageError(f"{path} does not exist", remedy="Give the archive with -i FILE.")
         done = subprocess.run([*_docker(), "load", "--input", path], capture_output=True, text=True, check=False)
@@ -360,15 +387,72 @@ class DockerEngine:
 
     # --- containers -------------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def container(
-        self, image: str, *, command: tuple[str, ...] = (), environment: Mapping[str, str] | None = None, network: bool = True
-    ) -> Iterator[DockerContainer]:
-        """A running container of an image, killed and removed on exit. Raises ``UsageError``, ``StepFailedError``."""
+    def _wanted(
+        self,
+        image: str,
+        command: tuple[str, ...],
+        environment: Mapping[str, str] | None,
+        name: str | None,
+        ports: tuple[PublishedPort, ...],
+        *,
+        network: bool,
+    ) -> containers.Wanted:
         settings = self._found(image).get("Config") or {}
         desktop = "desktop" in str(self.info.get("OperatingSystem", "")).lower()
-        with create(self.api, image, settings, command, environment or {}, network=network, desktop=desktop) as running:
+        return containers.Wanted(
+            image, settings, command=command, environment=environment or {}, network=network, name=name, ports=ports, desktop=desktop
+        )
+
+    @contextlib.contextmanager
+    def container(
+        self,
+        image: str,
+        *,
+        command: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
+        network: bool = True,
+        name: str | None = None,
+        ports: tuple[PublishedPort, ...] = (),
+        remove: bool = True,
+    ) -> Iterator[containers.DockerContainer]:
+        """A running container of an image, killed on exit, and removed with ``remove``. Raises ``UsageError``, ``StepFailedError``."""
+        wanted = self._wanted(image, command, environment, name, ports, network=network)
+        with containers.attached(self.api, wanted, remove=remove) as running:
             yield running
+
+    def run_detached(
+        self,
+        image: str,
+        *,
+        command: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
+        network: bool = True,
+        name: str | None = None,
+        ports: tuple[PublishedPort, ...] = (),
+        remove: bool = False,
+    ) -> str:
+        """Start a container that runs by itself; returns its ID. Raises ``UsageError``, ``StepFailedError``."""
+        return containers.detached(self.api, self._wanted(image, command, environment, name, ports, network=network), remove=remove)
+
+    def containers(self, *, stopped: bool = False) -> tuple[ContainerSummary, ...]:
+        """The running containers, with ``stopped`` all, newest first."""
+        return containers.listed(self.api, stopped=stopped)
+
+    def container_diff(self, container: str) -> tuple[PathChange, ...]:
+        """What a container changed in its image, sorted by path. Raises ``UsageError``."""
+        return containers.changes(self.api, container)
+
+    def container_logs(self, container: str, output: Callable[[bytes], None], *, follow: bool = False) -> None:
+        """Pass on what a container wrote, with ``follow`` until it ends. Raises ``UsageError``."""
+        containers.logs(self.api, container, output, follow=follow)
+
+    def stop_container(self, container: str, seconds: float = 10) -> None:
+        """Ask a container to end, and make it end when it has not done so in time; harmless for one that has. Raises ``UsageError``."""
+        containers.stop(self.api, container, seconds)
+
+    def remove_container(self, container: str, *, force: bool = False) -> None:
+        """Remove a container, with ``force`` even one that runs. Raises ``UsageError``."""
+        containers.remove(self.api, container, force=force)
 
 
 def _docker() -> list[str]:

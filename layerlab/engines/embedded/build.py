@@ -23,6 +23,7 @@ from layerlab.engines.planning import Inputs
 from layerlab.errors import BuildInterruptedError, LayerlabError, StepFailedError, StoreError
 from layerlab.explain import BuildTrace, Explainer, trace_of
 from layerlab.graph import HISTORY_COMMENT
+from layerlab.interrupt import Stop
 from layerlab.keys import content_sources
 from layerlab.model import BuildRecord, Cause, Failure, Status, StepRecord
 from layerlab.plan import CacheRecord, Decided, Solution, solve
@@ -35,13 +36,22 @@ if TYPE_CHECKING:
 class Build:
     """One build in progress."""
 
-    def __init__(self, engine: EmbeddedEngine, options: BuildOptions, inputs: Inputs, progress: Progress, started: float) -> None:
+    def __init__(
+        self,
+        engine: EmbeddedEngine,
+        options: BuildOptions,
+        inputs: Inputs,
+        progress: Progress,
+        started: float,
+        stop: Stop | None = None,
+    ) -> None:
         self.engine = engine
         self.options = options
         self.inputs = inputs
         self.graph = inputs.graph
         self.progress = progress
         self.started = started
+        self.stop = stop or Stop()
         self.made: dict[int, Made] = {}
         self.committer = Committer(engine.store, engine.worker, engine.spare_worker)
         self.causes: dict[int, Cause] = {}
@@ -58,6 +68,7 @@ class Build:
         solution = self._solve()
         try:
             while True:
+                self.stop.check()
                 wrong = next((decided for decided in solution.steps if decided.error is not None), None)
                 if wrong is not None and wrong.error is not None:
                     self._explain(wrong, solution)
@@ -134,7 +145,10 @@ class Build:
         number = decided.step.number
         self._explain(decided, solution)
         with contextlib.ExitStack() as stack:
-            stack.enter_context(engine.store.lock_key(key))
+            while (descriptor := engine.store.lock_key_held(key)) is None:
+                # Another build runs this very step. Asking again and again leaves room for a request to stop.
+                self.stop.pause(0.05)
+            stack.callback(os.close, descriptor)
             if not decided.ignored_cache and engine.store.lookup(key) is not None:
                 # Another build ran this very step while we waited for the lock.
                 self.causes.pop(number, None)
@@ -148,6 +162,7 @@ class Build:
                 self.graph,
                 self.inputs.context,
                 self.options,
+                self.stop,
             )
             if _reads_layers(decided) and self._flush():
                 # What is read from a stage must have its final name and owners: decide again.

@@ -1,75 +1,111 @@
-"""Running an image: its command in its root filesystem, with a writable layer that goes when the container does."""
+"""Running a container of the store: its command in its root filesystem, with a writable layer in the container's directory."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import signal
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from layerlab.engines.embedded.container_store import ContainerRow
 from layerlab.engines.embedded.executors.base import Executor, Process, Running
 from layerlab.engines.embedded.mounts import RunMounts
 from layerlab.engines.embedded.snapshotters import Snapshotter
-from layerlab.engines.embedded.store import Store
+from layerlab.engines.embedded.store import ImageRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import StepFailedError, UsageError
+from layerlab.model import PublishedPort
 from layerlab.ops import DEFAULT_PATH, RunOp
 
 
-@contextlib.contextmanager
-def started(
+def container_of(
     config: Mapping[str, Any],
+    image: str,
+    row: ImageRow,
     *,
-    store: Store,
-    worker: WorkerProcess,
-    snapshotter: Snapshotter,
-    executor: Executor,
     command: tuple[str, ...] = (),
     environment: Mapping[str, str] | None = None,
     network: bool = True,
-) -> Iterator[Running]:
-    """Start an image (its OCI configuration) and give the running command; on exit it is killed and its layer removed.
+    name: str | None = None,
+    ports: tuple[PublishedPort, ...] = (),
+    remove: bool = True,
+) -> ContainerRow:
+    """What a container of an image (its OCI configuration) is made of. ``command`` replaces Cmd, after Entrypoint.
 
-    ``command`` replaces Cmd, after Entrypoint. The network is the host's, so a port that the command opens is a port of this
-    machine. Raises ``UsageError`` for an image without a command, ``StepFailedError`` when the command is not in the image.
+    Raises ``UsageError`` for an image without a command, and for ports without a network.
     """
     settings = config.get("config", {})
     argv = (*(settings.get("Entrypoint") or ()), *(command or settings.get("Cmd") or ()))
     if not argv:
         raise UsageError("the image has no command", remedy="Give one after the image name.")
-    env = {"PATH": DEFAULT_PATH, **dict(item.split("=", 1) for item in settings.get("Env") or ()), **(environment or {})}
-    cwd = settings.get("WorkingDir") or "/"
-    op = RunOp(argv=argv, env=tuple(f"{key}={value}" for key, value in env.items()), cwd=cwd, user=settings.get("User") or "")
-    active = snapshotter.prepare(tuple(config["rootfs"]["diff_ids"]))
+    if ports and not network:
+        raise UsageError("a container without a network has no ports to publish", remedy="Leave out -p, or --network none.")
+    return ContainerRow(
+        id="",
+        name=name or "",
+        image=image,
+        image_id=row.config,
+        diff_ids=tuple(config["rootfs"]["diff_ids"]),
+        argv=argv,
+        environment={"PATH": DEFAULT_PATH, **dict(item.split("=", 1) for item in settings.get("Env") or ()), **(environment or {})},
+        cwd=settings.get("WorkingDir") or "/",
+        user=settings.get("User") or "",
+        network=network,
+        ports=ports,
+        remove=remove,
+        stop_signal=_signal(settings.get("StopSignal") or "SIGTERM"),
+        created="",
+    )
+
+
+def _signal(text: str) -> int:
+    """The number of a STOPSIGNAL, which is a number or a name with or without SIG; SIGTERM for what this system does not know."""
+    name = text.upper()
+    known = signal.Signals.__members__
+    if name.isdigit():
+        return int(name)
+    return known.get(name) or known.get(f"SIG{name}") or signal.SIGTERM
+
+
+@contextlib.contextmanager
+def started(
+    row: ContainerRow, place: str, *, store: Store, worker: WorkerProcess, snapshotter: Snapshotter, executor: Executor
+) -> Iterator[Running]:
+    """Start a container's command and give it; on exit it is killed. What it wrote stays in the container's directory.
+
+    ``place`` is an empty directory for what is mounted into it. The network is the host's, so a port that the command opens is a
+    port of this machine. Raises ``StepFailedError`` when the command is not in the image.
+    """
+    env = dict(row.environment)
+    op = RunOp(argv=row.argv, env=tuple(f"{key}={value}" for key, value in env.items()), cwd=row.cwd, user=row.user)
+    active = snapshotter.prepare(row.diff_ids, row.directory)
     with contextlib.ExitStack() as stack:
-        stack.callback(active.discard)
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="layerlab-container-"))
-        mounts = stack.enter_context(RunMounts(op, scratch, store=store, worker=worker, secrets={}, file="", line=0, sources=[]))
+        mounts = stack.enter_context(RunMounts(op, place, store=store, worker=worker, secrets={}, file="", line=0, sources=[]))
         targets = mounts.targets()
         prepared = worker.ask(
             "prepare_run",
             layers=active.lowers,
             upper=active.upper,
             work=active.work,
-            cwd=cwd,
+            cwd=row.cwd,
             user=op.user,
             targets=targets,
-            command=argv[0],
+            command=row.argv[0],
             search=env["PATH"],
         )
         if not prepared["command"]:
-            raise StepFailedError(f'exec: "{argv[0]}": executable file not found in $PATH', exit_status=127)
+            raise StepFailedError(f'exec: "{row.argv[0]}": executable file not found in $PATH', exit_status=127)
         active.before([(path, directory) for path, (_, directory) in zip(prepared["targets"], targets, strict=True)])
         places = ["/" + path for path in prepared["targets"]]
         process = Process(
-            argv=(prepared["command"], *argv[1:]),
+            argv=(prepared["command"], *row.argv[1:]),
             environment={"HOME": prepared["home"], "HOSTNAME": os.uname().nodename, **env},
             cwd=prepared["cwd"],
             uid=prepared["uid"],
             gid=prepared["gid"],
             groups=tuple(prepared["groups"]),
-            network=network,
+            network=row.network,
             binds=mounts.binds(places),
             tmpfs=mounts.tmpfs(places),
         )

@@ -21,27 +21,35 @@ from layerlab.engines.base import BuildOptions, Event, Progress
 from layerlab.engines.embedded import images as image_store
 from layerlab.engines.embedded.bases import Bases, Report
 from layerlab.engines.embedded.build import Build
-from layerlab.engines.embedded.containers import started
-from layerlab.engines.embedded.executors.base import Executor, Running
+from layerlab.engines.embedded.container_log import follow_log, read_log
+from layerlab.engines.embedded.container_store import ContainerRow, ContainerStore
+from layerlab.engines.embedded.containers import container_of
+from layerlab.engines.embedded.executors.base import Executor, Output
 from layerlab.engines.embedded.host import Host, find_host
+from layerlab.engines.embedded.ports import check_free
 from layerlab.engines.embedded.references import parse_reference
 from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.state import BuildMemory
 from layerlab.engines.embedded.store import ImageRow, Store, default_store
+from layerlab.engines.embedded.supervision import Supervised, supervised
 from layerlab.engines.embedded.workers import WorkerProcess
-from layerlab.engines.inputs import edit_path, no_context, read_dockerfile, shown_path, syntax_warnings
-from layerlab.engines.planning import Inputs, make_plan
-from layerlab.errors import StoreError, UsageError
+from layerlab.engines.inputs import dockerfile_for, edit_path, no_context, refuse_typed_text, shown_path, syntax_warnings
+from layerlab.engines.planning import Inputs, make_matrix, make_plan
+from layerlab.errors import BuildInterruptedError, StoreError, UsageError
 from layerlab.fsutil import collection_paused
 from layerlab.graph import build_graph
+from layerlab.interrupt import Stop
 from layerlab.model import (
     BuildRecord,
+    ContainerSummary,
     HistoryEntry,
     ImageSummary,
     ImageView,
+    PathChange,
     PlanRecord,
     Pruned,
+    PublishedPort,
     Verification,
 )
 
@@ -134,7 +142,7 @@ class EmbeddedEngine:
             raise no_context(options.context)
         context_files = self.store.context_directory(path)
         context = load_context(path, dockerfile=file, cache_file=os.path.join(context_files, "checksums"))
-        dockerfile = read_dockerfile(file, shown)
+        dockerfile = dockerfile_for(options, file, shown)
         warnings = syntax_warnings(dockerfile, shown)
         bases = self.bases
         report = _Throttled(progress or _silent)
@@ -154,11 +162,26 @@ class EmbeddedEngine:
 
     # --- build ------------------------------------------------------------------------------------------------------
 
-    def build(self, options: BuildOptions, progress: Progress | None = None) -> BuildRecord:
+    def build(self, options: BuildOptions, progress: Progress | None = None, stop: Stop | None = None) -> BuildRecord:
         """Build an image; see ``Engine.build``."""
+        refuse_typed_text(options)
+        stop = stop or Stop()
+        watch = progress or _silent
+
+        def stoppable(event: Event) -> None:
+            # A long download tells how it goes on: that is the moment to leave it.
+            stop.check()
+            watch(event)
+
         with collection_paused(), self.store.in_use():
             started = time.monotonic()
-            return Build(self, options, self._inputs(options, progress), progress or _silent, started).run()
+            try:
+                inputs = self._inputs(options, stoppable)
+            except KeyboardInterrupt:
+                if stop.requested:
+                    raise BuildInterruptedError("the build was stopped before its first step") from None
+                raise
+            return Build(self, options, inputs, watch, started, stop).run()
 
     def plan(self, options: BuildOptions, edits: tuple[str, ...] = ()) -> PlanRecord:
         """Verdicts without running anything; see ``Engine.plan``.
@@ -169,6 +192,13 @@ class EmbeddedEngine:
             inputs = self._inputs(options)
             paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
             return make_plan(self.name, options, inputs, self.store, paths, self.content)
+
+    def matrix(self, options: BuildOptions, edits: tuple[str, ...]) -> tuple[tuple[str, PlanRecord], ...]:
+        """A plan for each edit alone; see ``Engine.matrix``."""
+        with collection_paused():
+            inputs = self._inputs(options)
+            paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
+            return tuple(zip(edits, make_matrix(self.name, options, inputs, self.store, paths, self.content), strict=True))
 
     def explain(self, options: BuildOptions) -> BuildRecord | None:
         """The last build's record; where nothing ran in it, the last one in which something did."""
@@ -217,12 +247,15 @@ class EmbeddedEngine:
         """Give an image another name; returns it in full. Raises ``UsageError``."""
         return image_store.tag(self.store, self.image_row(image), name).name
 
-    def untag(self, image: str) -> tuple[str, bool]:
-        """Take a name away; returns it, and whether the image has none left. Raises ``UsageError``."""
-        return image_store.untag(self.store, image)
+    def untag(self, image: str, *, force: bool = False) -> tuple[str, bool]:
+        """Take a name away; returns it, and whether the image has none left.
 
-    def view(self, image: str) -> ImageView:
-        """An image seen as its layers. Raises ``UsageError``."""
+        Raises ``UsageError``, also for the last name of an image that a container is made of, unless ``force`` is given.
+        """
+        return image_store.untag(self.store, image, in_use=() if force else self._containers.rows())
+
+    def view(self, image: str, report: Report | None = None) -> ImageView:  # noqa: ARG002
+        """An image seen as its layers; quick, so ``report`` is told nothing. Raises ``UsageError``."""
         return image_store.view(self.store, self.image_row(image), self.layer_entries(image))
 
     def verify(self, report: Report) -> Verification:
@@ -231,7 +264,7 @@ class EmbeddedEngine:
 
     def prune(self, keep: int, report: Report) -> Pruned:
         """Remove what no image needs, least recently used first, down to ``keep`` bytes of cache."""
-        return image_store.prune(self.store, self.worker, report, keep=keep)
+        return image_store.prune(self.store, self.worker, report, keep=keep, containers=self._containers)
 
     def pull(self, name: str, report: Report) -> ImageRow:
         """Fetch an image from its registry. Raises ``RegistryError``."""
@@ -291,25 +324,103 @@ class EmbeddedEngine:
             )
         return tuple(reversed(rows))
 
+    # --- containers -------------------------------------------------------------------------------------------------
+
+    @property
+    def _containers(self) -> ContainerStore:
+        return ContainerStore(self.store, self.worker)
+
+    def _new_container(self, image: str, **more: Any) -> ContainerRow:
+        row = self.image_row(image)
+        containers = self._containers
+        containers.sweep()
+        wanted = container_of(image_store.config_of(self.store, row), image, row, **more)
+        check_free(wanted.ports, containers.holder)
+        return containers.create(wanted)
+
     @contextlib.contextmanager
     def container(
-        self, image: str, *, command: tuple[str, ...] = (), environment: Mapping[str, str] | None = None, network: bool = True
-    ) -> Iterator[Running]:
-        """A running container of an image, killed and removed on exit. Raises ``UsageError``, ``StepFailedError``."""
-        with (
-            self.store.in_use(),
-            started(
-                self.image_config(image),
-                store=self.store,
-                worker=self.worker,
-                snapshotter=Snapshotter(self.store, self.worker, self.host.snapshotter),
-                executor=self.make_executor(),
-                command=command,
-                environment=environment,
-                network=network,
-            ) as running,
-        ):
-            yield running
+        self,
+        image: str,
+        *,
+        command: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
+        network: bool = True,
+        name: str | None = None,
+        ports: tuple[PublishedPort, ...] = (),
+        remove: bool = True,
+    ) -> Iterator[Supervised]:
+        """A running container of an image, killed on exit, and removed with ``remove``. Raises ``UsageError``, ``StepFailedError``."""
+        with self.store.in_use():
+            row = self._new_container(
+                image, command=command, environment=environment, network=network, name=name, ports=ports, remove=remove
+            )
+            running = False
+            try:
+                with supervised(
+                    row,
+                    containers=self._containers,
+                    snapshotter=Snapshotter(self.store, self.worker, self.host.snapshotter),
+                    executor=self.make_executor(),
+                ) as command_:
+                    running = True
+                    yield command_
+            finally:
+                if remove or not running:
+                    self._containers.discard(row)
+
+    def run_detached(
+        self,
+        image: str,
+        *,
+        command: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
+        network: bool = True,
+        name: str | None = None,
+        ports: tuple[PublishedPort, ...] = (),
+        remove: bool = False,
+    ) -> str:
+        """Start a container that runs by itself; returns its ID when its command runs. Raises ``UsageError``, ``StepFailedError``."""
+        from layerlab.engines.embedded.supervisor import launch
+
+        with self.store.in_use():
+            row = self._new_container(
+                image, command=command, environment=environment, network=network, name=name, ports=ports, remove=remove
+            )
+            launch(os.path.realpath(self.store_path), row)
+        return row.id
+
+    def containers(self, *, stopped: bool = False) -> tuple[ContainerSummary, ...]:
+        """The running containers, with ``stopped`` all, newest first."""
+        containers = self._containers
+        found = [containers.summary(row) for row in containers.rows()]
+        return tuple(row for row in found if stopped or row.state == "running")
+
+    def container_diff(self, container: str) -> tuple[PathChange, ...]:
+        """What a container changed in its image, sorted by path. Raises ``UsageError``."""
+        row = self._containers.find(container)
+        layers = [path for path in (self.store.layer_path(diff_id) for diff_id in row.diff_ids) if path]
+        answer = self.worker.ask("changes", directory=row.directory, layers=layers)
+        return tuple(PathChange(kind=kind, path=f"/{path}") for kind, path in answer["changes"])
+
+    def container_logs(self, container: str, output: Output, *, follow: bool = False) -> None:
+        """Pass on what a container wrote, with ``follow`` until it ends. The last 5 to 10 MB are kept. Raises ``UsageError``."""
+        containers = self._containers
+        row = containers.find(container)
+        if follow:
+            follow_log(containers.path(row, "log"), output, lambda: containers.is_running(row))
+        else:
+            read_log(containers.path(row, "log"), output)
+
+    def stop_container(self, container: str, seconds: float = 10) -> None:
+        """Ask a container to end, and make it end when it has not done so in time; harmless for one that has. Raises ``UsageError``."""
+        containers = self._containers
+        containers.stop(containers.find(container), seconds)
+
+    def remove_container(self, container: str, *, force: bool = False) -> None:
+        """Remove a container, with ``force`` even one that runs. Raises ``UsageError``."""
+        containers = self._containers
+        containers.remove(containers.find(container), force=force)
 
     def layer_entries(self, image: str) -> list[list[LayerEntry]]:
         """The members of every layer of an image, lowest first. Raises ``UsageError``."""

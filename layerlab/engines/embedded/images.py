@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from layerlab.engines.embedded.bases import canonical_name
+from layerlab.engines.embedded.container_store import ContainerRow, ContainerStore
 from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
-from layerlab.engines.embedded.store import ImageRow, Store
+from layerlab.engines.embedded.store import UNNAMED, ImageRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
+from layerlab.engines.layer_view import view_of
 from layerlab.errors import StoreError, UsageError
-from layerlab.model import Damage, ImageSummary, ImageView, LayerView, Pruned, Verification
+from layerlab.model import Damage, ImageSummary, ImageView, Pruned, Verification
 
-_UNNAMED = "<none>"
 _SHORTEST_ID = 4
 
 Report = Callable[[str], None]
@@ -47,13 +48,15 @@ def config_of(store: Store, row: ImageRow) -> dict[str, Any]:
 def list_images(store: Store, *, unnamed: bool = False) -> tuple[ImageSummary, ...]:
     """All images, newest first; ``unnamed`` includes results of builds without a tag."""
     found = []
-    for row in store.images():
-        if row.name.startswith(_UNNAMED) and not unnamed:
+    rows = store.images()
+    named = {row.config for row in rows if not row.name.startswith(UNNAMED)}
+    for row in rows:
+        if row.name.startswith(UNNAMED) and (not unnamed or row.config in named):
             continue
         config = config_of(store, row)
         diff_ids = config["rootfs"]["diff_ids"]
         sizes = [layer.size for layer in (store.layer(diff_id) for diff_id in diff_ids) if layer is not None]
-        name = _UNNAMED if row.name.startswith(_UNNAMED) else row.name
+        name = UNNAMED if row.name.startswith(UNNAMED) else row.name
         found.append(
             ImageSummary(
                 name=name, id=row.config, created=config.get("created") or "", size=sum(sizes), layers=len(diff_ids), stand_in=row.stand_in
@@ -69,7 +72,7 @@ def inspect(store: Store, row: ImageRow) -> dict[str, Any]:
     layers = [store.layer(diff_id) for diff_id in diff_ids]
     return {
         "Id": row.config,
-        "RepoTags": sorted(other.name for other in store.images() if other.config == row.config and not other.name.startswith(_UNNAMED)),
+        "RepoTags": sorted(other.name for other in store.images() if other.config == row.config and not other.name.startswith(UNNAMED)),
         "Created": config.get("created"),
         "Author": config.get("author", ""),
         "Architecture": config.get("architecture"),
@@ -89,17 +92,25 @@ def tag(store: Store, row: ImageRow, name: str) -> ImageRow:
     return renamed
 
 
-def untag(store: Store, image: str) -> tuple[str, bool]:
+def untag(store: Store, image: str, in_use: Iterable[ContainerRow] = ()) -> tuple[str, bool]:
     """Take away a name, or all names of an ID; returns what was taken and whether the image is now without a name.
 
-    Layers and cache records stay until ``prune``. Raises ``UsageError``.
+    Layers and cache records stay until ``prune``. Raises ``UsageError``, also for the last name of an image of the containers ``in_use``.
     """
     row = find(store, image)
     by_id = re.fullmatch(r"(sha256:)?[0-9a-f]{4,64}", image) is not None and store.image(canonical_name(image)) is None
     gone = [other for other in store.images() if other.config == row.config] if by_id else [row]
+    if all(other in gone for other in store.images() if other.config == row.config):
+        for container in in_use:
+            if container.image_id == row.config:
+                raise UsageError(
+                    f'conflict: unable to remove repository reference "{image}" (must force) - '
+                    f"container {container.id[:12]} is using its referenced image {row.config[7:19]}",
+                    remedy=f"Remove the container first (layerlab rm {container.name}), or use rmi -f; its layers stay as long as it does.",
+                )
     for other in gone:
         store.remove_image(other.name)
-    left = any(other.config == row.config for other in store.images())
+    left = any(other.config == row.config and not other.name.startswith(UNNAMED) for other in store.images())
     return ", ".join(other.name for other in gone), not left
 
 
@@ -109,64 +120,8 @@ def untag(store: Store, image: str) -> tuple[str, bool]:
 def view(store: Store, row: ImageRow, entries: list[list[LayerEntry]]) -> ImageView:
     """See an image as its layers; ``entries`` are the members of each, lowest first."""
     config = config_of(store, row)
-    diff_ids = config["rootfs"]["diff_ids"]
-    makers = [item.get("created_by", "") for item in config.get("history", []) if not item.get("empty_layer")]
-    makers += [""] * (len(diff_ids) - len(makers))
-    owner: dict[str, int] = {}
-    size_of: dict[str, int] = {}
-    wasted = [0] * len(diff_ids)
-    changes: list[tuple[list[str], list[str], list[str]]] = []
-
-    def drop(path: str) -> None:
-        wasted[owner.pop(path) - 1] += size_of.pop(path, 0)
-
-    def drop_below(path: str) -> list[str]:
-        below = [other for other in owner if other.startswith(path + "/")]
-        for other in below:
-            drop(other)
-        return below
-
-    for number, members in enumerate(entries, start=1):
-        added: list[str] = []
-        changed: list[str] = []
-        removed: list[str] = []
-        for entry in members:
-            if entry.type == "whiteout":
-                removed.append(entry.path)
-                drop_below(entry.path)
-                if entry.path in owner:
-                    drop(entry.path)
-                continue
-            if entry.type == "opaque":
-                removed.extend(drop_below(entry.path))
-                continue
-            known = entry.path in owner
-            if entry.type == "dir" and known:
-                # Layers repeat the directories above what they change; that alone changes nothing.
-                owner[entry.path] = owner[entry.path]
-                continue
-            (changed if known else added).append(entry.path)
-            if known:
-                drop(entry.path)
-            owner[entry.path] = number
-            size_of[entry.path] = entry.size
-        changes.append((added, changed, removed))
-    layers = []
-    for number, (diff_id, made, (added, changed, removed)) in enumerate(zip(diff_ids, makers, changes, strict=True), start=1):
-        layer = store.layer(diff_id)
-        layers.append(
-            LayerView(
-                number=number,
-                diff_id=diff_id,
-                created_by=made,
-                size=layer.size if layer is not None else 0,
-                added=tuple(added),
-                changed=tuple(changed),
-                removed=tuple(removed),
-                wasted=wasted[number - 1],
-            )
-        )
-    return ImageView(image=row.config, layers=tuple(layers), origin=owner, size=sum(layer.size for layer in layers), wasted=sum(wasted))
+    layers = [store.layer(diff_id) for diff_id in config["rootfs"]["diff_ids"]]
+    return view_of(row.config, config, [layer.size if layer is not None else 0 for layer in layers], entries)
 
 
 # --- verify ---------------------------------------------------------------------------------------------------------
@@ -202,15 +157,20 @@ def verify(store: Store, worker: WorkerProcess, report: Report) -> Verification:
 # --- prune ----------------------------------------------------------------------------------------------------------
 
 
-def prune(store: Store, worker: WorkerProcess, report: Report, *, keep: int = 0) -> Pruned:
+def prune(store: Store, worker: WorkerProcess, report: Report, *, containers: ContainerStore, keep: int = 0) -> Pruned:
     """Remove cache records, least recently used first, until the layers that only they need weigh at most ``keep`` bytes.
 
-    Then those layers go. Layers of named images always stay. Waits for builds that use the store. A record goes before its layer,
-    so a kill in between leaves nothing that points at nothing.
+    Then those layers go. Layers of named images and of containers always stay. Waits for builds that use the store. A record goes
+    before its layer, so a kill in between leaves nothing that points at nothing.
     """
     with store.to_itself():
         rows = [(row, set(config_of(store, row)["rootfs"]["diff_ids"])) for row in store.images()]
-        needed = {diff_id for row, diff_ids in rows if not row.name.startswith(_UNNAMED) for diff_id in diff_ids}
+        needed = {diff_id for row, diff_ids in rows if not row.name.startswith(UNNAMED) for diff_id in diff_ids}
+        containers.sweep()
+        for container in containers.rows():
+            if not set(container.diff_ids) <= needed:
+                report(f"container {container.name} needs layers of an image without a name: they stay until it is removed")
+                needed |= set(container.diff_ids)
         sizes = {layer.diff_id: layer.size for layer in store.layer_rows()}
         records = store.records_by_use()
         budget = keep
@@ -228,7 +188,7 @@ def prune(store: Store, worker: WorkerProcess, report: Report, *, keep: int = 0)
             gone += 1
         for row, diff_ids in rows:
             # The result of a build without a tag goes with the first of its layers.
-            if row.name.startswith(_UNNAMED) and not diff_ids <= needed | kept:
+            if row.name.startswith(UNNAMED) and not diff_ids <= needed | kept:
                 store.remove_image(row.name)
         freed = removed = 0
         for layer in store.layer_rows():

@@ -108,7 +108,9 @@ class RegistryClient:
         fields = dict(re.findall(r'(\w+)="([^"]*)"', rest))
         if scheme.lower() != "bearer" or "realm" not in fields:
             raise RegistryError(f"{self.reference.host} wants a kind of login that is not supported: {scheme or 'none named'}")
-        query = {"scope": self._scope, **({"service": fields["service"]} if "service" in fields else {})}
+        # A mount needs access to a second repository, which only the challenge names.
+        scopes = list(dict.fromkeys([self._scope, *fields.get("scope", "").split()]))
+        query: dict[str, Any] = {"scope": scopes, **({"service": fields["service"]} if "service" in fields else {})}
         try:
             answer = self._session.get(
                 fields["realm"], params=query, auth=(user, secret) if user else None, timeout=(_CONNECT_SECONDS, _READ_SECONDS)
@@ -242,6 +244,17 @@ class RegistryClient:
         if answer.status_code not in (200, 404):
             raise self._refusal(answer, "looking for a layer")
         return answer.status_code == 200
+
+    def mount_blob(self, digest: str, repository: str) -> bool:
+        """Take over a blob from another repository of the same registry. ``False`` where the registry does not do it.
+
+        Distribution spec 1.1, "Mounting a blob from another repository": 201, or 202 with an upload that need not be used.
+        Raises ``RegistryError``.
+        """
+        answer = self._ask("POST", self._url("blobs/uploads/"), params={"mount": digest, "from": repository})
+        if answer.status_code == 202 and "Location" in answer.headers:
+            self._ask("DELETE", requests.compat.urljoin(self._url("blobs/uploads/"), answer.headers["Location"]))
+        return answer.status_code == 201
 
     def push_blob(self, digest: str, source: IO[bytes], size: int, report: Report) -> None:
         """Upload a blob in one piece. Raises ``RegistryError``."""

@@ -47,13 +47,17 @@ class Snapshotter:
         self.worker = worker
         self.kind = kind
 
-    def prepare(self, diff_ids: tuple[str, ...]) -> Active:
-        """A root filesystem made of layers, ready to be changed. Raises ``StoreError``."""
+    def prepare(self, diff_ids: tuple[str, ...], directory: str | None = None) -> Active:
+        """A root filesystem made of layers, ready to be changed. Raises ``StoreError``.
+
+        It lies in scratch space, or in ``directory`` (relative to the store), where the worker's ``changes`` can still tell what
+        changed when this process is gone.
+        """
         layers = [path for path in (self.store.layer_path(diff_id) for diff_id in diff_ids) if path]
-        directory = self.store.scratch_directory()
+        where = directory or self.store.scratch_directory()
         if self.kind == "overlay":
-            return _OverlayActive(self.store, self.worker, directory, layers)
-        return _CopyActive(self.store, self.worker, directory, layers)
+            return _OverlayActive(self.store, self.worker, where, layers)
+        return _CopyActive(self.store, self.worker, where, layers, keep=f"{where}/marks" if directory else "")
 
 
 def _make_root(path: str) -> None:
@@ -101,10 +105,11 @@ class _OverlayActive:
 
 
 class _CopyActive:
-    def __init__(self, store: Store, worker: WorkerProcess, directory: str, layers: list[str]) -> None:
+    def __init__(self, store: Store, worker: WorkerProcess, directory: str, layers: list[str], *, keep: str = "") -> None:
         self._store = store
         self._worker = worker
         self._directory = directory
+        self._keep = keep
         self.lowers = layers
         self.upper = f"{directory}/t"
         self.work = ""
@@ -117,7 +122,7 @@ class _CopyActive:
         return Root(tree=os.path.join(self._store.path, self.upper))
 
     def before(self, stubs: list[tuple[str, bool]]) -> None:
-        self._worker.ask("baseline", tree=self.upper, stubs=stubs)
+        self._worker.ask("baseline", tree=self.upper, stubs=stubs, keep=self._keep)
 
     def finish(self) -> str:
         target = f"{self._directory}/u"

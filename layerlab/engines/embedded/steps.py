@@ -27,6 +27,7 @@ from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import ContextError, DockerfileError, StepFailedError, StoreError
 from layerlab.graph import Graph
+from layerlab.interrupt import Stop
 from layerlab.keys import content_sources
 from layerlab.ops import CopyOp, MkdirOp, Op, RunOp, Source
 from layerlab.plan import Decided, Solution
@@ -71,6 +72,7 @@ class StepRunner:
         graph: Graph,
         context: BuildContext,
         options: BuildOptions,
+        stop: Stop,
     ) -> None:
         self.store = store
         self.worker = worker
@@ -79,6 +81,7 @@ class StepRunner:
         self.graph = graph
         self.context = context
         self.options = options
+        self.stop = stop
         self.log = ""
 
     def run(self, decided: Decided, solution: Solution, output: Callable[[str], None]) -> Made:
@@ -222,7 +225,9 @@ class StepRunner:
                 binds=mounts.binds(["/" + path for path in prepared["targets"]]),
                 tmpfs=mounts.tmpfs(["/" + path for path in prepared["targets"]]),
             )
-            status = executor.run(active.root(), process, log.write)
+            with executor.start(active.root(), process) as running, self.stop.calling(running.stop):
+                status = running.wait(log.write)
+            self.stop.check()
         if status != 0:
             raise self._failure(op, decided, status, log.text())
         return prepared["owners"], (prepared["uid"], prepared["gid"])

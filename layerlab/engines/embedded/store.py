@@ -15,6 +15,7 @@ one store.
     contexts/ID/…      checksum cache and last builds of a build context
     mounts/ID          cache mounts
     compressed/DIFF_ID digest of a layer's compressed blob; downloads/ unfinished pulls
+    containers/ID/…    containers that stay (``container_store``)
     locks/  tmp/       locks; work in progress, one directory per process
 """
 
@@ -47,6 +48,8 @@ FORMAT: Final = "1"
 # Stands before the number of a layer that is placed and has no digest yet.
 PENDING: Final = "pending:"
 _ROOM: Final = 4 << 20
+# How the names of images without a name begin.
+UNNAMED: Final = "<none>"
 _DIRECTORIES: Final = ("blobs/sha256", "s", "layers", "records", "content", "images", "contexts", "mounts", "locks", "tmp")
 
 
@@ -184,16 +187,8 @@ class Store:
         dead = [f"tmp/{name}" for name in os.listdir(self._at("tmp")) if not os.path.exists(f"/proc/{name.partition('-')[0]}")]
         if dead:
             # Whoever removes the directories removes the only trace of such a process.
-            _end_orphans([self._at(name) + "/" for name in dead])
+            end_orphans([self._at(name) + "/" for name in dead])
         return dead
-
-    @contextlib.contextmanager
-    def lock_key(self, key: str) -> Iterator[None]:
-        """Two builds that need the same missing step run it once: the second waits here and then finds the record."""
-        with contextlib.ExitStack() as stack:
-            with self.guarded():
-                stack.enter_context(locked(self._at("locks", key[:32])))
-            yield
 
     @contextlib.contextmanager
     def in_use(self) -> Iterator[None]:
@@ -238,7 +233,10 @@ class Store:
             os.close(descriptor)
 
     def lock_key_held(self, key: str) -> int | None:
-        """Try to take the lock of a key; returns a descriptor to close, or ``None`` when another process holds it."""
+        """Try to take the lock of a key; returns a descriptor to close, or ``None`` when somebody else holds it.
+
+        Two builds that need the same missing step run it once: the second waits for the lock and then finds the record.
+        """
         with self.guarded():
             descriptor = os.open(self._at("locks", key[:32]), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -471,7 +469,12 @@ class Store:
             return None
 
     def put_image(self, row: ImageRow) -> None:
-        """Point a name at an image."""
+        """Point a name at an image. The image that loses its last name by that stays, found by its ID, until ``prune``."""
+        before = self.image(row.name)
+        if before is not None and before.config != row.config and not row.name.startswith(UNNAMED):
+            with self.guarded():
+                stays = msgspec.structs.replace(before, name=f"{UNNAMED}@{before.config}")
+                write_atomically(self._at("images", urllib.parse.quote(stays.name, safe="")), msgspec.json.encode(stays), durable=False)
         with self.guarded():
             write_atomically(self._at("images", urllib.parse.quote(row.name, safe="")), msgspec.json.encode(row))
 
@@ -504,7 +507,7 @@ class Store:
         return path
 
 
-def _end_orphans(places: list[str]) -> None:
+def end_orphans(places: list[str]) -> None:
     """Kill what still works in directories of dead processes.
 
     A sandbox dies with its parent, but not in the moment before it has asked the kernel for that: killed just then, its parent leaves it

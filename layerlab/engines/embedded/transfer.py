@@ -14,11 +14,11 @@ from typing import IO, Final
 import msgspec
 
 from layerlab.engines.embedded.archives import export_layer
-from layerlab.engines.embedded.references import Reference
+from layerlab.engines.embedded.references import Reference, parse_reference
 from layerlab.engines.embedded.registry import RegistryClient
 from layerlab.engines.embedded.store import ImageRow, LayerRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
-from layerlab.errors import StoreError
+from layerlab.errors import StoreError, UsageError
 from layerlab.model import SCHEMA
 
 _MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -26,12 +26,14 @@ _CONFIG: Final = "application/vnd.oci.image.config.v1+json"
 _LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
 _LEVEL: Final = 6
 _CHUNK: Final = 1 << 20
+# Each try that fails costs two requests.
+_MOUNT_TRIES: Final = 3
 
 Report = Callable[[str], None]
 
 
 class SentLayer(msgspec.Struct, frozen=True, kw_only=True):
-    """One layer of a push. ``size``: bytes of the blob; ``sent`` false where the registry had it."""
+    """One layer of a push. ``size``: bytes of the blob; ``sent`` false where the registry had it, in whichever repository."""
 
     diff_id: str
     digest: str
@@ -56,6 +58,7 @@ def push(store: Store, worker: WorkerProcess, row: ImageRow, reference: Referenc
     sent = 0
     layers: list[SentLayer] = []
     descriptors = []
+    elsewhere = _other_repositories(store, reference)
     for diff_id in json.loads(config)["rootfs"]["diff_ids"]:
         layer = store.layer(diff_id)
         if layer is None:
@@ -63,11 +66,14 @@ def push(store: Store, worker: WorkerProcess, row: ImageRow, reference: Referenc
         digest, kind = _blob_of(store, worker, layer, report)
         size = os.path.getsize(store.blob_path(digest))
         missing = not client.has_blob(digest)
+        mounted = missing and any(client.mount_blob(digest, repository) for repository in elsewhere.get(diff_id, ())[:_MOUNT_TRIES])
+        if mounted:
+            missing = False
         if missing:
             with open(store.blob_path(digest), "rb") as source:
                 client.push_blob(digest, source, size, report)
             sent += size
-        report(f"{diff_id[7:19]}: {'pushed' if missing else 'layer already exists'}")
+        report(f"{diff_id[7:19]}: {'pushed' if missing else 'mounted from another repository' if mounted else 'layer already exists'}")
         layers.append(SentLayer(diff_id=diff_id, digest=digest, size=size, sent=missing))
         descriptors.append({"mediaType": kind, "digest": digest, "size": size})
     if not client.has_blob(row.config):
@@ -83,6 +89,23 @@ def push(store: Store, worker: WorkerProcess, row: ImageRow, reference: Referenc
     )
     digest = client.push_manifest(manifest, _MANIFEST)
     return Push(reference=reference.full, digest=digest, layers=tuple(layers), sent=sent)
+
+
+def _other_repositories(store: Store, reference: Reference) -> dict[str, tuple[str, ...]]:
+    """Repositories of the same registry that may have a layer, by diff ID: those of images here that are named after it and have it."""
+    found: dict[str, tuple[str, ...]] = {}
+    for row in store.images():
+        try:
+            other = parse_reference(row.name)
+            diff_ids = json.loads(store.blob(row.config))["rootfs"]["diff_ids"]
+        except (UsageError, StoreError):
+            # A result without a name, or a damaged image: neither says where its layers are.
+            continue
+        if other.registry == reference.registry and other.repository != reference.repository:
+            for diff_id in diff_ids:
+                if other.repository not in found.get(diff_id, ()):
+                    found[diff_id] = (*found.get(diff_id, ()), other.repository)
+    return found
 
 
 def _blob_of(store: Store, worker: WorkerProcess, layer: LayerRow, report: Report) -> tuple[str, str]:

@@ -50,6 +50,14 @@ class Running(contextlib.AbstractContextManager["Running"], Protocol):
         """Pass on what it writes until it ends. Returns the exit status (128 + signal when killed)."""
         ...
 
+    def stop(self) -> None:
+        """End it from another thread than the one that waits: ``wait`` returns soon. Harmless when it has ended."""
+        ...
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the command itself, not to what it started. Harmless when it has ended."""
+        ...
+
     def kill(self) -> None:
         """End it now; harmless when it has ended."""
         ...

@@ -36,6 +36,8 @@ _CAPABILITIES: Final = (
 _READ_ONLY: Final = ("/proc/sys", "/proc/sysrq-trigger", "/proc/fs", "/proc/scsi", "/proc/acpi", "/proc/asound", "/proc/mtrr")
 # An overlay's options must fit into one page; bwrap writes the full path of every layer into them.
 OPTION_LIMIT: Final = 3900
+# Inside its pid namespace bwrap itself is 1.
+_COMMAND: Final = 2
 
 
 def find_bwrap() -> str | None:
@@ -204,7 +206,7 @@ class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
         status = self._child.wait()
         return 128 - status if status < 0 else status
 
-    def kill(self) -> None:
+    def stop(self) -> None:
         child = self._child
         if child.poll() is None:
             # The first process of the pid namespace takes all others with it. bwrap was told to die with its parent, but it is a
@@ -214,9 +216,21 @@ class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
                     os.kill(inner, signal.SIGKILL)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-        if child.stdout is not None:
-            child.stdout.close()
+
+    def signal(self, number: int) -> None:
+        if self._child.poll() is None:
+            # bwrap, then bwrap as first process of the namespace, then the command.
+            for inner in _children(self._child.pid):
+                for process in _children(inner):
+                    if _number_inside(process) == _COMMAND:
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(process, number)
+
+    def kill(self) -> None:
+        self.stop()
+        self._child.wait()
+        if self._child.stdout is not None:
+            self._child.stdout.close()
 
 
 def _children(process: int) -> list[int]:
@@ -225,6 +239,15 @@ def _children(process: int) -> list[int]:
             return [int(word) for word in stream.read().split()]
     except OSError:
         return []
+
+
+def _number_inside(process: int) -> int:
+    """The process id that a process has in its own pid namespace, 0 when it has gone."""
+    try:
+        with open(f"/proc/{process}/status", encoding="utf-8", errors="replace") as stream:
+            return next((int(line.split()[-1]) for line in stream if line.startswith("NSpid:")), 0)
+    except OSError:
+        return 0
 
 
 class _Maps:

@@ -11,6 +11,8 @@ import os
 import stat
 from collections.abc import Iterator
 
+import msgspec
+
 from layerlab.engines.embedded.rootfs.copying import copy_attribute, copy_data, counted_names, is_directory, remove_tree
 from layerlab.engines.embedded.rootfs.layer_tar import OVERLAY_PREFIX
 from layerlab.engines.embedded.rootfs.paths import resolve
@@ -212,3 +214,121 @@ def _dress_directories(tree: str, dest: str, real_ids: bool) -> None:
             below = f"{tree}/{item.name}"
             _dress_directories(below, item.path, real_ids)
             _dress(below, item.path, os.lstat(below), real_ids)
+
+
+# --- what a container changed -----------------------------------------------------------------------------------------
+
+Change = tuple[str, str]  # A, C or D; path
+
+
+def pack_marks(before: dict[str, Mark], stubs: list[str]) -> bytes:
+    """Marks and stubs as bytes for a file. Names need not be UTF-8."""
+    return msgspec.msgpack.encode(({os.fsencode(path): mark for path, mark in before.items()}, [os.fsencode(path) for path in stubs]))
+
+
+def unpack_marks(data: bytes) -> tuple[dict[str, Mark], list[str]]:
+    """What ``pack_marks`` packed. Raises ``msgspec.MsgspecError``."""
+    before, stubs = msgspec.msgpack.decode(data, type=tuple[dict[bytes, Mark], list[bytes]])
+    return {os.fsdecode(path): mark for path, mark in before.items()}, [os.fsdecode(path) for path in stubs]
+
+
+def layer_changes(upper: str, lower: str) -> list[Change]:
+    """What ``upper`` (overlay form) changes in the tree ``lower``, by docker's rule (moby ``pkg/archive/changes.go``), sorted by path.
+
+    A directory counts as changed when its mode or owner did, or anything in it. What a running container removes meanwhile is left out.
+    """
+
+    def visit(relative: str, *, below: bool) -> list[Change]:
+        found: list[Change] = []
+        for _, path, status in _listing(upper, relative):
+            old = _lstat(f"{lower}/{path}") if below else None
+            if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
+                if old is not None:
+                    found.append(("D", path))
+                continue
+            inner: list[Change] = []
+            if stat.S_ISDIR(status.st_mode):
+                both = old is not None and stat.S_ISDIR(old.st_mode)
+                inner = visit(path, below=both and not _is_opaque(f"{upper}/{path}"))
+                if both and _is_opaque(f"{upper}/{path}"):
+                    inner = _replaced(inner, upper, lower, path)
+            if old is None:
+                found.append(("A", path))
+            elif inner or _differs(old, status):
+                found.append(("C", path))
+            found += inner
+        return found
+
+    return _sorted(visit("", below=True))
+
+
+def _replaced(inner: list[Change], upper: str, lower: str, path: str) -> list[Change]:
+    """A directory that hides all of the one below: what is in both was changed, not added, and what is not in it was deleted."""
+    found: list[Change] = []
+    gone: set[str] = set()
+    for _, changed in inner:
+        found.append(("C" if os.path.lexists(f"{lower}/{changed}") else "A", changed))
+    for directory in [path, *(changed for _, changed in inner if is_directory(f"{upper}/{changed}"))]:
+        if is_directory(f"{lower}/{directory}"):
+            gone |= {f"{directory}/{name}" for name in os.listdir(f"{lower}/{directory}")}
+    return found + [("D", missing) for missing in gone if not os.path.lexists(f"{upper}/{missing}")]
+
+
+def tree_changes(tree: str, before: dict[str, Mark], stubs: list[str]) -> list[Change]:
+    """What changed in ``tree`` since ``before``, as ``layer_changes`` tells it, sorted by path. ``stubs`` are mount points of ours."""
+    ours = set(stubs)
+    children: dict[str, list[str]] = {}
+    for path in before:
+        parent, _, name = path.rpartition("/")
+        children.setdefault(parent, []).append(name)
+
+    def visit(relative: str) -> list[Change]:
+        found: list[Change] = []
+        names = set()
+        for name, path, status in _listing(tree, relative):
+            names.add(name)
+            old = before.get(path)
+            directory = stat.S_ISDIR(status.st_mode)
+            inner = visit(path) if directory else []
+            mark = _mark(status)
+            if old is None:
+                if path not in ours or inner or (not directory and status.st_size):
+                    found.append(("A", path))
+            elif inner or (old[2:] != mark[2:] if directory and stat.S_ISDIR(old[2]) else old != mark):
+                found.append(("C", path))
+            found += inner
+        prefix = f"{relative}/" if relative else ""
+        mode = _lstat(f"{tree}/{relative}")
+        if mode is not None and stat.S_ISDIR(mode.st_mode):
+            found += [("D", prefix + name) for name in children.get(relative, ()) if name not in names]
+        return found
+
+    return _sorted(visit(""))
+
+
+def _listing(top: str, relative: str) -> Iterator[tuple[str, str, os.stat_result]]:
+    try:
+        with os.scandir(f"{top}/{relative}" if relative else top) as scan:
+            items = list(scan)
+    except FileNotFoundError:
+        return
+    for item in items:
+        with contextlib.suppress(FileNotFoundError):
+            yield item.name, f"{relative}/{item.name}" if relative else item.name, item.stat(follow_symlinks=False)
+
+
+def _lstat(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _differs(old: os.stat_result, new: os.stat_result) -> bool:
+    if (old.st_mode, old.st_uid, old.st_gid, old.st_rdev) != (new.st_mode, new.st_uid, new.st_gid, new.st_rdev):
+        return True
+    return not stat.S_ISDIR(new.st_mode) and (old.st_mtime_ns, old.st_size) != (new.st_mtime_ns, new.st_size)
+
+
+def _sorted(changes: list[Change]) -> list[Change]:
+    return sorted(changes, key=lambda change: change[1].split("/"))

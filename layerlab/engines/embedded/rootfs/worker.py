@@ -258,15 +258,35 @@ class Worker:
         trees.flatten([layer for layer in layers if layer], tree, real_ids=self.real_ids)
         return {}
 
-    def baseline(self, tree: str, stubs: list[tuple[str, bool]]) -> dict[str, Any]:
-        """Copy snapshotter: make missing mount points, then note the state of ``tree`` before a step changes it."""
+    def baseline(self, tree: str, stubs: list[tuple[str, bool]], keep: str = "") -> dict[str, Any]:
+        """Copy snapshotter: make missing mount points, then note the state of ``tree`` before a step changes it.
+
+        ``keep`` is a file that takes the note too, for ``changes`` of another process.
+        """
         earlier = self._baselines.pop(tree, None)
         made = [*(earlier[1] if earlier is not None else ()), *trees.make_stubs(tree, stubs)]
         marks = trees.marks(tree)
         for stub in made:
             del marks[stub]
         self._baselines[tree] = (marks, made)
+        if keep:
+            with open(keep, "wb") as stream:
+                stream.write(trees.pack_marks(marks, made))
         return {}
+
+    def changes(self, directory: str, layers: list[str]) -> dict[str, Any]:
+        """What a container changed in its image: (``A``, ``C`` or ``D``, path) for each path, sorted.
+
+        ``directory`` is that of a root filesystem which a snapshotter prepared there, ``layers`` are those that it was made of.
+        """
+        if self.snapshotter == "copy":
+            with open(f"{directory}/marks", "rb") as stream:
+                marks, stubs = trees.unpack_marks(stream.read())
+            found = trees.tree_changes(f"{directory}/t", marks, stubs)
+        else:
+            with self._rootfs(layers) as root:
+                found = trees.layer_changes(f"{directory}/u", root)
+        return {"changes": [(kind, os.fsencode(path).decode("utf-8", "backslashreplace")) for kind, path in found]}
 
     def difference(self, tree: str, dest: str) -> dict[str, Any]:
         """Copy snapshotter: put what changed in ``tree`` since ``baseline`` into the layer directory ``dest``."""

@@ -1,0 +1,35 @@
+"""layerlab in a notebook: ``%load_ext layerlab`` gives it ``%docker``, a working copy of the app, and ``lab``."""
+
+from __future__ import annotations
+
+import atexit
+import os
+from typing import Any
+
+from layerlab.errors import LayerlabError
+from layerlab.notebook.docker_magic import docker
+from layerlab.notebook.lesson import Lesson
+from layerlab.notebook.session import Session
+
+__all__ = ["Lesson", "Session", "load"]
+
+
+def load(shell: Any) -> None:
+    """Set a notebook up. ``shell`` is IPython's; errors of ours are shown there as messages, without a traceback."""
+    session = Session()
+    atexit.register(session.close)
+    os.chdir(session.app)
+    shell.register_magic_function(lambda line: docker(session, line), "line", "docker")
+    shell.set_custom_exc((LayerlabError,), _show)
+    shell.push({"lab": Lesson(session)})
+    print(f"You work in {os.path.relpath(session.app, session.app.parents[1])}, a copy of the app, with the {session.engine_name} engine.")
+
+
+def _show(shell: Any, kind: type[BaseException], error: LayerlabError, trace: Any, tb_offset: int | None = None) -> list[str]:  # noqa: ARG001
+    import sys
+
+    from layerlab.render import error_text
+
+    text = error_text(error)
+    print(text, file=sys.stderr)
+    return [text]

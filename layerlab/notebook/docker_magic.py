@@ -1,0 +1,135 @@
+"""``%docker``: docker's commands in a notebook, on whichever engine this machine has.
+
+The verbs, flags and output are those of the command line (``layerlab.cli``); a build is shown as ``docker build`` shows it and is
+remembered by the session. An error is a message, not a traceback, and does not stop the notebook, as with ``!docker``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import shlex
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from layerlab.engines.base import Event
+from layerlab.errors import BuildInterruptedError, LayerlabError
+from layerlab.notebook.estimate import estimate
+from layerlab.notebook.look import BuildLook
+from layerlab.notebook.session import Session
+from layerlab.render import error_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+VERBS: Final = (
+    *("build", "history", "images", "inspect", "tag", "rmi", "run", "ps", "diff", "logs", "stop", "rm"),
+    *("push", "pull", "save", "load", "layers", "plan", "explain", "verify", "prune"),
+)
+# docker's older, longer spelling of the same verbs.
+_GROUPS: Final[dict[str, dict[str, str]]] = {
+    "image": {"ls": "images", "list": "images", "rm": "rmi", "remove": "rmi"}
+    | {verb: verb for verb in ("build", "history", "inspect", "tag", "push", "pull", "save", "load", "prune")},
+    "container": {"ls": "ps", "list": "ps", "ps": "ps"} | {verb: verb for verb in ("run", "diff", "logs", "stop", "rm")},
+    "buildx": {"build": "build"},
+    "builder": {"build": "build", "prune": "prune"},
+}
+_INTERVAL: Final = 0.15
+
+
+def docker(session: Session, line: str) -> None:
+    """Run one ``%docker`` line."""
+    try:
+        words = shlex.split(line)
+    except ValueError as error:
+        print(f"%docker: {error}: a quotation mark has no partner", file=sys.stderr)
+        return
+    if len(words) > 1 and words[0] in _GROUPS and words[1] in _GROUPS[words[0]]:
+        words = [_GROUPS[words[0]][words[1]], *words[2:]]
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(f"%docker {{{' | '.join(VERBS)}}} …\n%docker VERB --help shows the flags of a verb.")
+        return
+    if words[0] not in VERBS:
+        print(
+            f"%docker: '{words[0]}' is not one of the commands that layerlab knows: {', '.join(VERBS)}.\n"
+            "  In a terminal, on a machine with Docker, `docker` itself has more.",
+            file=sys.stderr,
+        )
+        return
+    try:
+        words[1:1] = ["--engine", session.engine_name]
+        if words[0] == "build":
+            _build(session, words)
+        else:
+            _command(words)
+            if "--help" not in words and "-h" not in words:
+                print(f"({session.engine_name} engine)")
+    except LayerlabError as error:
+        print(error_text(error), file=sys.stderr)
+    except SystemExit:
+        # argparse has said what is wrong, or printed the help that was asked for.
+        return
+
+
+def _command(words: list[str]) -> None:
+    from layerlab.cli import main
+
+    with contextlib.redirect_stdout(_Bytes(sys.stdout)):
+        main(words)
+
+
+def _build(session: Session, words: list[str]) -> None:
+    from layerlab.cli import make_parser
+    from layerlab.commands.common import options_of
+
+    arguments: argparse.Namespace = make_parser().parse_args(words)
+    options = options_of(arguments)
+    look = BuildLook(session.engine_name, estimate(session.engine, options))
+    show = _live(look)
+
+    def watch(event: Event) -> None:
+        look.take(event)
+        show(False)
+
+    try:
+        session.record = session.engine.build(options, watch)
+    except KeyboardInterrupt:
+        show(True)
+        raise BuildInterruptedError("stopped; finished steps stay in the cache") from None
+    look.finish(session.record)
+    show(True)
+
+
+def _live(look: BuildLook) -> Callable[[bool], None]:
+    """A function that shows the build as it is now, in place; called with ``False`` it does so a few times a second at most."""
+    from IPython.display import display as untyped_display
+
+    display: Any = untyped_display
+    handle = display({"text/plain": look.text()}, raw=True, display_id=True)
+    last = time.monotonic()
+
+    def show(now: bool) -> None:
+        nonlocal last
+        if now or time.monotonic() - last > _INTERVAL:
+            last = time.monotonic()
+            handle.update({"text/plain": look.text()}, raw=True)
+
+    return show
+
+
+class _Bytes(io.TextIOBase):
+    """A notebook's output stream, which takes text only, with the ``buffer`` that programs write bytes to."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.buffer: Any = self
+
+    def write(self, data: str | bytes) -> int:
+        text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+        self._stream.write(text)
+        return len(data)
+
+    def flush(self) -> None:
+        self._stream.flush()

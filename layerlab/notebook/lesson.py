@@ -1,0 +1,251 @@
+"""What the course's cells call: small, named acts on the working copy, and predictions that are checked."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import html
+import os
+import re
+import socket
+import tarfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from layerlab.errors import UsageError
+from layerlab.model import BuildRecord
+from layerlab.notebook.session import Session
+from layerlab.notebook.workcopy import pack, work_directory
+from layerlab.notebook.workcopy import reset as reset_copy
+
+if TYPE_CHECKING:
+    from layerlab.widgets import LayerExplorer, Prediction, Question, WhatIf, Workbench
+
+    Asked = TypeVar("Asked", Prediction, Question)
+
+_GREETING = re.compile(r'(const GREETING = ")([^"]*)(";)')
+_PATIENCE = 30.0
+_BLOCK = 1 << 20
+
+
+class Lesson:
+    """The course's helpers, bound to one notebook's session. ``%load_ext layerlab`` puts them into the notebook as ``lab``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def _path(self, path: str) -> Path:
+        whole = Path(os.path.normpath(self._session.app / path))
+        # A small project of an experiment stands beside the app, as ../tiny.
+        if not whole.is_relative_to(work_directory()):
+            raise UsageError(f"{path} is outside the working copy", remedy="Name a file of the app, for example src/index.ts.")
+        return whole
+
+    # --- edits ------------------------------------------------------------------------------------------------------
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace ``old`` by ``new`` in a file, and print the changed line. Raises ``UsageError`` where ``old`` is not there."""
+        file = self._path(path)
+        if not file.is_file():
+            raise UsageError(f"{path} is not a file of the working copy", remedy="lab.reset() restores the app as it was.")
+        text = file.read_text(encoding="utf-8")
+        if old not in text:
+            if new in text:
+                print(f"{path} already has {new!r}: nothing to do.")
+                return
+            raise UsageError(f"{path} has no {old!r}", remedy="lab.reset() restores the app as it was.")
+        file.write_text(text.replace(old, new), encoding="utf-8")
+        number = text[: text.index(old)].count("\n") + 1
+        print(f"{path}, line {number}:")
+        for sign, lines in (("-", old), ("+", new)):
+            print("\n".join(f"  {sign} {line}" for line in lines.strip("\n").split("\n")))
+
+    def say(self, greeting: str) -> None:
+        """Let the app greet with other words: one changed line of ``src/index.ts``."""
+        found = _GREETING.search(self._path("src/index.ts").read_text(encoding="utf-8"))
+        if found is None:
+            raise UsageError("src/index.ts has no line const GREETING = …", remedy="lab.reset() restores the app as it was.")
+        self.edit("src/index.ts", found[0], found[1] + greeting + found[3])
+
+    def write(self, path: str, text: str) -> None:
+        """Write a whole file of the working copy; folders are made as needed."""
+        file = self._path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        print(f"wrote {path}, {len(text.encode())} bytes")
+
+    # --- predictions ------------------------------------------------------------------------------------------------
+
+    def predict(self, question: str, file: str = "Dockerfile", context: str | None = None) -> Prediction:
+        """A form with one answer for each step of a Dockerfile. Show it, commit it, build, then ``lab.reveal`` it."""
+        from layerlab.widgets import Prediction
+
+        plan = self._session.engine.plan(self._session.options(file, context))
+        steps = [step.instruction for step in plan.steps if step.status != "base"]
+        return Prediction(steps=steps, question=question)
+
+    def reveal(self, asked: Asked, answer: str = "", why: str = "") -> Asked:
+        """A prediction beside what the last build did, with the cause of each miss; or a question beside its answer."""
+        from layerlab.widgets import Question
+
+        if isinstance(asked, Question):
+            asked.reveal(answer, why)
+        else:
+            asked.reveal(self._session.last_build())
+        return asked
+
+    def ask(self, question: str, choices: list[str]) -> Question:
+        """A question with one right choice; ``lab.reveal(question, answer, why)`` shows it beside the learner's."""
+        from layerlab.widgets import Question
+
+        return Question(question, choices)
+
+    # --- what there is -----------------------------------------------------------------------------------------------
+
+    def last_build(self) -> BuildRecord:
+        """The record of the last ``%docker build``. Raises ``UsageError`` before the first."""
+        return self._session.last_build()
+
+    def layers(self, image: str) -> tuple[str, ...]:
+        """The diff IDs of an image's layers, lowest first. Raises ``UsageError`` for an unknown image."""
+        return tuple(self._session.engine.image_config(image)["rootfs"]["diff_ids"])
+
+    def sizes(self, image: str) -> dict[str, int]:
+        """Bytes of files in each layer of an image, by diff ID. Raises ``UsageError``."""
+        return {layer.diff_id: layer.size for layer in self._session.engine.view(image).layers}
+
+    def size_of(self, path: str = ".") -> int:
+        """Bytes of a file, or of all files below a folder."""
+        whole = self._path(path)
+        files = [whole] if whole.is_file() else [file for file in whole.rglob("*") if file.is_file()]
+        return sum(file.stat().st_size for file in files)
+
+    def image_id(self, image: str) -> str:
+        """An image's ID, which is the digest of its configuration. Raises ``UsageError`` for an unknown image."""
+        return self._session.engine.image_row(image).config
+
+    # --- experiments -------------------------------------------------------------------------------------------------
+
+    def registry(self) -> str:
+        """Start a registry for this notebook, on this machine alone; returns its address."""
+        return self._session.registry()
+
+    def flip_a_byte(self, archive: str) -> None:
+        """Change one byte inside a layer of an image archive that ``docker save`` wrote, and say which. Raises ``UsageError``."""
+        path = self._path(archive)
+        name, offset = largest_member(path)
+        with path.open("r+b") as stream:
+            stream.seek(offset)
+            byte = stream.read(1)[0]
+            stream.seek(offset)
+            stream.write(bytes([byte ^ 1]))
+        print(f"changed one byte of {name}: {byte:#04x} → {byte ^ 1:#04x}")
+
+    def check_archive(self, archive: str) -> None:
+        """Compare every blob of an image archive with its name, which is its digest, and print what differs. Raises ``UsageError``."""
+        right = 0
+        wrong = []
+        for name, digest in blob_digests(self._path(archive)):
+            if name == digest:
+                right += 1
+            else:
+                wrong.append(f"  named  {name}\n  but is {digest}")
+        print(f"{right} blobs are what their names say, {len(wrong)} {'is' if len(wrong) == 1 else 'are'} not.", *wrong, sep="\n")
+
+    # --- views ------------------------------------------------------------------------------------------------------
+
+    def workbench(self, tag: str = "100x-node") -> Workbench:
+        """The app's files, the Dockerfile, Build, the layers, and what an edit would cost."""
+        from layerlab.widgets import Workbench
+
+        return Workbench(str(self._session.app), tag=tag, engine=self._session.engine)
+
+    def what_if(self, *edits: str, file: str = "Dockerfile") -> WhatIf:
+        """Edits × steps: which steps each edit would run again."""
+        from layerlab.widgets import WhatIf
+
+        return WhatIf(str(self._session.app), dockerfile=file, edits=tuple(edits), engine=self._session.engine)
+
+    def explore(self, image: str = "100x-node") -> LayerExplorer:
+        """What is in each layer of an image, and which layer each file comes from."""
+        from layerlab.widgets import LayerExplorer
+
+        return LayerExplorer(image, engine=self._session.engine)
+
+    # --- the running app --------------------------------------------------------------------------------------------
+
+    def free_port(self) -> int:
+        """A TCP port of this machine that nothing listens on."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            return port
+
+    def get(self, url: str) -> str:
+        """What the app answers; waits for it to start, for half a minute at most. Raises ``UsageError``."""
+        deadline = time.monotonic() + _PATIENCE
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        while True:
+            try:
+                with opener.open(url, timeout=5) as answer:
+                    text: str = answer.read().decode("utf-8", "replace")
+                    return text.strip()
+            except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+                if time.monotonic() > deadline:
+                    raise UsageError(f"nothing answers on {url}: {error}", remedy="%docker logs NAME shows why.") from error
+                time.sleep(0.2)
+
+    # --- keeping work -----------------------------------------------------------------------------------------------
+
+    def reset(self) -> None:
+        """Restore the working copy; what was in it goes into an archive first."""
+        copy, kept = reset_copy()
+        with contextlib.suppress(OSError):
+            os.chdir(copy)
+        print(f"{copy.name} is as it is at the start of the course." + (f" What was in it is kept in {_short(kept)}." if kept else ""))
+
+    def download(self) -> Any:
+        """A link to an archive with your files. A hub deletes idle machines, so take it with you before a break."""
+        import IPython.display
+
+        archive = work_directory() / "my-work.zip"
+        archive.unlink(missing_ok=True)
+        pack(archive)
+        # Notebooks are in course/, archives in work/: JupyterLab resolves the link from the notebook's folder.
+        target = html.escape(os.path.relpath(archive, work_directory().parent / "course"), quote=True)
+        untyped: Any = IPython.display
+        return untyped.HTML(f'<a href="{target}" download>Download my work ({archive.stat().st_size / 1000:.0f} kB)</a>')
+
+
+def largest_member(archive: Path) -> tuple[str, int]:
+    """The largest file in a tar archive, and the offset of its middle byte. Raises ``UsageError`` where there is none."""
+    try:
+        with tarfile.open(archive) as members:
+            largest = max((member for member in members if member.isfile()), key=lambda member: member.size)
+            return largest.name, largest.offset_data + largest.size // 2
+    except (OSError, tarfile.TarError, ValueError) as error:
+        raise UsageError(f"{archive.name} is not an archive with files: {error}", remedy="Save the image again.") from error
+
+
+def blob_digests(archive: Path) -> Iterator[tuple[str, str]]:
+    """For each blob of an OCI archive: the digest that it is named after, and the digest of its bytes. Raises ``UsageError``."""
+    try:
+        with tarfile.open(archive) as members:
+            for member in members:
+                folder, _, name = member.name.rpartition("/")
+                stream = members.extractfile(member) if member.isfile() and folder.endswith("blobs/sha256") else None
+                if stream is not None:
+                    found = hashlib.sha256()
+                    while block := stream.read(_BLOCK):
+                        found.update(block)
+                    yield name, found.hexdigest()
+    except (OSError, tarfile.TarError) as error:
+        raise UsageError(f"{archive.name} is not an archive of images: {error}", remedy="Save the image again.") from error
+
+
+def _short(path: Path) -> str:
+    return os.path.relpath(path, work_directory().parent)

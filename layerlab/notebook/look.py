@@ -1,0 +1,131 @@
+"""A build as ``docker build`` shows it, with the cause of each miss below its step."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+import time
+
+from layerlab.engines.base import Event
+from layerlab.model import BuildRecord, StepRecord
+from layerlab.render import printable, size
+
+_WIDTH = 92
+_LOG_LINES = 12
+
+
+class BuildLook:
+    """Collects the events of a build; ``text()`` is how it looks now. ``head`` is said first, e.g. how long it may take."""
+
+    def __init__(self, engine: str, head: str = "") -> None:
+        self._engine = engine
+        self._head = head
+        self._began = time.monotonic()
+        self._notes: list[str] = []
+        self._done: list[StepRecord] = []
+        self._running: StepRecord | None = None
+        self._since = 0.0
+        self._log: list[str] = []
+        self._partial = ""
+        self._record: BuildRecord | None = None
+
+    def take(self, event: Event) -> None:
+        """One event of the build."""
+        if event.kind == "note":
+            self._notes = [*self._notes[-2:], event.text]
+        elif event.kind == "log":
+            *lines, self._partial = (self._partial + event.text).replace("\r", "\n").split("\n")
+            self._log = [*self._log, *(printable(line) for line in lines if line.strip())][-_LOG_LINES:]
+        elif event.step is not None and event.kind == "start":
+            self._running, self._since, self._log, self._partial = event.step, time.monotonic(), [], ""
+        elif event.step is not None:
+            self._running = None
+            self._done.append(event.step)
+
+    def finish(self, record: BuildRecord) -> None:
+        """The build has ended: what is shown from now on is its record."""
+        self._record = record
+        self._done = list(record.steps)
+        self._running = None
+
+    def text(self) -> str:
+        """All of it, as plain text."""
+        record = self._record
+        shown = [step for step in self._done if step.status not in ("metadata", "skipped")]
+        seconds = record.seconds if record is not None else time.monotonic() - self._began
+        state = "" if record is None else " FINISHED" if record.failure is None else " FAILED"
+        lines = [_row(f"[+] Building {seconds:.1f}s{state}", self._engine + " engine")]
+        if record is None and self._head:
+            lines.append(f" => {self._head}")
+        if record is None:
+            lines += [f" => {printable(note)}" for note in self._notes]
+        for step in shown:
+            lines += _step(step)
+        if self._running is not None:
+            lines.append(_row(f" => {_label(self._running)}", f"{time.monotonic() - self._since:.1f}s"))
+            lines += [f" => => {line}"[:_WIDTH] for line in self._log[-3:]]
+        if record is not None:
+            lines += _end(record, self._log)
+        return "\n".join(lines)
+
+
+def _row(left: str, right: str) -> str:
+    room = _WIDTH - len(right) - 1
+    return f"{left if len(left) <= room else left[: room - 1] + '…':<{room}} {right}"
+
+
+def _label(step: StepRecord) -> str:
+    stage = f"{step.stage} " if step.index and step.stage not in ("0", "stage-0") else ""
+    place = f"[{stage}{step.index}] " if step.index else ""
+    return place + printable(" ".join(step.instruction.split()))
+
+
+def _step(step: StepRecord) -> list[str]:
+    word = {"cached": "CACHED ", "failed": "ERROR "}.get(step.status, "")
+    cost = f"{step.seconds:.1f}s"
+    if step.status == "executed" and step.makes_layer:
+        cost = f"{size(step.size):>7}  {cost:>6}"
+    lines = [_row(f" => {word}{_label(step)}", cost)]
+    if step.cause is not None:
+        lines += textwrap.wrap(
+            printable(step.cause.text), _WIDTH, initial_indent=" =>   └ ", subsequent_indent=" =>     ", break_on_hyphens=False
+        )
+    return lines
+
+
+def _end(record: BuildRecord, log: list[str]) -> list[str]:
+    ran = sum(1 for step in record.steps if step.status == "executed")
+    reused = sum(1 for step in record.steps if step.status == "cached")
+    failure = record.failure
+    if failure is None:
+        name = f"{(record.image or '')[7:19]}{' ' + record.tag if record.tag else ''}"
+        lines = [_row(f" => naming to {name}", "0.0s"), ""]
+        lines.append(f"{ran} of {ran + reused} steps ran, {reused} came from the cache ({record.engine} engine, {record.executor}).")
+        return lines + [f"note: {text}" for text in record.stand_in]
+    failed = next((step for step in record.steps if step.status == "failed"), None)
+    lines = []
+    if failed is not None:
+        tail = [printable(line) for line in failed.log.splitlines() if line.strip()][-_LOG_LINES:] or log
+        lines += ["------", f" > {_label(failed)}:", *tail, "------"]
+    lines += _excerpt(failure.file, failure.line)
+    lines.append(f"ERROR: failed to solve: {printable(failure.message)}")
+    if failure.remedy:
+        lines.append(f"  {failure.remedy}")
+    return lines
+
+
+def _excerpt(file: str | None, line: int | None) -> list[str]:
+    """The Dockerfile around a line, as BuildKit shows it; nothing where the file cannot be read any more."""
+    if file is None or line is None:
+        return []
+    try:
+        with open(file, encoding="utf-8", errors="replace") as stream:
+            text = stream.read().splitlines()
+    except OSError:
+        return []
+    rule = "-" * 20
+    lines = [f"{os.path.basename(file)}:{line}", rule]
+    for number in range(max(1, line - 2), min(len(text), line + 2) + 1):
+        mark = ">>>" if number == line else "   "
+        lines.append(f"{number:>4} | {mark} {printable(text[number - 1])}")
+    return [*lines, rule]

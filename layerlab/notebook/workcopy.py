@@ -1,0 +1,117 @@
+"""The learner's working copy of the app: made from ``node-app``, restored on request, never a tracked file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+import zipfile
+from pathlib import Path
+from typing import Final
+
+from layerlab.demo import find_app
+from layerlab.errors import UsageError
+
+VARIABLE: Final = "LAYERLAB_WORK"
+# The learner writes these two in the course; what a build leaves on the host is never wanted.
+_NOT_COPIED: Final = ("Dockerfile.optimized", ".dockerignore", "node_modules", "dist", "*.db", "*.db-journal")
+# The recipe is in the build context like any other file, and with COPY . . its own edits would count. The course comes to that, but
+# not in its first minutes.
+_FIRST_IGNORE: Final = "Dockerfile*\n.dockerignore\n"
+_NOT_PACKED: Final = frozenset(("node_modules", "dist", ".git"))
+
+
+def work_directory() -> Path:
+    """Where working copies are: ``LAYERLAB_WORK``, else ``work`` beside the course's app. Raises ``UsageError`` without an app."""
+    chosen = os.environ.get(VARIABLE)
+    return Path(chosen).absolute() if chosen else find_app(None).resolve().parent / "work"
+
+
+def working_copy() -> Path:
+    """The working copy, made when it is not there. Raises ``UsageError`` where it cannot be made."""
+    copy = work_directory() / "node-app"
+    if copy.is_dir() and any(copy.iterdir()):
+        return copy
+    try:
+        _fill(copy)
+    except OSError as error:
+        raise UsageError(
+            f"the working copy {copy} cannot be made: {error.strerror or error}",
+            remedy=f"Set {VARIABLE} to a directory that you can write to.",
+        ) from error
+    return copy
+
+
+def reset() -> tuple[Path, Path | None]:
+    """Restore the working copy. Returns it, and the archive that now holds what was in it (``None`` where nothing was lost).
+
+    The directory itself stays, since a kernel or a terminal may be in it. Raises ``UsageError``.
+    """
+    copy = work_directory() / "node-app"
+    kept = None
+    try:
+        if copy.is_dir() and any(copy.iterdir()):
+            if _is_untouched(copy):
+                return copy, None
+            kept = pack(work_directory() / "kept" / f"node-app-{time.strftime('%Y%m%d-%H%M%S')}.zip")
+            for child in copy.iterdir():
+                if child.is_dir() and not child.is_symlink():
+                    _remove(child)
+                else:
+                    child.unlink()
+        _fill(copy)
+    except OSError as error:
+        raise UsageError(f"the working copy {copy} cannot be restored: {error}", remedy="Close what uses it, and try again.") from error
+    return copy, kept
+
+
+def pack(archive: Path) -> Path:
+    """Write the working copy to a zip archive, without what a build can make again. Raises ``OSError``."""
+    copy = work_directory() / "node-app"
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    while archive.exists():
+        archive = archive.with_stem(archive.stem + "-2")
+    descriptor, partial = tempfile.mkstemp(dir=archive.parent, prefix=".partial-")
+    try:
+        with os.fdopen(descriptor, "wb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as target:
+            for folder, folders, files in os.walk(copy):
+                folders[:] = sorted(name for name in folders if name not in _NOT_PACKED)
+                for name in sorted(files):
+                    path = Path(folder, name)
+                    if path.is_file() and os.access(path, os.R_OK):
+                        target.write(path, path.relative_to(copy.parent))
+        os.rename(partial, archive)
+    except BaseException:
+        os.unlink(partial)
+        raise
+    return archive
+
+
+def _fill(copy: Path) -> None:
+    shutil.copytree(find_app(None), copy, ignore=shutil.ignore_patterns(*_NOT_COPIED), dirs_exist_ok=True)
+    (copy / ".dockerignore").write_text(_FIRST_IGNORE, encoding="utf-8")
+
+
+def _is_untouched(copy: Path) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        _fill(Path(folder))
+        return _content(Path(folder)) == _content(copy)
+
+
+def _content(directory: Path) -> dict[str, tuple[int, bytes]]:
+    return {
+        str(path.relative_to(directory)): (path.lstat().st_mode, path.read_bytes() if path.is_file() and os.access(path, os.R_OK) else b"")
+        for path in directory.rglob("*")
+    }
+
+
+def _remove(directory: Path) -> None:
+    # A learner's experiment with chmod may have left directories that their owner cannot list.
+    for folder, folders, _ in os.walk(directory):
+        for name in folders:
+            path = Path(folder, name)
+            if not path.is_symlink():
+                path.chmod(0o700)
+    directory.chmod(0o700)
+    shutil.rmtree(directory)

@@ -1,0 +1,61 @@
+"""The what-if matrix as data: edits × steps, and which edits are worth asking about."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any, Final
+
+from layerlab.model import PlanRecord
+from layerlab.widgets.words import one_line, shown
+from layerlab.widgets.workcopy import is_dockerfile
+
+# The edits that the lesson talks about, in its order.
+_LESSON: Final[tuple[str, ...]] = (
+    "src/index.ts",
+    "package.json",
+    "package-lock.json",
+    "prisma/schema.prisma",
+    "tsconfig.json",
+    "README.md",
+)
+_NEW_FILE: Final = "src/new-file.ts"
+_MOST: Final = 8
+EMPTY: Final[dict[str, Any]] = {"columns": [], "rows": [], "note": ""}
+
+
+def default_edits(directory: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Edits of an app's files, and of one file more that is not there yet."""
+    have = [name for name in names if not is_dockerfile(name) and not os.path.basename(name).startswith(".")]
+    chosen: list[str] = [name for name in _LESSON if name in have]
+    chosen += [name for name in have if name not in chosen][: max(0, _MOST - 1 - len(chosen))]
+    new = _NEW_FILE if os.path.isdir(os.path.join(directory, "src")) else "new-file.txt"
+    return (*chosen[: _MOST - 1], new)
+
+
+def matrix_data(rows: Iterable[tuple[str, PlanRecord]], directory: str) -> dict[str, Any]:
+    """The matrix as the front end draws it. Steps without a verdict (FROM, metadata) have no column."""
+    columns: list[dict[str, Any]] = []
+    lines = []
+    note = ""
+    for edit, plan in rows:
+        steps = [step for step in plan.steps if step.status not in ("base", "metadata")]
+        columns = columns or [{"number": step.number, "instruction": one_line(step.instruction), "line": step.line} for step in steps]
+        cells = []
+        for step in steps:
+            cell = shown(step, "runs" if step.status == "executed" else None)
+            cells.append({key: cell[key] for key in ("verdict", "word", "sign", "why")})
+        exists = os.path.lexists(os.path.join(directory, edit))
+        lines.append({"edit": edit, "new": not exists, "cells": cells, "runs": sum(cell["verdict"] == "runs" for cell in cells)})
+        note = next((text for text in plan.warnings if text.startswith("not everything has been built")), note)
+    return {"columns": columns, "rows": lines, "note": note[:1].upper() + note[1:] + "." if note else ""}
+
+
+def matrix_cells(data: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of the matrix as text."""
+    head = ["an edit of", *[f"{column['number']} {column['instruction']}" for column in data["columns"]]]
+    return head, [[_name(row), *[cell["word"] for cell in row["cells"]]] for row in data["rows"]]
+
+
+def _name(row: dict[str, Any]) -> str:
+    return f"{row['edit']}{' (a new file)' if row['new'] else ''}"

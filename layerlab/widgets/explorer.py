@@ -1,0 +1,99 @@
+"""The layer explorer: what each layer of an image adds, changes and removes, and where each path of the image comes from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import traitlets
+
+from layerlab.errors import LayerlabError, UsageError
+from layerlab.model import ImageView
+from layerlab.render import layers_table, size
+from layerlab.widgets.base import LabWidget
+from layerlab.widgets.engines import engine_for
+from layerlab.widgets.fallback import html_table, paragraph
+from layerlab.widgets.trees import layer_tree, merged_tree
+from layerlab.widgets.words import instruction_of
+
+if TYPE_CHECKING:
+    from layerlab.engines.connect import AnyEngine
+
+_MERGED = 0
+
+
+class LayerExplorer(LabWidget):
+    """The layers of an image and the files in them. Raises ``UsageError`` for an unknown image."""
+
+    image = traitlets.Unicode().tag(sync=True)
+    layers: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    total: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
+    chosen = traitlets.Int(_MERGED).tag(sync=True)
+    tree: traitlets.List[Any] = traitlets.List().tag(sync=True)
+
+    def __init__(self, image: str, engine: AnyEngine | str | None = None) -> None:
+        own = engine is None or isinstance(engine, str)
+        used = engine_for(engine)
+        try:
+            self._view = used.view(image)
+        finally:
+            if own:
+                used.close()
+        layers = [
+            {
+                "number": layer.number,
+                "instruction": instruction_of(layer.created_by),
+                "bytes": layer.size,
+                "size": size(layer.size),
+                "wasted": size(layer.wasted) if layer.wasted else "",
+                "added": len(layer.added),
+                "changed": len(layer.changed),
+                "removed": len(layer.removed),
+            }
+            for layer in self._view.layers
+        ]
+        total = {"size": size(self._view.size), "wasted": size(self._view.wasted), "paths": len(self._view.origin)}
+        super().__init__(kind="explorer", image=image, layers=layers, total=total, tree=merged_tree(self._view))
+
+    @property
+    def view(self) -> ImageView:
+        """The record that is shown."""
+        return self._view
+
+    def choose(self, layer: int) -> None:
+        """Show one layer, or the merged tree for 0. Raises ``UsageError``."""
+        found = next((item for item in self._view.layers if item.number == layer), None)
+        if layer != _MERGED and found is None:
+            raise UsageError(f"{self.image} has no layer {layer}", remedy=f"It has {len(self._view.layers)} layers.")
+        tree = layer_tree(found) if found is not None else merged_tree(self._view)
+        with self.hold_sync():
+            self.tree = tree
+            self.chosen = layer
+
+    def receive(self, message: dict[str, Any]) -> None:
+        """A message of the page: the layer that was chosen."""
+        number = message.get("layer")
+        if message.get("type") == "choose" and isinstance(number, int):
+            try:
+                self.choose(number)
+            except LayerlabError:
+                # A page of an older kernel; it gets the state that holds.
+                self.send_state()
+
+    def text(self) -> str:
+        """The layers."""
+        return layers_table(self._view, paths=False)
+
+    def html(self) -> str:
+        """The layers as a table."""
+        rows = [
+            [
+                f"{layer['number']}. {layer['instruction']}",
+                layer["size"],
+                *(str(layer[what]) for what in ("added", "changed", "removed")),
+                layer["wasted"] or "0B",
+            ]
+            for layer in self.layers
+        ]
+        head = ["Layer", "Size", "Added", "Changed", "Removed", "Wasted"]
+        text = f"{self.total['size']} in {len(self.layers)} layers, {self.total['wasted']} of it hidden by later layers."
+        return html_table(f"Layers of {self.image}", head, rows) + paragraph(text)

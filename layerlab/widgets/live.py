@@ -1,0 +1,82 @@
+"""A build as it goes on: from the engine's events to the steps, the log and the sentence that a person sees."""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import Any, Final
+
+from layerlab.engines.base import Event
+from layerlab.model import BuildRecord, PlanRecord, StepRecord
+from layerlab.widgets.words import one_line, shown, summary
+
+LOG_LIMIT: Final = 24_000
+_ESCAPES: Final = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
+
+
+class LiveBuild:
+    """What is known of a build in progress. ``take`` is called by the building thread, the rest by any."""
+
+    def __init__(self, plan: PlanRecord | None) -> None:
+        self._lock = threading.Lock()
+        self._steps: dict[int, tuple[StepRecord, str]] = {}
+        for step in plan.steps if plan is not None else ():
+            self._steps[step.number] = (step, step.status if step.status in ("base", "metadata") else "waiting")
+        self._log = ""
+        self._status = "Building …"
+
+    def take(self, event: Event) -> None:
+        """One event of the build."""
+        with self._lock:
+            if event.kind == "note":
+                self._log += f"{event.text}\n"
+                self._status = one_line(event.text)
+            elif event.kind == "log":
+                self._log += event.text
+            elif event.step is not None:
+                self._step(event.kind, event.step)
+            if len(self._log) > 2 * LOG_LIMIT:
+                self._log = self._log[-LOG_LIMIT:]
+
+    def _step(self, kind: str, step: StepRecord) -> None:
+        verdict = "running" if kind == "start" else step.status
+        self._steps[step.number] = (step, verdict)
+        if kind == "start":
+            self._status = f"Step {step.number} runs: {one_line(step.instruction)}"
+            self._log += f"▸ {step.number}. {one_line(step.instruction)}\n"
+
+    def steps(self) -> list[dict[str, Any]]:
+        """All steps that are known, in order."""
+        with self._lock:
+            return [shown(step, verdict) for _, (step, verdict) in sorted(self._steps.items())]
+
+    def stopped(self) -> list[dict[str, Any]]:
+        """The steps after a stop: what ran then was stopped, and what waited was not run."""
+        ends = {"running": "stopped", "waiting": "skipped"}
+        with self._lock:
+            return [shown(step, ends.get(verdict, verdict)) for _, (step, verdict) in sorted(self._steps.items())]
+
+    @property
+    def log(self) -> str:
+        """The last part of what was written."""
+        with self._lock:
+            return cleaned(self._log)
+
+    @property
+    def status(self) -> str:
+        """One sentence on what goes on."""
+        with self._lock:
+            return self._status
+
+
+def cleaned(text: str) -> str:
+    """Output without what moves a cursor or colours a terminal; the last part of it."""
+    lines = _ESCAPES.sub("", text[-LOG_LIMIT:]).replace("\r\n", "\n").split("\n")
+    # A line that is drawn over and over (a progress bar) counts as it was last.
+    last = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines]
+    return "\n".join("".join(char for char in line if char.isprintable() or char == "\t") for line in last)
+
+
+def finished(record: BuildRecord) -> tuple[list[dict[str, Any]], str]:
+    """Steps and sentence of a build that is over."""
+    return [shown(step) for step in record.steps], summary(record)

@@ -1,0 +1,22 @@
+"""Errors as the front end shows them: the line that they stand at, the message, what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from layerlab.errors import LayerlabError
+from layerlab.model import Failure
+from layerlab.widgets.words import one_line
+
+
+def problem_of(error: LayerlabError | Failure, log: str = "") -> dict[str, Any]:
+    """What went wrong. ``log`` is the end of what the failed step wrote."""
+    return {
+        "kind": error.kind,
+        "file": error.file or "",
+        "line": error.line or 0,
+        "column": error.column or 0,
+        "message": one_line(error.message),
+        "remedy": one_line(error.remedy or ""),
+        "log": "\n".join(log.rstrip().splitlines()[-12:]),
+    }

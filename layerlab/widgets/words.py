@@ -1,0 +1,91 @@
+"""Verdicts as words and signs, and steps as the plain data that the front end draws."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from layerlab.model import BuildRecord, PlanRecord, StepRecord
+from layerlab.render import size
+
+# Word and sign: a verdict is never told by colour alone.
+VERDICTS: Final[dict[str, tuple[str, str]]] = {
+    "base": ("base", "◆"),
+    "cached": ("cached", "✓"),
+    "executed": ("ran", "↻"),
+    "runs": ("runs", "↻"),
+    "failed": ("failed", "✕"),
+    "skipped": ("not run", "–"),
+    "metadata": ("no verdict", "·"),
+    "undecided": ("undecided", "?"),
+    "running": ("running", "▸"),
+    "waiting": ("waiting", "○"),
+    "stopped": ("stopped", "■"),
+}
+
+
+def word(verdict: str) -> str:
+    """The word for a verdict."""
+    return VERDICTS[verdict][0]
+
+
+def sign(verdict: str) -> str:
+    """The sign for a verdict."""
+    return VERDICTS[verdict][1]
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks or control characters."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+
+
+def instruction_of(created_by: str) -> str:
+    """The instruction behind a row of an image's history, without what the builder wrote around it."""
+    text = one_line(created_by).removesuffix("# buildkit").strip().removeprefix("/bin/sh -c #(nop)").strip()
+    return text.replace("RUN /bin/sh -c ", "RUN ", 1) or "(no instruction is recorded)"
+
+
+def spoken_seconds(seconds: float) -> str:
+    """A duration for a person."""
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def shown(step: StepRecord, verdict: str | None = None) -> dict[str, Any]:
+    """One step as the front end draws it; ``verdict`` stands for the record's own where a build is not over."""
+    verdict = verdict or step.status
+    took = verdict in ("executed", "failed", "stopped")
+    has_size = step.makes_layer and verdict in ("executed", "cached", "base")
+    why = step.cause.text if step.cause is not None and verdict in ("executed", "failed", "running", "stopped", "runs") else ""
+    if step.waits_for is not None:
+        why = f"depends on step {step.waits_for}, which must run first"
+    return {
+        "number": step.number,
+        "instruction": one_line(step.instruction),
+        "stage": step.stage,
+        "line": step.line,
+        "end_line": step.end_line,
+        "verdict": verdict,
+        "word": word(verdict),
+        "sign": sign(verdict),
+        "layer": step.makes_layer,
+        "bytes": step.size if has_size else 0,
+        "size": size(step.size) if has_size else "",
+        "seconds": spoken_seconds(step.seconds) if took else "",
+        "why": one_line(why),
+    }
+
+
+def counts(record: BuildRecord | PlanRecord) -> tuple[int, int]:
+    """How many steps ran (or would), and how many came from the cache."""
+    ran = sum(step.status in ("executed", "failed") for step in record.steps)
+    return ran, sum(step.status == "cached" for step in record.steps)
+
+
+def summary(record: BuildRecord) -> str:
+    """One sentence on a finished build."""
+    ran, cached = counts(record)
+    if record.failure is not None:
+        number = next((step.number for step in record.steps if step.status == "failed"), None)
+        where = f"Step {number} failed" if number is not None else "The build failed"
+        return f"{where} after {spoken_seconds(record.seconds)}. There is no new image."
+    what = "nothing had to run" if not ran else f"{ran} {'step' if ran == 1 else 'steps'} ran"
+    return f"Built {record.tag or 'an image'} in {spoken_seconds(record.seconds)}: {what}, {cached} cached."

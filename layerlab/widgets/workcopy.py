@@ -1,0 +1,87 @@
+"""The files of an app that a widget shows and edits: which they are, what is in them, and writing them back."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from layerlab.errors import UsageError
+from layerlab.fsutil import write_atomically
+
+# What a build or a package manager makes is nothing to edit, and there is much of it.
+_HIDDEN: Final = frozenset((".git", "node_modules", "dist", "build", "__pycache__", ".venv", ".ipynb_checkpoints"))
+_LARGEST: Final = 256 << 10
+_MOST: Final = 100
+
+
+class WorkCopy:
+    """Text files below a directory, by path. Raises ``UsageError`` for a directory or a named file that is not there."""
+
+    def __init__(self, directory: str, names: Iterable[str] | None = None) -> None:
+        self.directory = os.path.abspath(directory)
+        if not os.path.isdir(self.directory):
+            raise UsageError(f"{directory} is not a directory", remedy="Give the directory of the app.")
+        self._named = tuple(os.path.normpath(name) for name in names) if names is not None else None
+        # Files with DOS line ends get them back: an editor of a page knows only one kind.
+        self._dos: set[str] = set()
+        for name in self._named or ():
+            if not os.path.isfile(self._path(name)):
+                raise UsageError(f"there is no file {name} in {directory}", remedy="Name files relative to the directory.")
+
+    def read(self) -> dict[str, str]:
+        """All files with their text, Dockerfiles left to last. What is not text, or is too large to edit, is left out."""
+        names = self._named if self._named is not None else self._found()
+        texts = ((name, self._text(name)) for name in names)
+        return {name: text for name, text in texts if text is not None}
+
+    def write(self, name: str, text: str) -> None:
+        """Give a file another content. A file that has it already is not touched. Raises ``UsageError``."""
+        path = self._path(name)
+        if self._text(name) == text:
+            return
+        data = (text.replace("\n", "\r\n") if name in self._dos else text).encode()
+        try:
+            mode = stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else 0o644
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            write_atomically(path, data, durable=False, mode=mode)
+        except OSError as error:
+            raise UsageError(f"{name} cannot be written: {error.strerror}", remedy="Check the permissions and free space.") from error
+
+    def _path(self, name: str) -> str:
+        path = os.path.normpath(os.path.join(self.directory, name))
+        if os.path.isabs(name) or not path.startswith(self.directory + os.sep):
+            raise UsageError(f"{name} is not in {self.directory}", remedy="Name files relative to the directory.")
+        return path
+
+    def _text(self, name: str) -> str | None:
+        try:
+            with open(self._path(name), "rb") as stream:
+                data = stream.read(_LARGEST + 1)
+            text = data.decode()
+        except (OSError, UnicodeDecodeError):
+            return None
+        if len(data) > _LARGEST or "\0" in text:
+            return None
+        if "\r\n" in text:
+            self._dos.add(name)
+            text = text.replace("\r\n", "\n")
+        return text
+
+    def _found(self) -> list[str]:
+        found = sorted(self._walk(), key=lambda name: (is_dockerfile(name), name.startswith("."), name.count("/") == 0, name))
+        return found[:_MOST]
+
+    def _walk(self) -> Iterator[str]:
+        for here, folders, names in os.walk(self.directory):
+            folders[:] = sorted(folder for folder in folders if folder not in _HIDDEN)
+            for name in names:
+                if not name.startswith(".tmp-") and os.path.isfile(os.path.join(here, name)):
+                    yield os.path.relpath(os.path.join(here, name), self.directory)
+
+
+def is_dockerfile(name: str) -> bool:
+    """Whether a file is one to build with, by its name."""
+    base = os.path.basename(name).lower()
+    return not base.endswith(".dockerignore") and (base.startswith("dockerfile") or base.endswith(".dockerfile"))

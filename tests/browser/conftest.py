@@ -1,0 +1,88 @@
+"""A JupyterLab server a session, a browser a module, a page a test; and a small app that builds in a second."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("playwright", reason="playwright is not installed: it is in requirements-test.txt")
+
+from playwright.sync_api import Browser, sync_playwright
+
+from layerlab.engines.embedded.engine import EmbeddedEngine
+from tests.conformance import bases
+
+from .jupyter import ROOT, Notebook, Server, find_chromium, launch, serving
+
+APP_FILES = ("package.json", "package-lock.json", "tsconfig.json", "prisma.config.ts", "prisma", "src", "README.md", ".dockerignore")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is in this folder, and skip it where there is no browser."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+            item.add_marker(pytest.mark.slow)
+            if find_chromium() is None:
+                item.add_marker(pytest.mark.skip(reason="there is no Chromium here: apt-get install chromium"))
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with small base images whose npm does nothing but write some files."""
+    place = tmp_path_factory.mktemp("browser-store")
+    with EmbeddedEngine(str(place / "store")) as engine:
+        if not engine.host.executor:
+            pytest.skip("nothing on this machine can run a build step: " + "; ".join(engine.host.notes))
+        for base in bases.bases():
+            layout = place / base.name.replace(":", "-")
+            bases.write_layout(base, layout)
+            engine.import_layout(str(layout), base.name)
+    return place / "store"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Iterator[Server]:
+    """JupyterLab, whose kernels use the store with the small base images."""
+    with serving(tmp_path_factory.mktemp("jupyter") / "lab", {"LAYERLAB_STORE": str(store)}) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium. Not for the whole session: its event loop would be in the way of tests that need one of their own."""
+    with sync_playwright() as playwright:
+        chromium = launch(playwright)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def notebook(server: Server, browser: Browser) -> Iterator[Notebook]:
+    """A page. After the test it must have had no error and asked nobody but the server."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000}, reduced_motion="reduce")
+    opened = Notebook(server, context.new_page())
+    yield opened
+    opened.shut_down()
+    context.close()
+    assert opened.problems == []
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    """The lesson's app with the lesson's Dockerfiles, and a name of its own in a file so that no test finds another's layers."""
+    directory = tmp_path / "app"
+    directory.mkdir()
+    for name in (*APP_FILES, "Dockerfile", "Dockerfile.optimized"):
+        source = ROOT / "node-app" / name
+        if source.is_dir():
+            shutil.copytree(source, directory / name)
+        else:
+            shutil.copy(source, directory / name)
+    lock = directory / "package-lock.json"
+    lock.write_text(f'{{"name": "{tmp_path}"}}\n', encoding="utf-8")
+    return directory

@@ -1,0 +1,181 @@
+"""JupyterLab for a browser test: a server of its own with its own folders, and a notebook open in Chromium.
+
+Used by the tests, by ``bench/widgets.py`` and by ``docs/screenshots.py``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import nbformat
+from playwright.sync_api import Browser, Page, Playwright
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+_CHROMIUM_ARGUMENTS: Final = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+_SETTINGS: Final[dict[str, dict[str, object]]] = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True},
+    "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
+}
+
+
+def find_chromium() -> str | None:
+    """The Chromium of this machine."""
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+def launch(playwright: Playwright) -> Browser:
+    """A Chromium without a window."""
+    return playwright.chromium.launch(executable_path=find_chromium(), args=list(_CHROMIUM_ARGUMENTS))
+
+
+class Server:
+    """A running JupyterLab: where it answers, the folder that it shows, and what it wrote."""
+
+    def __init__(self, url: str, root: Path, log: Path) -> None:
+        self.url = url
+        self.root = root
+        self.log = log
+
+    def complaints(self) -> list[str]:
+        """Errors and warnings in its log, but for those that Jupyter itself always has here."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        marked = [line for line in lines if line.startswith(("[E ", "[W ", "[C ")) or "Traceback" in line]
+        return [line for line in marked if not any(words in line for words in _EXPECTED)]
+
+
+# The server is started without a token, on purpose; the rest is about programs that no test needs.
+_EXPECTED: Final = ("All authentication is disabled", "Could not determine jupyterlab build status", "jupyter_server_terminals", "lsp")
+
+
+@contextlib.contextmanager
+def serving(base: Path, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
+    """Start JupyterLab as ``./lab`` configures it, on a port that the system picks, and end it with its kernels."""
+    folders = {name: base / name for name in ("root", "config", "data", "runtime", "settings", "workspaces")}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+    for plugin, values in _SETTINGS.items():
+        package, name = plugin.rsplit(":", 1)
+        (folders["settings"] / package).mkdir(parents=True)
+        (folders["settings"] / package / f"{name}.jupyterlab-settings").write_text(json.dumps(values), encoding="utf-8")
+    variables = {
+        **os.environ,
+        "JUPYTER_CONFIG_DIR": str(folders["config"]),
+        "JUPYTER_CONFIG_PATH": str(ROOT / "jupyter-config"),
+        "JUPYTER_DATA_DIR": str(folders["data"]),
+        "JUPYTER_RUNTIME_DIR": str(folders["runtime"]),
+        "JUPYTERLAB_SETTINGS_DIR": str(folders["settings"]),
+        "JUPYTERLAB_WORKSPACES_DIR": str(folders["workspaces"]),
+        "IPYTHONDIR": str(base / "ipython"),
+        "JUPYTER_PLATFORM_DIRS": "1",
+        "PYTHONPATH": str(ROOT),
+        "LAYERLAB_ENGINE": "embedded",
+        **(environment or {}),
+    }
+    command = [
+        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0", "--IdentityProvider.token="),
+        *("--ServerApp.password=", f"--ServerApp.root_dir={folders['root']}", "--ServerApp.disable_check_xsrf=True"),
+        *("--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly"),
+    ]
+    log = base / "server.log"
+    with log.open("wb") as stream:
+        server = subprocess.Popen(command, env=variables, stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, cwd=base)
+        try:
+            yield Server(_address(server, folders["runtime"], log), folders["root"], log)
+        finally:
+            server.terminate()
+            try:
+                server.wait(30)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def _address(server: subprocess.Popen[bytes], runtime: Path, log: Path) -> str:
+    """The server's address, once it answers: its runtime file is there before it listens."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            found = next(runtime.glob("jpserver-*.json"))
+            url: str = json.loads(found.read_text(encoding="utf-8"))["url"]
+            with urllib.request.urlopen(url + "api/status", timeout=5) as answer:
+                answer.read()
+            return url
+        except (StopIteration, ValueError, OSError):
+            time.sleep(0.1)
+    raise RuntimeError(f"JupyterLab did not start:\n{log.read_text(encoding='utf-8', errors='replace')}")
+
+
+class Notebook:
+    """One page with one notebook. ``problems`` are errors of the page and requests that left the machine."""
+
+    def __init__(self, server: Server, page: Page) -> None:
+        self.server = server
+        self.page = page
+        self.problems: list[str] = []
+        page.set_default_timeout(30_000)
+        page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
+        page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)
+        page.on("request", lambda request: self._see(request.url))
+
+    def _see(self, url: str) -> None:
+        if url.startswith("http") and not url.startswith(self.server.url):
+            self.problems.append(f"outside request: {url}")
+
+    def open(self, *sources: str, theme: str = "JupyterLab Light") -> None:
+        """Write the cells to a fresh notebook, open it alone and wait for its kernel."""
+        name = f"lesson-{time.monotonic_ns()}.ipynb"
+        cells = [nbformat.v4.new_code_cell(source) for source in sources]
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), self.server.root / name)
+        page = self.page
+        page.goto(f"{self.server.url}lab/workspaces/t{time.monotonic_ns()}/tree/{name}?reset")
+        page.wait_for_function("window.jupyterapp && document.querySelector('.jp-Notebook')")
+        page.evaluate("jupyterapp.restored")
+        self.theme(theme)
+        self.wait_for_kernel()
+
+    def theme(self, name: str) -> None:
+        """Change the theme. The server keeps the choice for the next page, so each test makes its own."""
+        self.page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", name)
+        # JupyterLab's <body> has no height, so it never counts as visible.
+        self.page.wait_for_selector(f"body[data-jp-theme-name='{name}']", state="attached")
+        self.page.wait_for_selector("#jupyterlab-splash", state="detached")
+
+    def wait_for_kernel(self) -> None:
+        """Wait until the kernel is there and idle."""
+        self.page.wait_for_function(
+            """() => {
+                const session = jupyterapp.shell.currentWidget?.sessionContext;
+                return session?.isReady && session.session?.kernel?.status === 'idle';
+            }"""
+        )
+
+    def run(self) -> None:
+        """Run all cells, and check that none raised."""
+        self.page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
+        self.page.wait_for_function(
+            """() => [...jupyterapp.shell.currentWidget.content.widgets]
+                .every(cell => cell.model.type !== 'code' || cell.model.executionCount !== null)"""
+        )
+        self.wait_for_kernel()
+        kinds = ("application/vnd.jupyter.stderr", "application/vnd.jupyter.error")
+        errors = self.page.locator(", ".join(f".jp-OutputArea-output[data-mime-type='{kind}']" for kind in kinds))
+        if errors.count():
+            raise AssertionError(errors.first.inner_text())
+
+    def shut_down(self) -> None:
+        """End the kernel."""
+        self.page.evaluate("jupyterapp.commands.execute('notebook:shutdown-kernel').catch(() => 0)")

@@ -1,0 +1,183 @@
+"""The Workbench in a real browser, as a learner uses it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page, expect
+
+from .jupyter import Notebook
+
+expect.set_options(timeout=20_000)
+
+
+def cell(app: Path, options: str = "") -> str:
+    return f"from layerlab.widgets import Workbench\nlab = Workbench({str(app)!r}, offline=True{options})\nlab"
+
+
+def steps(page: Page) -> Locator:
+    return page.get_by_role("list", name="Build steps").get_by_role("listitem")
+
+
+def verdicts(page: Page) -> list[str | None]:
+    return [step.get_attribute("data-verdict") for step in steps(page).all()]
+
+
+def build(page: Page, said: str) -> None:
+    page.get_by_role("button", name="Build", exact=True).click()
+    expect(page.get_by_role("status").filter(has_text=said)).to_be_visible()
+
+
+def replace_line(editor: Locator, number: int, text: str) -> None:
+    """Type over one line by keyboard. ``press`` takes the focus each time, so that no key goes astray."""
+    editor.press("Control+Home")
+    for _ in range(number - 1):
+        editor.press("ArrowDown")
+    editor.press("Home")
+    editor.press("Shift+End")
+    editor.press_sequentially(text)
+    expect(editor.locator(".cm-line").nth(number - 1)).to_have_text(text)
+
+
+def test_edit_and_build(notebook: Notebook, app: Path) -> None:
+    notebook.open(cell(app))
+    notebook.run()
+    page = notebook.page
+    build(page, "5 steps ran, 0 cached")
+    build(page, "nothing had to run, 5 cached")
+    page.get_by_label("Build with").select_option("Dockerfile.optimized")
+    build(page, "8 steps ran, 0 cached")
+    source = page.get_by_role("textbox", name="Contents of src/index.ts")
+    source.press("Control+Home")
+    source.press_sequentially("// edited\n")
+    build(page, "2 steps ran, 6 cached")
+    assert (app / "src" / "index.ts").read_text(encoding="utf-8").startswith("// edited\n")
+    assert verdicts(page) == ["base", *["cached"] * 6, "executed", "executed", "metadata", "metadata"]
+    expect(steps(page).nth(7)).to_contain_text("src/index.ts")
+    page.get_by_role("tab", name="Builds").click()
+    columns = page.get_by_role("region", name="Builds side by side").get_by_role("columnheader")
+    expect(columns).to_have_count(5)
+    expect(columns.nth(4)).to_contain_text("2 ran")
+
+
+def test_an_error_stands_at_its_line(notebook: Notebook, app: Path) -> None:
+    notebook.open(cell(app))
+    notebook.run()
+    page = notebook.page
+    editor = page.get_by_role("textbox", name="Contents of Dockerfile")
+    alert = page.get_by_role("alert").filter(has_text="Dockerfile, line")
+    replace_line(editor, 7, "RUNN npm install")
+    expect(alert).to_contain_text("Dockerfile, line 7: unknown instruction: RUNN (did you mean RUN?)")
+    expect(page.locator(".ll-bad-line")).to_have_text("RUNN npm install")
+    expect(editor).to_have_attribute("aria-invalid", "true")
+    page.get_by_role("button", name="Build", exact=True).click()
+    expect(page.get_by_role("status").filter(has_text="Not built: see the error.")).to_be_visible()
+
+    replace_line(editor, 7, "RUN echo about to fail; exit 3")
+    build(page, "Step 4 failed")
+    expect(alert).to_contain_text("exit code: 3")
+    expect(alert).to_contain_text("about to fail")
+    expect(page.locator(".ll-bad-line")).to_have_text("RUN echo about to fail; exit 3")
+    assert verdicts(page)[3] == "failed"
+
+    replace_line(editor, 7, "RUN npm install")
+    build(page, "Built 100x-node")
+    expect(alert).to_have_count(0)
+    expect(page.locator(".ll-bad-line")).to_have_count(0)
+
+
+def test_stop(notebook: Notebook, app: Path) -> None:
+    notebook.open(cell(app))
+    notebook.run()
+    page = notebook.page
+    replace_line(page.get_by_role("textbox", name="Contents of Dockerfile"), 7, "RUN echo begun; sleep 300")
+    page.get_by_role("button", name="Build", exact=True).click()
+    expect(page.get_by_role("status").filter(has_text="Step 4 runs")).to_be_visible()
+    page.get_by_role("tab", name="Log").click()
+    expect(page.get_by_role("log")).to_contain_text("begun")
+    page.get_by_role("tab", name="Layers").click()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("status").filter(has_text="Stopped.")).to_be_visible()
+    assert verdicts(page)[:6] == ["base", "executed", "executed", "stopped", "skipped", "skipped"]
+    replace_line(page.get_by_role("textbox", name="Contents of Dockerfile"), 7, "RUN npm install")
+    build(page, "3 steps ran, 2 cached")
+
+
+def test_the_matrix_follows_the_typing(notebook: Notebook, app: Path) -> None:
+    notebook.open(cell(app))
+    notebook.run()
+    page = notebook.page
+    page.get_by_role("tab", name="What if").click()
+    table = page.get_by_role("table", name="What an edit makes the next build run again")
+    row = table.get_by_role("row").filter(has_text="src/index.ts")
+    expect(row.get_by_role("cell")).to_have_text(["✓cached", "↻runs", "↻runs", "↻runs", "↻runs", "4 steps"])
+    replace_line(page.get_by_role("textbox", name="Contents of Dockerfile"), 5, "COPY package.json .")
+    expect(row.get_by_role("cell")).to_have_text(["✓cached", "✓cached", "✓cached", "✓cached", "✓cached", "nothing"])
+    expect(table.get_by_role("columnheader").nth(2)).to_contain_text("COPY package.json .")
+
+
+def test_keyboard_only(notebook: Notebook, app: Path) -> None:
+    notebook.open(cell(app))
+    notebook.run()
+    page = notebook.page
+    button = page.get_by_role("button", name="Build", exact=True)
+    button.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status").filter(has_text="5 steps ran")).to_be_visible()
+    button.focus()
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("File")).to_be_focused()
+    page.keyboard.press("Tab")
+    editor = page.get_by_role("textbox", name="Contents of src/index.ts")
+    expect(editor).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(editor).to_be_focused()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("Build with")).to_be_focused()
+    editor.press("Control+Enter")
+    expect(page.get_by_role("status").filter(has_text="4 steps ran, 1 cached")).to_be_visible()
+    first = page.get_by_role("tab", name="Layers")
+    first.press("ArrowRight")
+    expect(page.get_by_role("tab", name="What if")).to_be_focused()
+    expect(page.get_by_role("tabpanel", name="What if")).to_be_visible()
+    expect(page.get_by_role("tabpanel", name="Layers")).to_be_hidden()
+
+
+def test_the_kernel_stays_free_and_cells_can_drive_it(notebook: Notebook, app: Path) -> None:
+    drive = "record = lab.build()\nlab.edit('src/index.ts', '// from a cell\\n')\nassert len(lab.build().executed) == 4\nlen(lab.matrix())"
+    notebook.open(cell(app), drive)
+    notebook.run()
+    page = notebook.page
+    expect(page.get_by_role("status").filter(has_text="4 steps ran, 1 cached")).to_be_visible()
+    expect(page.get_by_role("textbox", name="Contents of src/index.ts")).to_have_text("// from a cell")
+
+
+def test_a_page_that_is_opened_again_shows_the_same(notebook: Notebook, app: Path) -> None:
+    notebook.open(cell(app))
+    notebook.run()
+    page = notebook.page
+    build(page, "5 steps ran, 0 cached")
+    source = page.get_by_role("textbox", name="Contents of src/index.ts")
+    source.press("Control+Home")
+    source.press_sequentially("// kept\n")
+    build(page, "4 steps ran, 1 cached")
+    # A second view of the same widget, made from its state.
+    page.evaluate(
+        """() => {
+            const cell = jupyterapp.shell.currentWidget.content.widgets[0];
+            const outputs = cell.model.outputs.toJSON();
+            cell.model.outputs.clear();
+            cell.model.outputs.fromJSON(outputs);
+        }"""
+    )
+    expect(page.get_by_role("status").filter(has_text="4 steps ran, 1 cached")).to_have_count(1)
+    expect(source.locator(".cm-line").first).to_have_text("// kept")
+    assert verdicts(page).count("executed") == 4
+
+
+def test_no_complaints_in_the_servers_log(notebook: Notebook, app: Path) -> None:
+    notebook.open(cell(app))
+    notebook.run()
+    build(notebook.page, "5 steps ran")
+    assert notebook.server.complaints() == []

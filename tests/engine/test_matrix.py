@@ -1,0 +1,64 @@
+"""The what-if matrix: for each edit exactly the plan of that edit, of saved and of typed Dockerfiles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from layerlab.errors import DockerfileError, UsageError
+
+from .conftest import verdicts
+
+if TYPE_CHECKING:
+    from .conftest import Lab
+
+ONE_STAGE = "FROM base:1\nWORKDIR /app\nCOPY package.json .\nRUN echo install\nCOPY . .\nRUN echo build\nCMD true\n"
+TWO_STAGES = "FROM base:1 AS a\nCOPY src /src\nRUN cat /src/* > /out\nFROM base:1\nCOPY package.json /\nCOPY --from=a /out /out\nRUN cat /out\n"
+EDITS = ("src/index.ts", "src/new.ts", "package.json", "README.md", "src")
+
+
+@pytest.fixture
+def app(lab: Lab) -> Lab:
+    """A lab with a few files, one of them ignored."""
+    for path in ("src/index.ts", "package.json", "README.md"):
+        lab.file(path, path)
+    lab.file(".dockerignore", "*.md\n")
+    return lab
+
+
+@pytest.mark.parametrize("dockerfile", [ONE_STAGE, TWO_STAGES])
+@pytest.mark.parametrize("built", [False, True])
+def test_it_equals_the_single_plans(app: Lab, dockerfile: str, built: bool) -> None:
+    options = app.options(dockerfile)
+    if built:
+        app.build(dockerfile)
+    rows = app.engine.matrix(options, EDITS)
+    assert [edit for edit, _ in rows] == list(EDITS)
+    for edit, plan in rows:
+        assert plan == app.engine.plan(options, (edit,))
+    if built:
+        assert set(verdicts(dict(rows)["README.md"])) == {"cached"}
+
+
+def test_what_is_typed_counts(app: Lab) -> None:
+    app.build("FROM base:1\nCOPY . .\nRUN echo install\n")
+    typed = app.options(None, dockerfile_text=ONE_STAGE)
+    assert verdicts(app.engine.matrix(typed, ("src/index.ts",))[0][1]) == ["cached", "cached", "cached", "executed", "executed"]
+    assert [step.instruction for step in app.engine.plan(typed).steps][1] == "WORKDIR /app"
+
+
+def test_errors_of_what_is_typed_have_a_place(app: Lab) -> None:
+    app.build(ONE_STAGE)
+    with pytest.raises(DockerfileError) as caught:
+        app.engine.matrix(app.options(None, dockerfile_text="FROM base:1\nRUNN x\n"), EDITS)
+    assert caught.value.line == 2
+
+
+def test_a_build_wants_a_file(app: Lab) -> None:
+    with pytest.raises(UsageError, match="plans"):
+        app.engine.build(app.options(ONE_STAGE, dockerfile_text=ONE_STAGE))
+
+
+def test_no_edits_no_rows(app: Lab) -> None:
+    assert app.engine.matrix(app.options(ONE_STAGE), ()) == ()
