@@ -1,4 +1,4 @@
-"""``demo`` and ``doctor``."""
+"""``demo``, ``doctor`` and ``reset``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ def add(verbs: Any) -> None:
     doctor = verbs.add_parser("doctor", help="which engine and executor this machine gets, and why")
     add_engine(doctor)
     doctor.set_defaults(run=_doctor)
+    reset = verbs.add_parser("reset", help="restore the course's working copy of the app; what was in it goes into an archive")
+    reset.add_argument("--json", action="store_true", help="print where it is, and the archive, as JSON")
+    reset.set_defaults(run=_reset)
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -40,3 +43,14 @@ def _doctor(arguments: argparse.Namespace) -> int:
     else:
         print(report(found))
     return 0 if found.works else 1
+
+
+def _reset(arguments: argparse.Namespace) -> int:
+    from layerlab.notebook.workcopy import reset
+
+    copy, kept = reset()
+    if arguments.json:
+        print_json({"schema": 1, "working_copy": str(copy), "archive": str(kept) if kept is not None else None})
+    else:
+        print(f"{copy} is as it is at the start of the course." + (f"\nWhat was in it is kept in {kept}." if kept is not None else ""))
+    return 0

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from typing import Any, Final
 
 from layerlab.errors import LayerlabError
 from layerlab.model import Failure
 from layerlab.widgets.words import one_line
+
+# The line is shown in front of the message already.
+_REPEATED: Final = re.compile(r"^dockerfile parse error on line \d+: ")
 
 
 def problem_of(error: LayerlabError | Failure, log: str = "") -> dict[str, Any]:
@@ -16,7 +20,7 @@ def problem_of(error: LayerlabError | Failure, log: str = "") -> dict[str, Any]:
         "file": error.file or "",
         "line": error.line or 0,
         "column": error.column or 0,
-        "message": one_line(error.message),
+        "message": _REPEATED.sub("", one_line(error.message)),
         "remedy": one_line(error.remedy or ""),
         "log": "\n".join(log.rstrip().splitlines()[-12:]),
     }

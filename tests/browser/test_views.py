@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from .jupyter import Notebook
+from .jupyter import Notebook, store_of
 
 SERIOUS = ("serious", "critical")
 BUILD = "lab = Workbench({app!r}, offline=True, dockerfile='Dockerfile.optimized')\nlab.build()\nlab"
@@ -29,7 +29,7 @@ def findings(notebook: Notebook) -> list[str]:
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark", "JupyterLab Dark High Contrast"])
 def test_axe(notebook: Notebook, app: Path, theme: str) -> None:
     notebook.open(
-        IMPORT + BUILD.format(app=str(app)),
+        store_of(app) + IMPORT + BUILD.format(app=str(app)),
         f"WhatIf({str(app)!r}, offline=True)",
         "LayerExplorer('100x-node')",
         "p = Prediction([s.instruction for s in lab.record.steps]); p.commit(['cached'] * 11); p.reveal(lab.record); p",
@@ -48,7 +48,7 @@ def test_axe(notebook: Notebook, app: Path, theme: str) -> None:
 
 
 def test_the_draft_of_a_dockerfile(notebook: Notebook, app: Path) -> None:
-    notebook.open(IMPORT + f"WhatIf({str(app)!r}, edits=('src/index.ts', 'package.json'), offline=True)")
+    notebook.open(store_of(app) + IMPORT + f"WhatIf({str(app)!r}, edits=('src/index.ts', 'package.json'), offline=True)")
     notebook.run()
     page = notebook.page
     row = page.get_by_role("row").filter(has_text="src/index.ts")
@@ -64,7 +64,7 @@ def test_the_draft_of_a_dockerfile(notebook: Notebook, app: Path) -> None:
 
 
 def test_the_explorer(notebook: Notebook, app: Path) -> None:
-    notebook.open(IMPORT + BUILD.format(app=str(app)) + "\nLayerExplorer('100x-node')")
+    notebook.open(store_of(app) + IMPORT + BUILD.format(app=str(app)) + "\nLayerExplorer('100x-node')")
     notebook.run()
     page = notebook.page
     layers = page.get_by_role("list", name="Layers, lowest first").get_by_role("button")
@@ -76,19 +76,21 @@ def test_the_explorer(notebook: Notebook, app: Path) -> None:
     expect(page.get_by_text("What layer 9 adds, changes and removes")).to_be_visible()
     expect(page.get_by_role("region", name="Files")).to_contain_text("index.jsadded")
     layers.first.click()
-    etc = page.locator("summary").filter(has_text="etc/")
-    etc.press("Enter")
     expect(page.get_by_role("list", name="Contents of etc")).to_contain_text("passwdlayer 1")
+    page.locator("summary").filter(has_text="bin/").first.press("Enter")
+    expect(page.get_by_role("list", name="Contents of bin").first).to_contain_text("shlayer 1")
 
 
 def test_a_prediction(notebook: Notebook, app: Path) -> None:
     ask = (
         "p = Prediction([s.instruction for s in lab.record.steps if s.makes_layer][1:], question='What after an edit of src/index.ts?')\np"
     )
-    notebook.open(IMPORT + BUILD.format(app=str(app)).removesuffix("\nlab"), ask, "q = Question('How many run?', ['none', 'two'])\nq")
+    notebook.open(
+        store_of(app) + IMPORT + BUILD.format(app=str(app)).removesuffix("\nlab"), ask, "q = Question('How many run?', ['none', 'two'])\nq"
+    )
     notebook.run()
     page = notebook.page
-    answers = page.get_by_role("combobox")
+    answers = page.get_by_role("region", name="Prediction").get_by_role("combobox")
     expect(answers).to_have_count(8)
     for number in range(8):
         answers.nth(number).select_option("cached" if number < 7 else "runs")

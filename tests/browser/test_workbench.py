@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from .jupyter import Notebook
+from .jupyter import Notebook, store_of
 
 expect.set_options(timeout=20_000)
 
 
 def cell(app: Path, options: str = "") -> str:
-    return f"from layerlab.widgets import Workbench\nlab = Workbench({str(app)!r}, offline=True{options})\nlab"
+    return store_of(app) + f"from layerlab.widgets import Workbench\nlab = Workbench({str(app)!r}, offline=True{options})\nlab"
 
 
 def steps(page: Page) -> Locator:
@@ -126,7 +127,7 @@ def test_keyboard_only(notebook: Notebook, app: Path) -> None:
     expect(page.get_by_role("status").filter(has_text="5 steps ran")).to_be_visible()
     button.focus()
     page.keyboard.press("Tab")
-    expect(page.get_by_label("File")).to_be_focused()
+    expect(page.get_by_role("combobox", name="File", exact=True)).to_be_focused()
     page.keyboard.press("Tab")
     editor = page.get_by_role("textbox", name="Contents of src/index.ts")
     expect(editor).to_be_focused()
@@ -134,7 +135,7 @@ def test_keyboard_only(notebook: Notebook, app: Path) -> None:
     expect(editor).to_be_focused()
     page.keyboard.press("Escape")
     page.keyboard.press("Tab")
-    expect(page.get_by_label("Build with")).to_be_focused()
+    expect(page.get_by_role("combobox", name="Build with")).to_be_focused()
     editor.press("Control+Enter")
     expect(page.get_by_role("status").filter(has_text="4 steps ran, 1 cached")).to_be_visible()
     first = page.get_by_role("tab", name="Layers")
@@ -181,3 +182,21 @@ def test_no_complaints_in_the_servers_log(notebook: Notebook, app: Path) -> None
     notebook.run()
     build(notebook.page, "5 steps ran")
     assert notebook.server.complaints() == []
+
+
+@pytest.mark.network
+def test_the_real_app(notebook: Notebook, app: Path, real_store: Path) -> None:
+    """The lesson on the real app: real packages, the real compiler, and an edit that runs two steps."""
+    where = f"import os\nos.environ['LAYERLAB_STORE'] = {str(real_store)!r}\nfrom layerlab.widgets import Workbench\n"
+    notebook.open(where + f"lab = Workbench({str(app)!r}, dockerfile='Dockerfile.optimized')\nlab")
+    notebook.run()
+    page = notebook.page
+    button = page.get_by_role("button", name="Build", exact=True)
+    button.click()
+    expect(page.get_by_role("status").filter(has_text="Built 100x-node")).to_be_visible(timeout=400_000)
+    source = page.get_by_role("textbox", name="Contents of src/index.ts")
+    source.press("Control+Home")
+    source.press_sequentially("// edited\n")
+    button.click()
+    expect(page.get_by_role("status").filter(has_text="2 steps ran, 6 cached")).to_be_visible(timeout=120_000)
+    assert verdicts(page) == ["base", *["cached"] * 6, "executed", "executed", "metadata", "metadata"]

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from .conftest import Lab
 
 ONE_STAGE = "FROM base:1\nWORKDIR /app\nCOPY package.json .\nRUN echo install\nCOPY . .\nRUN echo build\nCMD true\n"
-TWO_STAGES = "FROM base:1 AS a\nCOPY src /src\nRUN cat /src/* > /out\nFROM base:1\nCOPY package.json /\nCOPY --from=a /out /out\nRUN cat /out\n"
+TWO_STAGES = (
+    "FROM base:1 AS a\nCOPY src /src\nRUN cat /src/* > /out\nFROM base:1\nCOPY package.json /\nCOPY --from=a /out /out\nRUN cat /out\n"
+)
 EDITS = ("src/index.ts", "src/new.ts", "package.json", "README.md", "src")
 
 

@@ -1,7 +1,7 @@
 """Archives of ``docker save``, read as a stream for what their layers hold; and layouts made into archives for ``docker load``.
 
-Both forms of an archive have ``manifest.json``: the classic one with a directory for each layer, and the one of Docker 25 and later, which is
-an OCI layout too. Nothing is unpacked.
+Both forms of an archive have ``manifest.json``: the classic one with a directory for each layer, and the one of Docker 25 and later,
+which is an OCI layout too. Nothing is unpacked.
 """
 
 from __future__ import annotations
@@ -77,11 +77,11 @@ def _take(name: str, size: int, source: IO[bytes], documents: dict[str, Any], la
         return
     if head.startswith(_ZSTD):
         raise UnsupportedError("a layer is compressed with zstd, which this version cannot read")
-    if size < _HEAD:
-        # ``VERSION`` of a classic archive.
+    if posixpath.basename(name) == "VERSION":
+        # One for each layer of a classic archive.
         return
     report(f"reading layer {len(layers) + 1} ({size / 1e6:.1f} MB)")
-    layers[name] = layer_members(_Joined(head, source))
+    layers[name] = layer_members(io.BufferedReader(_Joined(head, source), 1 << 20))
 
 
 def layer_members(stream: IO[bytes]) -> list[LayerEntry]:
@@ -90,7 +90,7 @@ def layer_members(stream: IO[bytes]) -> list[LayerEntry]:
     with tarfile.open(fileobj=stream, mode="r|*") as archive:
         for member in archive:
             parts = [part for part in member.name.split("/") if part not in ("", ".")]
-            if not parts or parts[-1].startswith(_AUFS) and parts[-1] != OPAQUE:
+            if not parts or (parts[-1].startswith(_AUFS) and parts[-1] != OPAQUE):
                 continue
             for end in range(1, len(parts)):
                 parent = "/".join(parts[:end])
@@ -162,11 +162,11 @@ class _Joined(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def read(self, size: int = -1) -> bytes:
-        if not self._head:
-            return self._rest.read(size)
-        block, self._head = (self._head, b"") if size < 0 else (self._head[:size], self._head[size:])
-        return block + (self._rest.read() if size < 0 else self._rest.read(size - len(block)))
+    def readinto(self, buffer: Any) -> int:
+        block = self._head[: len(buffer)] if self._head else self._rest.read(len(buffer))
+        self._head = self._head[len(block) :]
+        buffer[: len(block)] = block
+        return len(block)
 
 
 # --- packing ----------------------------------------------------------------------------------------------------------

@@ -370,7 +370,10 @@ class DockerEngine:
             raise said(done.stderr.strip())
 
     def load(self, path: str) -> list[str]:
-        """Read images from an archive, as ``docker load``, or from an OCI layout; returns their names. Raises ``UsageError``, ``DockerError``."""
+        """Read images from an archive, as ``docker load``, or from an OCI layout; returns their names.
+
+        Raises ``UsageError``, ``BaseImageError``, ``DockerError``.
+        """
         if os.path.isdir(path):
             from layerlab.engines.docker.archives import pack_layout
 

@@ -81,7 +81,7 @@ export function createEditor(parent, { label, changed, build = () => {}, save = 
   const language = new Compartment();
   const attributes = new Compartment();
   let described = "";
-  const attributesNow = () => EditorView.contentAttributes.of({ "aria-label": label(), ...(described ? { "aria-describedby": described, "aria-invalid": "true" } : {}) });
+  const attributesNow = () => EditorView.contentAttributes.of({ "aria-label": label(), tabindex: "0", ...(described ? { "aria-describedby": described, "aria-invalid": "true" } : {}) });
   const keys = [
     { key: "Mod-Enter", run: () => (build(), true) },
     { key: "Mod-s", run: () => (save(), true), preventDefault: true },
@@ -122,10 +122,12 @@ export function createEditor(parent, { label, changed, build = () => {}, save = 
     },
     text: () => view.state.doc.toString(),
     lines: () => view.state.doc.lines,
-    // Marks a line as wrong (0: none) and says which element tells why.
-    markLine(line, describedBy) {
+    // Marks a line as wrong (0: none) and says which element tells why. `show` brings it into view, which typing must not do.
+    markLine(line, describedBy, show = false) {
       described = line ? describedBy : "";
-      view.dispatch({ effects: [setBadLine.of(line), attributes.reconfigure(attributesNow())] });
+      const effects = [setBadLine.of(line), attributes.reconfigure(attributesNow())];
+      if (line && show) effects.push(EditorView.scrollIntoView(view.state.doc.line(line).from, { y: "center" }));
+      view.dispatch({ effects });
     },
     markVerdicts: (steps) => view.dispatch({ effects: setForecast.of(steps) }),
     destroy: () => view.destroy(),

@@ -130,7 +130,7 @@ export function renderWorkbench({ model, el }) {
     const built = model.get("problem");
     const shown = built.message ? built : typed;
     const line = lineOf(shown, dockerfile, dockerEditor.lines());
-    dockerEditor.markLine(line, problem.id);
+    dockerEditor.markLine(line, problem.id, Boolean(built.message));
     problem.draw(shown, dockerfile, { rest: !built.message && !model.get("busy") });
   }
   function drawForecast() {

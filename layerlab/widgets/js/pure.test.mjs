@@ -1,0 +1,76 @@
+// node --test, run by tests/widgets/test_front_end.py.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import * as pure from "./src/pure.js";
+
+test("Dockerfiles are known by their names", () => {
+  for (const name of ["Dockerfile", "Dockerfile.optimized", "sub/Dockerfile", "app.dockerfile"]) assert.equal(pure.isDockerfile(name), true, name);
+  for (const name of [".dockerignore", "Dockerfile.dockerignore", "src/index.ts"]) assert.equal(pure.isDockerfile(name), false, name);
+});
+
+test("each file gets its mode", () => {
+  const modes = { Dockerfile: "dockerfile", "src/a.ts": "typescript", "a.mjs": "javascript", "package.json": "json", "README.md": "text" };
+  for (const [name, mode] of Object.entries(modes)) assert.equal(pure.modeOf(name), mode);
+});
+
+test("the lesson's source is opened first", () => {
+  assert.equal(pure.firstFile(["a", "src/index.ts"]), "src/index.ts");
+  assert.equal(pure.firstFile(["a", "b"]), "a");
+  assert.equal(pure.firstFile([]), "");
+});
+
+test("what is being typed is not replaced", () => {
+  const mine = new Map([["a", "1"], ["b", "2"]]);
+  assert.deepEqual([...pure.incoming(mine, { a: "x", b: "y", c: "z" }, new Set(["a"]))], [["b", "y"], ["c", "z"]]);
+});
+
+test("an error stands at its line, and within the text", () => {
+  const problem = { message: "wrong", line: 9, file: "../app/Dockerfile" };
+  assert.equal(pure.lineOf(problem, "Dockerfile", 12), 9);
+  assert.equal(pure.lineOf(problem, "Dockerfile", 4), 4);
+  assert.equal(pure.lineOf(problem, "Dockerfile.optimized", 12), 0);
+  assert.equal(pure.lineOf({}, "Dockerfile", 12), 0);
+  assert.equal(pure.placeOf(problem, "Dockerfile"), "Dockerfile, line 9");
+  assert.equal(pure.placeOf({ message: "x" }, "Dockerfile"), "");
+});
+
+test("a step of several lines marks them all", () => {
+  const marks = pure.verdictsByLine([{ line: 2, end_line: 4, verdict: "runs" }, { line: 5, end_line: 9, verdict: "cached" }], 6);
+  assert.deepEqual([...marks], [[2, "runs"], [3, "runs"], [4, "runs"], [5, "cached"], [6, "cached"]]);
+});
+
+test("bars", () => {
+  assert.equal(pure.barWidth(0, 10), 0);
+  assert.equal(pure.barWidth(1, 1e9), 2);
+  assert.equal(pure.barWidth(25, 100), 50);
+  assert.equal(pure.barWidth(100, 100), 100);
+});
+
+test("arrow keys go round the tabs", () => {
+  assert.equal(pure.nextTab("ArrowRight", 3, 4), 0);
+  assert.equal(pure.nextTab("ArrowLeft", 0, 4), 3);
+  assert.equal(pure.nextTab("Home", 2, 4), 0);
+  assert.equal(pure.nextTab("End", 0, 4), 3);
+  assert.equal(pure.nextTab("a", 0, 4), -1);
+});
+
+const tree = [["src", 0, [["deep", 2, [["b.ts", 2]]], ["a.ts", 1]]], ["c", 3]];
+
+test("files are counted and found", () => {
+  assert.equal(pure.countFiles(tree), 3);
+  assert.deepEqual(pure.findFiles(tree, "TS src", 10), { found: [["src/deep/b.ts", 2], ["src/a.ts", 1]], count: 2 });
+  assert.deepEqual(pure.findFiles(tree, "ts", 1), { found: [["src/deep/b.ts", 2]], count: 2 });
+  assert.deepEqual(pure.findFiles(tree, "none", 1), { found: [], count: 0 });
+});
+
+test("marks in words", () => {
+  assert.deepEqual(pure.marksBelow(tree), [1, 2, 3]);
+  assert.equal(pure.marksText([1]), "layer 1");
+  assert.equal(pure.marksText([1, 2]), "layers 1, 2");
+  assert.equal(pure.marksText([1, 2, 3, 4, 5]), "5 layers");
+  assert.equal(pure.marksText(["+", "~"]), "added, changed");
+  assert.equal(pure.markText("-"), "removed");
+  assert.equal(pure.plural(1, "file", "files"), "1 file");
+  assert.equal(pure.plural(12345, "file", "files"), "12,345 files");
+});

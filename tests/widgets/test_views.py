@@ -1,0 +1,125 @@
+"""The other widgets without a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from layerlab.engines.embedded.engine import EmbeddedEngine
+from layerlab.errors import UsageError
+from layerlab.model import ImageView, LayerView
+from layerlab.widgets import LayerExplorer, Prediction, Question, WhatIf, Workbench
+from layerlab.widgets.history import PastBuild, side_by_side
+from layerlab.widgets.live import cleaned
+from layerlab.widgets.trees import layer_tree, merged_tree
+
+from .conftest import until
+
+
+def test_what_if(app: Path, engine: EmbeddedEngine) -> None:
+    matrix = WhatIf(str(app), edits=("src/index.ts", "README.md"), engine=engine, offline=True)
+    until(lambda: [row["runs"] for row in matrix.what_if["rows"]] == [2, 0])
+    assert matrix.what_if["note"].startswith("Not everything has been built yet")
+    matrix.receive({"type": "typed", "text": "FROM base:1\nCOPY . .\nRUN true\n"})
+    until(lambda: len(matrix.what_if["columns"]) == 2)
+    matrix.dockerfile_text = "FROM base:1\nOOPS\n"
+    until(lambda: matrix.plan_problem.get("line") == 2)
+    assert "OOPS" in matrix.text()
+    assert "<p>" in matrix.html()
+    matrix.close()
+
+
+def test_explorer(lab: Workbench, engine: EmbeddedEngine) -> None:
+    lab.build()
+    explorer = LayerExplorer("app", engine)
+    assert [layer["instruction"] for layer in explorer.layers][1:] == [
+        "WORKDIR /app",
+        "COPY package.json .",
+        "RUN echo install",
+        "COPY . .",
+        "RUN echo build",
+    ]
+    explorer.receive({"type": "choose", "layer": 5})
+    assert explorer.chosen == 5
+    assert [node[0] for node in explorer.tree] == ["app"]
+    explorer.receive({"type": "choose", "layer": 99})
+    assert explorer.chosen == 5
+    with pytest.raises(UsageError, match="no layer 99"):
+        explorer.choose(99)
+    assert "COPY . ." in explorer.html()
+    with pytest.raises(UsageError):
+        LayerExplorer("none", engine)
+
+
+def test_trees_say_each_name_once() -> None:
+    layer = LayerView(number=2, diff_id="", created_by="", size=1, added=("a/b/c", "a/d"), changed=("e",), removed=("a/b/f",), wasted=0)
+    view = ImageView(image="i", layers=(layer,), origin={"a": 1, "a/b": 1, "a/b/c": 2, "e": 2}, size=1, wasted=0)
+    assert merged_tree(view) == [["a", 1, [["b", 1, [["c", 2]]]]], ["e", 2]]
+    assert layer_tree(layer) == [["a", "", [["b", "", [["c", "+"], ["f", "-"]]], ["d", "+"]]], ["e", "~"]]
+
+
+def test_prediction(lab: Workbench) -> None:
+    steps = [step.instruction for step in lab.build().steps]
+    asked = Prediction(steps, question="And now?")
+    assert asked.answers == {}
+    asked.receive(
+        {"type": "commit", "answers": {"1": "no verdict", "2": "cached", "5": "cached", "6": "runs", "7": "made up", "x": "runs"}}
+    )
+    assert asked.answers == {1: "no verdict", 2: "cached", 5: "cached", 6: "runs"}
+    with pytest.raises(UsageError, match="already"):
+        asked.commit({1: "runs"})
+    lab.edit("src/index.ts", "// other\n")
+    asked.reveal(lab.build())
+    assert asked.score == "3 of 4 right"
+    assert "src/index.ts" in asked.text()
+    assert "src/index.ts" in asked.html()
+
+
+def test_a_prediction_without_answers_shows_what_happened(lab: Workbench) -> None:
+    record = lab.build()
+    asked = Prediction(["COPY . .", "RUN something else", "RUN echo build"])
+    with pytest.raises(UsageError, match="no answer"):
+        asked.commit(["maybe"])
+    asked.reveal(record)
+    assert asked.score == ""
+    assert [row["word"] for row in asked.results] == ["ran", "not in this build", "ran"]
+
+
+def test_question() -> None:
+    one = Question("How many?", ["none", "two"])
+    one.receive({"type": "commit", "answer": "three"})
+    assert one.answer is None
+    one.receive({"type": "commit", "answer": "two"})
+    assert one.answer == "two"
+    one.reveal("none", "Because.")
+    assert one.text().endswith("Not quite. It is none. Because.")
+    number = Question("How large?", unit="MB")
+    with pytest.raises(UsageError, match="no number"):
+        number.commit("large")
+    number.commit("12,5")
+    number.reveal(12, tolerance=1)
+    assert number.result == {"answer": "12 MB", "why": "", "right": True, "answered": True}
+    unanswered = Question("How large?")
+    unanswered.reveal(3)
+    assert unanswered.text().endswith("It is 3.")
+
+
+def step(instruction: str, verdict: str = "cached") -> dict[str, str]:
+    return {"stage": "0", "instruction": instruction, "verdict": verdict, "word": verdict, "sign": "", "why": "", "seconds": ""}
+
+
+def test_builds_are_aligned_by_instruction() -> None:
+    first = PastBuild(1, "Dockerfile", 1, "built", [step("FROM a", "base"), step("COPY . .", "executed"), step("CMD x", "metadata")])
+    second = PastBuild(2, "Dockerfile", 1, "built", [step("FROM a", "base"), step("COPY p ."), step("COPY . .")])
+    table = side_by_side([first, second])
+    assert [row["instruction"] for row in table["rows"]] == ["FROM a", "COPY p .", "COPY . ."]
+    assert [[cell and cell["verdict"] for cell in row["cells"]] for row in table["rows"]] == [
+        ["base", "base"],
+        [None, "cached"],
+        ["executed", "cached"],
+    ]
+
+
+def test_logs_lose_colours_and_redrawn_lines() -> None:
+    assert cleaned("\x1b[32mgreen\x1b[0m\r\n10%\r50%\r100%\ndone\x07") == "green\n100%\ndone"

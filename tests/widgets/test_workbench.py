@@ -1,0 +1,155 @@
+"""The Workbench without a browser: what cells call, what messages of a page do, what the traits say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from layerlab.engines.embedded.engine import EmbeddedEngine
+from layerlab.errors import BuildInterruptedError, DockerfileError, UsageError
+from layerlab.widgets import Workbench
+
+from .conftest import DOCKERFILE, until
+
+
+def verdicts(lab: Workbench) -> list[str]:
+    return [step["verdict"] for step in lab.steps]
+
+
+def test_build_edit_build(lab: Workbench, app: Path) -> None:
+    assert len(lab.build().executed) == 5
+    assert verdicts(lab) == ["base", *["executed"] * 5, "metadata"]
+    lab.edit("src/index.ts", "// two\n")
+    record = lab.build()
+    assert [step.number for step in record.executed] == [5, 6]
+    assert "src/index.ts" in lab.steps[4]["why"]
+    assert lab.record is record
+    assert (app / "src" / "index.ts").read_text(encoding="utf-8") == "// two\n"
+    assert [column["ran"] for column in lab.past["columns"]] == [5, 2]
+    assert not lab.busy
+
+
+def test_an_edit_travels_with_the_build(lab: Workbench, app: Path) -> None:
+    lab.build()
+    lab.receive({"type": "build", "files": {"src/index.ts": "// typed\n"}, "dockerfile": "Dockerfile"})
+    record = lab.join()
+    assert [step.number for step in record.executed] == [5, 6]
+    assert (app / "src" / "index.ts").read_text(encoding="utf-8") == "// typed\n"
+    assert lab.files["src/index.ts"] == "// typed\n"
+
+
+def test_an_edit_during_a_build_waits_for_its_end(lab: Workbench, app: Path) -> None:
+    lab.edit("Dockerfile", DOCKERFILE.replace("RUN echo install", "RUN echo begun; sleep 1"))
+    lab.start()
+    until(lambda: "begun" in lab.log)
+    lab.receive({"type": "edit", "files": {"src/index.ts": "// late\n"}})
+    assert (app / "src" / "index.ts").read_text(encoding="utf-8") == "// one\n"
+    lab.join()
+    until(lambda: (app / "src" / "index.ts").read_text(encoding="utf-8") == "// late\n")
+    assert [step.number for step in lab.build().executed] == [5, 6]
+
+
+def test_stop(lab: Workbench) -> None:
+    lab.edit("Dockerfile", DOCKERFILE.replace("RUN echo install", "RUN echo begun; sleep 60"))
+    lab.start()
+    with pytest.raises(UsageError, match="already"):
+        lab.start()
+    until(lambda: "begun" in lab.log)
+    lab.receive({"type": "stop"})
+    with pytest.raises(BuildInterruptedError):
+        lab.join(20)
+    assert verdicts(lab) == ["base", "executed", "executed", "stopped", "skipped", "skipped", "metadata"]
+    assert lab.status.startswith("Stopped.")
+    lab.edit("Dockerfile", DOCKERFILE)
+    assert [step.status for step in lab.build().steps][1:4] == ["cached", "cached", "executed"]
+
+
+def test_what_is_wrong_stands_at_its_line(lab: Workbench) -> None:
+    lab.edit("Dockerfile", "FROM base:1\nRUNN x\n")
+    until(lambda: lab.plan_problem.get("line") == 2)
+    with pytest.raises(DockerfileError):
+        lab.build()
+    assert lab.problem["line"] == 2
+    assert lab.problem["message"].startswith("unknown instruction: RUNN")
+    assert lab.past["columns"] == []
+    lab.edit("Dockerfile", "FROM base:1\nRUN echo last words; exit 3\n")
+    assert lab.build().failure is not None
+    assert (lab.problem["line"], lab.problem["log"]) == (2, "last words")
+    until(lambda: lab.plan_problem == {})
+
+
+def test_the_matrix_follows_the_typing(lab: Workbench) -> None:
+    def runs() -> dict[str, int]:
+        return {row["edit"]: row["runs"] for row in lab.what_if["rows"]}
+
+    until(lambda: runs() == {"src/index.ts": 2, "package.json": 4, "README.md": 0, "src/new-file.ts": 2})
+    typed = DOCKERFILE.replace("COPY package.json .", "COPY src .")
+    lab.receive({"type": "edit", "files": {"Dockerfile": typed}, "dockerfile": "Dockerfile"})
+    until(lambda: runs()["src/index.ts"] == 4)
+    edit, plan = lab.matrix()[0]
+    assert (edit, sum(step.status == "executed" for step in plan.steps)) == ("src/index.ts", 4)
+
+
+def test_another_dockerfile(lab: Workbench) -> None:
+    assert lab.dockerfiles == ["Dockerfile", "Dockerfile.other"]
+    lab.receive({"type": "choose", "dockerfile": "Dockerfile.other", "files": {}})
+    assert len(lab.build().steps) == 2
+    lab.choose("Dockerfile")
+    with pytest.raises(UsageError, match=r"Dockerfile\.none"):
+        lab.choose("Dockerfile.none")
+
+
+def test_messages_cannot_name_other_files(lab: Workbench, app: Path) -> None:
+    lab.receive({"type": "edit", "files": {"../outside": "x", "/etc/passwd": "x", "package.json": 7}, "dockerfile": "../x"})
+    lab.receive({"type": "edit", "files": None})
+    lab.receive({"type": "nonsense"})
+    assert not (app.parent / "outside").exists()
+    assert lab.dockerfile == "Dockerfile"
+    with pytest.raises(UsageError, match="is not in"):
+        lab.edit("../outside", "x")
+
+
+def test_files_changed_elsewhere_are_read_again(lab: Workbench, app: Path) -> None:
+    lab.build()
+    (app / "src" / "index.ts").write_text("// by another program\n", encoding="utf-8")
+    assert len(lab.build().executed) == 2
+    assert lab.files["src/index.ts"] == "// by another program\n"
+
+
+def test_line_ends_and_modes_stay(lab: Workbench, app: Path) -> None:
+    (app / "run.sh").write_bytes(b"one\r\ntwo\r\n")
+    (app / "run.sh").chmod(0o755)
+    lab.reload()
+    assert lab.files["run.sh"] == "one\ntwo\n"
+    lab.receive({"type": "edit", "files": {"run.sh": "one\nthree\n"}})
+    assert (app / "run.sh").read_bytes() == b"one\r\nthree\r\n"
+    assert (app / "run.sh").stat().st_mode & 0o777 == 0o755
+
+
+def test_without_a_browser_it_is_text(lab: Workbench) -> None:
+    assert "not built yet" in lab.text()
+    lab.build()
+    data, _ = lab._repr_mimebundle_()
+    assert "COPY . ." in data["text/plain"]
+    assert '<th scope="row" style="text-align:left">5. COPY . .</th>' in data["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" in data
+
+
+def test_what_it_is_asked_for_must_be_there(app: Path, engine: EmbeddedEngine) -> None:
+    with pytest.raises(UsageError, match="is not a directory"):
+        Workbench(str(app / "none"), engine=engine)
+    with pytest.raises(UsageError, match=r"there is no Dockerfile\.none"):
+        Workbench(str(app), engine=engine, dockerfile="Dockerfile.none")
+    with pytest.raises(UsageError, match="there is no file none"):
+        Workbench(str(app), engine=engine, files=["none"])
+
+
+def test_large_and_binary_files_are_left_out(app: Path, engine: EmbeddedEngine) -> None:
+    (app / "large.txt").write_text("x" * 300_000, encoding="utf-8")
+    (app / "binary").write_bytes(b"\0\xff")
+    (app / "node_modules").mkdir()
+    (app / "node_modules" / "x.js").write_text("x", encoding="utf-8")
+    lab = Workbench(str(app), engine=engine, offline=True)
+    assert set(lab.files) == {"src/index.ts", "README.md", "package.json", ".dockerignore", "Dockerfile", "Dockerfile.other"}
+    lab.close()
