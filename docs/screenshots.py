@@ -11,6 +11,7 @@ import contextlib
 import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +55,8 @@ def main() -> None:
         _build(page, 1)
         source = page.get_by_role("textbox", name="Contents of src/index.ts")
         source.press("Control+Home")
-        source.press_sequentially("// One edit of one file.\n")
+        # Its text is new each time: with a store that is kept, an edit of yesterday would come from the cache.
+        source.press_sequentially(f"// Edited on {time.strftime('%d %B, %H:%M:%S')}.\n")
         _build(page, 2)
         page.locator(".ll-workbench").screenshot(path=options.out / "workbench-light.png")
         for tab in ("What if", "Builds", "Log"):

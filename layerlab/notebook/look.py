@@ -101,7 +101,8 @@ def _end(record: BuildRecord, log: list[str]) -> list[str]:
         name = f"{(record.image or '')[7:19]}{' ' + record.tag if record.tag else ''}"
         lines = [_row(f" => naming to {name}", "0.0s"), ""]
         lines.append(f"{ran} of {ran + reused} steps ran, {reused} came from the cache ({record.engine} engine, {record.executor}).")
-        return lines + [f"note: {text}" for text in record.stand_in]
+        # The whole sentence is in the history; below each build of a notebook its head is enough.
+        return lines + [f"note: {text.partition(' (')[0]}; %docker history says more." for text in record.stand_in]
     failed = next((step for step in record.steps if step.status == "failed"), None)
     lines = []
     if failed is not None:

@@ -145,6 +145,10 @@ class Notebook:
         cells = [nbformat.v4.new_code_cell(source) for source in sources]
         kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), self.server.root / name)
+        self.show(name, theme=theme)
+
+    def show(self, name: str, *, theme: str = "JupyterLab Light") -> None:
+        """Open a notebook that is in the server's folder, alone, and wait for its kernel."""
         page = self.page
         page.goto(f"{self.server.url}lab/workspaces/t{time.monotonic_ns()}/tree/{name}?reset")
         page.wait_for_function("window.jupyterapp && document.querySelector('.jp-Notebook')")
