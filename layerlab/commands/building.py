@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from layerlab.commands.common import add_context, engine_of, options_of, print_json
-from layerlab.errors import LayerlabError
+from layerlab.errors import LayerlabError, UsageError
 
 _FAILED = 1
 
@@ -65,16 +65,27 @@ def _build(arguments: argparse.Namespace) -> int:
         print(build_summary(record))
     elif record.image:
         print(record.image)
-    if arguments.iidfile and record.image:
-        from layerlab.fsutil import write_atomically
-
-        write_atomically(os.path.abspath(arguments.iidfile), record.image.encode())
+    write_image_id(arguments.iidfile, record.image)
     failure = record.failure
     if failure is not None:
         error = LayerlabError(failure.message, file=failure.file, line=failure.line, column=failure.column, remedy=failure.remedy)
         print(error_text(error), file=sys.stderr)
         return _FAILED
     return 0
+
+
+def write_image_id(file: str | None, image: str | None) -> None:
+    """What ``--iidfile`` asks for. Raises ``UsageError`` for a file that cannot be written."""
+    if not file or not image:
+        return
+    from layerlab.fsutil import write_atomically
+
+    try:
+        write_atomically(os.path.abspath(file), image.encode())
+    except OSError as error:
+        raise UsageError(
+            f"--iidfile {file} cannot be written: {error.strerror}; the image is built", remedy="Name another file."
+        ) from error
 
 
 def _plan(arguments: argparse.Namespace) -> int:

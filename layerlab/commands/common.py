@@ -7,16 +7,19 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from layerlab.errors import UnsupportedError, UsageError
+from layerlab.errors import LayerlabError, UnsupportedError, UsageError
 from layerlab.platform import PLATFORM
 
 if TYPE_CHECKING:
     from layerlab.engines.base import BuildOptions
     from layerlab.engines.connect import AnyEngine
+
+
+_SECRET_LIMIT: Final = 500 << 10
 
 
 def print_json(value: Any) -> None:
@@ -125,6 +128,28 @@ def pair(item: str, flag: str) -> tuple[str, str]:
     return name, value
 
 
+def environment(items: list[str]) -> dict[str, str]:
+    """``-e NAME=VALUE``, or ``-e NAME`` for the caller's own value, if there is one. Raises ``UsageError``."""
+    pairs = [(item, pair(item, "-e")) for item in items]
+    return {name: value if "=" in item else os.environ[name] for item, (name, value) in pairs if "=" in item or name in os.environ}
+
+
+def for_each(names: list[str], act: Callable[[str], None]) -> None:
+    """Do it for every name, as docker does: one that fails does not keep the others from it. Raises the last failure, prints others."""
+    failure: LayerlabError | None = None
+    for name in names:
+        try:
+            act(name)
+        except LayerlabError as error:
+            if failure is not None:
+                from layerlab.render import error_text
+
+                print(error_text(failure), file=sys.stderr)
+            failure = error
+    if failure is not None:
+        raise failure
+
+
 def _secret(item: str) -> tuple[str, bytes]:
     fields = dict(part.partition("=")[::2] for part in item.split(","))
     identity = fields.get("id", "")
@@ -143,6 +168,9 @@ def _secret(item: str) -> tuple[str, bytes]:
         return identity, os.environ[variable].encode("utf-8", "surrogateescape")
     try:
         with open(str(path), "rb") as stream:
-            return identity, stream.read(500 << 10)
+            data = stream.read(_SECRET_LIMIT + 1)
     except OSError as error:
         raise UsageError(f"--secret {identity}: {path} cannot be read: {error.strerror}") from error
+    if len(data) > _SECRET_LIMIT:
+        raise UsageError(f"--secret {identity}: {path} is larger than 500 kB, the most that a secret may have")
+    return identity, data

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from layerlab.commands.common import add_engine, engine_of, pair, print_json
-from layerlab.errors import LayerlabError, UsageError
+from layerlab.commands.common import add_engine, engine_of, environment, for_each, print_json
+from layerlab.errors import UnsupportedError, UsageError
 
 _SECONDS = 10
 
@@ -26,9 +26,14 @@ def add(verbs: Any) -> None:
     run.add_argument("-d", "--detach", action="store_true", help="leave it running and print the container ID")
     run.add_argument("--name", metavar="NAME", help="name of the container (default: one is made up)")
     run.add_argument("-p", "--publish", action="append", default=[], metavar="[IP:]HOST:CONTAINER", help="publish a TCP port")
-    run.add_argument("-e", "--env", action="append", default=[], metavar="NAME=VALUE", help="set a variable")
+    run.add_argument(
+        "-e", "--env", action="append", default=[], metavar="NAME[=VALUE]", help="set a variable; NAME alone passes on your own"
+    )
     run.add_argument("--rm", action="store_true", help="remove the container when its command ends")
     run.add_argument("--network", choices=("host", "none"), default="host", help="ports are this machine's (host), or loopback only (none)")
+    # What fingers type; better told than taken for a mistake.
+    run.add_argument("-i", "--interactive", action="store_true", help=argparse.SUPPRESS)
+    run.add_argument("-t", "--tty", action="store_true", help=argparse.SUPPRESS)
     add_engine(run)
     run.add_argument("image", metavar="IMAGE")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND", help="instead of the image's CMD")
@@ -75,7 +80,12 @@ def _write(block: bytes) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     from layerlab.engines.publishing import parse_port
 
-    environment = dict(pair(item, "-e") for item in arguments.env)
+    if arguments.interactive or arguments.tty:
+        raise UnsupportedError(
+            "run -i and -t are not supported: a container of layerlab has neither a terminal nor input",
+            remedy="Leave them out, and give the command after the image: run IMAGE sh -c 'ls /'",
+        )
+    variables = environment(arguments.env)
     ports = tuple(parse_port(item) for item in arguments.publish)
     command = tuple(arguments.command)
     network = arguments.network == "host"
@@ -84,7 +94,7 @@ def _run(arguments: argparse.Namespace) -> int:
             made = engine.run_detached(
                 arguments.image,
                 command=command,
-                environment=environment,
+                environment=variables,
                 network=network,
                 name=arguments.name,
                 ports=ports,
@@ -100,7 +110,7 @@ def _run(arguments: argparse.Namespace) -> int:
         with engine.container(
             arguments.image,
             command=command,
-            environment=environment,
+            environment=variables,
             network=network,
             name=arguments.name,
             ports=ports,
@@ -160,24 +170,16 @@ def _rm(arguments: argparse.Namespace) -> int:
 
 
 def _each(arguments: argparse.Namespace, done: str, act: Callable[[str], None]) -> int:
-    """Do it for every container, as docker does: one that fails does not keep the others from it. Prints their names as given."""
+    """Do it for every container, and print their names as given."""
     names: list[str] = []
-    failure: LayerlabError | None = None
-    for container in arguments.container:
-        try:
-            act(container)
-        except LayerlabError as error:
-            if failure is not None:
-                from layerlab.render import error_text
 
-                print(error_text(failure), file=sys.stderr)
-            failure = error
-            continue
+    def one(container: str) -> None:
+        act(container)
         names.append(container)
         if not arguments.json:
             print(container, flush=True)
-    if failure is not None:
-        raise failure
+
+    for_each(arguments.container, one)
     if arguments.json:
         print_json({"schema": 1, done: names})
     return 0

@@ -6,7 +6,7 @@ import argparse
 import re
 from typing import Any
 
-from layerlab.commands.common import add_engine, engine_of, note, print_json
+from layerlab.commands.common import add_engine, engine_of, for_each, note, print_json
 from layerlab.errors import UsageError
 
 _DAMAGED = 1
@@ -91,13 +91,20 @@ def _tag(arguments: argparse.Namespace) -> int:
 
 
 def _rmi(arguments: argparse.Namespace) -> int:
+    gone: list[str] = []
     with engine_of(arguments) as engine:
-        gone = [engine.untag(image, force=arguments.force) for image in arguments.image]
+
+        def untag(image: str) -> None:
+            name, last = engine.untag(image, force=arguments.force)
+            gone.append(name)
+            if not arguments.json:
+                print(
+                    f"Untagged: {name}" + (" (the image has no name left; `layerlab prune` removes its layers)" if last else ""), flush=True
+                )
+
+        for_each(arguments.image, untag)
     if arguments.json:
-        print_json({"schema": 1, "untagged": [name for name, _ in gone]})
-    else:
-        for name, last in gone:
-            print(f"Untagged: {name}" + (" (the image has no name left; `layerlab prune` removes its layers)" if last else ""))
+        print_json({"schema": 1, "untagged": gone})
     return 0
 
 
@@ -163,7 +170,8 @@ def _size(text: str) -> int:
     if match is None:
         raise UsageError(f"invalid size {text!r}", remedy="For example 500MB or 2GB.")
     unit = match[2] if match[2] in _UNITS else match[2] + "B"
-    return int(float(match[1]) * _UNITS[unit])
+    # More than any disk has is as good as all of it.
+    return int(min(float(match[1]) * _UNITS[unit], 1e30))
 
 
 def _prune(arguments: argparse.Namespace) -> int:

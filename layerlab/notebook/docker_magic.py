@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import os
 import shlex
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from layerlab.engines.base import Event
-from layerlab.errors import BuildInterruptedError, LayerlabError
+from layerlab.errors import BuildInterruptedError, LayerlabError, UsageError
 from layerlab.notebook.estimate import estimate
 from layerlab.notebook.look import BuildLook
 from layerlab.notebook.session import Session
@@ -68,23 +69,45 @@ def docker(session: Session, line: str) -> None:
                 print(f"({session.engine_name} engine)")
     except LayerlabError as error:
         print(error_text(error), file=sys.stderr)
+    except FileNotFoundError as error:
+        if os.path.isdir(_here()):
+            raise
+        print(
+            f"error: the folder that this notebook works in is gone ({error})\n  lab.reset() makes the working copy again.", file=sys.stderr
+        )
     except SystemExit:
         # argparse has said what is wrong, or printed the help that was asked for.
         return
 
 
-def _command(words: list[str]) -> None:
-    from layerlab.cli import main
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
 
+
+def _command(words: list[str]) -> None:
+    from layerlab.cli import main, make_parser
+
+    if words[0] == "save" and make_parser().parse_args(words).output is None:
+        raise UsageError("an archive is nothing to show in a notebook", remedy="Name a file for it: -o FILE.")
     with contextlib.redirect_stdout(_Bytes(sys.stdout)):
         main(words)
 
 
 def _build(session: Session, words: list[str]) -> None:
     from layerlab.cli import make_parser
+    from layerlab.commands.building import write_image_id
     from layerlab.commands.common import options_of
 
-    arguments: argparse.Namespace = make_parser().parse_args(words)
+    before, session.broke_off = session.broke_off, True
+    try:
+        arguments: argparse.Namespace = make_parser().parse_args(words)
+    except SystemExit as end:
+        # The help is no build.
+        session.broke_off = bool(end.code) or before
+        raise
     options = options_of(arguments)
     look = BuildLook(session.engine_name, estimate(session.engine, options))
     show = _live(look)
@@ -95,11 +118,13 @@ def _build(session: Session, words: list[str]) -> None:
 
     try:
         session.record = session.engine.build(options, watch)
+        session.broke_off = False
     except KeyboardInterrupt:
         show(True)
         raise BuildInterruptedError("stopped; finished steps stay in the cache") from None
     look.finish(session.record)
     show(True)
+    write_image_id(arguments.iidfile, session.record.image)
 
 
 def _live(look: BuildLook) -> Callable[[bool], None]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import html
+import http.client
+import json
 import os
 import re
 import socket
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 
     Asked = TypeVar("Asked", Prediction, Question)
 
-_GREETING = re.compile(r'(const GREETING = ")([^"]*)(";)')
+_GREETING = re.compile(r'const GREETING = "(?:[^"\\\n]|\\.)*";')
+_RESTORE = "lab.reset() restores the app as it was."
 _PATIENCE = 30.0
 _BLOCK = 1 << 20
 
@@ -45,20 +48,41 @@ class Lesson:
             raise UsageError(f"{path} is outside the working copy", remedy="Name a file of the app, for example src/index.ts.")
         return whole
 
+    def _read(self, path: str) -> str:
+        file = self._path(path)
+        if not file.is_file():
+            raise UsageError(f"{path} is not a file of the working copy", remedy=_RESTORE)
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path} cannot be read as text: {error}", remedy=_RESTORE) from error
+
+    def _save(self, path: str, text: str) -> None:
+        file = self._path(path)
+        try:
+            data = text.encode()
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(data)
+        except (OSError, UnicodeEncodeError, AttributeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "its content is no text"
+            raise UsageError(
+                f"{path or 'a file without a name'} cannot be written: {why}", remedy="Give a file's name and a text."
+            ) from error
+
     # --- edits ------------------------------------------------------------------------------------------------------
 
     def edit(self, path: str, old: str, new: str) -> None:
-        """Replace ``old`` by ``new`` in a file, and print the changed line. Raises ``UsageError`` where ``old`` is not there."""
-        file = self._path(path)
-        if not file.is_file():
-            raise UsageError(f"{path} is not a file of the working copy", remedy="lab.reset() restores the app as it was.")
-        text = file.read_text(encoding="utf-8")
+        """Replace ``old`` by ``new`` in a file, print the line. A file that has ``new`` already stays. Raises ``UsageError``."""
+        if not old:
+            raise UsageError("there is nothing to replace: the old text is empty", remedy="lab.write(path, text) writes a whole file.")
+        text = self._read(path)
+        # A cell that is run twice must not add its lines twice.
+        if new in text and (old in new or old not in text):
+            print(f"{path} already has {new!r}: nothing to do.")
+            return
         if old not in text:
-            if new in text:
-                print(f"{path} already has {new!r}: nothing to do.")
-                return
-            raise UsageError(f"{path} has no {old!r}", remedy="lab.reset() restores the app as it was.")
-        file.write_text(text.replace(old, new), encoding="utf-8")
+            raise UsageError(f"{path} has no {old!r}", remedy=_RESTORE)
+        self._save(path, text.replace(old, new))
         number = text[: text.index(old)].count("\n") + 1
         print(f"{path}, line {number}:")
         for sign, lines in (("-", old), ("+", new)):
@@ -66,16 +90,14 @@ class Lesson:
 
     def say(self, greeting: str) -> None:
         """Let the app greet with other words: one changed line of ``src/index.ts``."""
-        found = _GREETING.search(self._path("src/index.ts").read_text(encoding="utf-8"))
+        found = _GREETING.search(self._read("src/index.ts"))
         if found is None:
-            raise UsageError("src/index.ts has no line const GREETING = …", remedy="lab.reset() restores the app as it was.")
-        self.edit("src/index.ts", found[0], found[1] + greeting + found[3])
+            raise UsageError("src/index.ts has no line const GREETING = …", remedy=_RESTORE)
+        self.edit("src/index.ts", found[0], f"const GREETING = {json.dumps(str(greeting), ensure_ascii=False)};")
 
     def write(self, path: str, text: str) -> None:
         """Write a whole file of the working copy; folders are made as needed."""
-        file = self._path(path)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8")
+        self._save(path, text)
         print(f"wrote {path}, {len(text.encode())} bytes")
 
     # --- predictions ------------------------------------------------------------------------------------------------
@@ -94,6 +116,8 @@ class Lesson:
 
         if isinstance(asked, Question):
             asked.reveal(answer, why)
+        elif not hasattr(asked, "reveal"):
+            raise UsageError("there is nothing to reveal", remedy="Give what lab.predict() or lab.ask() returned.")
         else:
             asked.reveal(self._session.last_build())
         return asked
@@ -119,8 +143,10 @@ class Lesson:
         return {layer.diff_id: layer.size for layer in self._session.engine.view(image).layers}
 
     def size_of(self, path: str = ".") -> int:
-        """Bytes of a file, or of all files below a folder."""
+        """Bytes of a file, or of all files below a folder. Raises ``UsageError`` where it is not there."""
         whole = self._path(path)
+        if not whole.exists():
+            raise UsageError(f"there is no {path} in the working copy", remedy=_RESTORE)
         files = [whole] if whole.is_file() else [file for file in whole.rglob("*") if file.is_file()]
         return sum(file.stat().st_size for file in files)
 
@@ -194,7 +220,12 @@ class Lesson:
                 with opener.open(url, timeout=5) as answer:
                     text: str = answer.read().decode("utf-8", "replace")
                     return text.strip()
-            except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+            except urllib.error.HTTPError as error:
+                # Somebody answers, and waiting does not change what.
+                raise UsageError(f"{url} answers {error.code} {error.reason}", remedy="%docker logs NAME may show why.") from error
+            except (ValueError, http.client.InvalidURL) as error:
+                raise UsageError(f"{url} is no address: {error}", remedy='For example f"http://localhost:{port}/".') from error
+            except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
                 if time.monotonic() > deadline:
                     raise UsageError(f"nothing answers on {url}: {error}", remedy="%docker logs NAME shows why.") from error
                 time.sleep(0.2)

@@ -25,6 +25,8 @@ class Session:
     def __init__(self) -> None:
         self.app: Path = working_copy()
         self.record: BuildRecord | None = None
+        # Whether the last build came to no record: its Dockerfile was refused, or it was stopped.
+        self.broke_off = False
         self._engine: AnyEngine | None = None
         self._name: str | None = None
         self._open = contextlib.ExitStack()
@@ -50,7 +52,9 @@ class Session:
         return BuildOptions(context=place, file=os.path.join(place, file))
 
     def last_build(self) -> BuildRecord:
-        """The record of the last build. Raises ``UsageError`` before the first."""
+        """The record of the last build. Raises ``UsageError`` before the first, and after one that came to no end."""
+        if self.broke_off:
+            raise UsageError("the last build did not come to an end", remedy="Its message says why; mend that, and build again.")
         if self.record is None:
             raise UsageError("nothing has been built in this notebook yet", remedy="Run the cell with %docker build first.")
         return self.record

@@ -17,8 +17,10 @@ _BLOCK: Final = 1 << 20
 _LINE_LIMIT: Final = 1 << 10
 _PAGE_LIMIT: Final = 1000
 _LOOPBACK: Final = re.compile(r"(?:localhost|127(?:\.\d{1,3}){3}|\[::1\])(?::\d+)?\Z", re.IGNORECASE)
-_RANGE: Final = re.compile(r"bytes=(\d+)-(\d*)\Z")
-_CONTENT_RANGE: Final = re.compile(r"(?:bytes )?(\d+)-(\d+)(?:/.*)?\Z")
+# No number that counts here has more digits, and Python refuses to read very long ones.
+_RANGE: Final = re.compile(r"bytes=(\d{1,18})-(\d{0,18})\Z", re.ASCII)
+_CONTENT_RANGE: Final = re.compile(r"(?:bytes )?(\d{1,18})-(\d{1,18})(?:/.*)?\Z", re.ASCII)
+_LENGTH: Final = re.compile(r"\d{1,18}\Z", re.ASCII)
 
 Route = tuple[re.Pattern[str], str]
 _ROUTES: Final[tuple[Route, ...]] = (
@@ -53,9 +55,14 @@ class Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         try:
             # A page of some web site must not reach the registry through a name of its own that leads here.
-            if _LOOPBACK.match(self.headers.get("Host", "")) is None:
+            # Nor through its address: no client of a registry names an origin, and a browser does with whatever is more than a look.
+            if _LOOPBACK.match(self.headers.get("Host", "")) is None or "Origin" in self.headers:
                 raise RefusedError(HTTPStatus.FORBIDDEN, "DENIED", "this registry is for this machine only")
-            url = urllib.parse.urlsplit(self.path)
+            self._check_framing()
+            try:
+                url = urllib.parse.urlsplit(self.path)
+            except ValueError as error:
+                raise RefusedError(HTTPStatus.BAD_REQUEST, "UNSUPPORTED", "the address is malformed") from error
             query = dict(urllib.parse.parse_qsl(url.query))
             for pattern, what in _ROUTES:
                 match = pattern.match(url.path)
@@ -102,15 +109,26 @@ class Handler(BaseHTTPRequestHandler):
 
     # --- bodies -----------------------------------------------------------------------------------------------------
 
+    def _check_framing(self) -> None:
+        """See that it is plain where the request ends: what is left of a body must not become a request. Raises ``RefusedError``."""
+        if self.headers.defects or len(self.headers.get_all("Host") or []) > 1:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "UNSUPPORTED", "the headers of the request are malformed")
+        encodings = self.headers.get_all("Transfer-Encoding") or []
+        lengths = set(self.headers.get_all("Content-Length") or [])
+        if any(_LENGTH.match(length) is None for length in lengths) or len(lengths) > 1:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "SIZE_INVALID", "the length of the body is not a number")
+        if encodings and (lengths or [encoding.strip().lower() for encoding in encodings] != ["chunked"]):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "SIZE_INVALID", "a body has a length or is chunked, and nothing else")
+        if self.command not in ("POST", "PUT", "PATCH") and (encodings or lengths - {"0"}):
+            # These do not read a body.
+            self.close_connection = True
+
     def _body(self) -> Iterator[bytes]:
         """The body of the request, with a length or chunked. Raises ``RefusedError``, ``ConnectionError``."""
-        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+        if "Transfer-Encoding" in self.headers:
             yield from self._chunks()
             return
-        length = self.headers.get("Content-Length", "0")
-        if not length.isdigit():
-            raise RefusedError(HTTPStatus.BAD_REQUEST, "SIZE_INVALID", "the length of the body is not a number")
-        yield from self._exactly(int(length))
+        yield from self._exactly(int(self.headers.get("Content-Length", "0")))
 
     def _exactly(self, length: int) -> Iterator[bytes]:
         while length:
@@ -160,7 +178,7 @@ class Handler(BaseHTTPRequestHandler):
             if len(data) > MANIFEST_LIMIT:
                 raise RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "SIZE_INVALID", f"a manifest has at most {MANIFEST_LIMIT} bytes")
         kind = self.headers.get("Content-Type", "").partition(";")[0].strip()
-        digest = self._storage.put_manifest(name, reference, data, kind if re.fullmatch(r"[\w.+-]+/[\w.+-]+", kind) else "")
+        digest = self._storage.put_manifest(name, reference, data, kind)
         self._answer(HTTPStatus.CREATED, Location=f"/v2/{name}/manifests/{digest}", Docker_Content_Digest=digest)
 
     def _get_blob(self, _query: dict[str, str], name: str, digest: str) -> None:
@@ -238,7 +256,7 @@ def _page(names: list[str], query: dict[str, str], path: str) -> tuple[list[str]
     """The part of a list that was asked for, and the header that leads to the next one."""
     last = query.get("last", "")
     left = [name for name in names if name > last]
-    limit = min(int(query["n"]), _PAGE_LIMIT) if query.get("n", "").isdigit() else _PAGE_LIMIT
+    limit = min(int(query["n"]), _PAGE_LIMIT) if _LENGTH.match(query.get("n", "")) else _PAGE_LIMIT
     page = left[:limit]
     if len(left) == len(page) or not page:
         return page, {}

@@ -35,6 +35,8 @@ _TAG: Final = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}\Z")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _UPLOAD: Final = re.compile(r"[0-9a-f]{32}\Z")
 _UPLOAD_SECONDS: Final = 24 * 3600
+_MEDIA_TYPE: Final = re.compile(r"[\w.+-]{1,120}/[\w.+-]{1,120}\Z", re.ASCII)
+_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 MANIFEST_LIMIT: Final = 4 << 20
 BLOB_LIMIT: Final = 16 << 30
 
@@ -141,6 +143,9 @@ class Storage:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise RefusedError(HTTPStatus.CONFLICT, "BLOB_UPLOAD_INVALID", "another request is at this upload") from None
+            # It may have become a blob between the opening and the lock, and a blob does not change.
+            if not _is_at(stream, self._upload(name, upload)):
+                raise _unknown_upload()
             yield stream
 
     def append(self, name: str, upload: str, blocks: Iterator[bytes], start: int | None = None) -> int:
@@ -190,8 +195,9 @@ class Storage:
             write_atomically(self._blob(hexadecimal), data)
         for kind in ("manifests", "tags"):
             os.makedirs(self._repository(name, kind), exist_ok=True)
-        kind = media_type or str(document.get("mediaType") or "application/vnd.oci.image.manifest.v1+json")
-        write_atomically(self._repository(name, "manifests", hexadecimal), kind.encode("ascii", "replace"))
+        # It becomes a header of answers.
+        kinds = (kind for kind in (media_type, document.get("mediaType")) if isinstance(kind, str) and _MEDIA_TYPE.match(kind))
+        write_atomically(self._repository(name, "manifests", hexadecimal), next(kinds, _MANIFEST).encode("ascii"))
         if _TAG.match(reference):
             write_atomically(self._repository(name, "tags", reference), f"sha256:{hexadecimal}".encode())
         return f"sha256:{hexadecimal}"
@@ -237,6 +243,13 @@ class Storage:
         """The repositories that have a manifest, sorted."""
         place = os.path.join(self.directory, "repositories")
         return sorted(urllib.parse.unquote(name) for name in os.listdir(place) if os.path.isdir(os.path.join(place, name, "manifests")))
+
+
+def _is_at(stream: io.BufferedRandom, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def _unknown_upload() -> RefusedError:

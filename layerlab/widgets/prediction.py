@@ -86,7 +86,8 @@ class Prediction(LabWidget):
         """A message of the page: the answers that were committed."""
         answers = message.get("answers")
         if message.get("type") == "commit" and isinstance(answers, dict) and not self.committed and not self.results:
-            self.commit({int(number): choice for number, choice in answers.items() if choice in CHOICES and str(number).isdigit()})
+            numbers = {str(number): number for number in range(1, len(self.steps) + 1)}
+            self.commit({numbers[key]: choice for key, choice in answers.items() if choice in CHOICES and key in numbers})
 
     def _rows(self) -> tuple[list[str], list[list[str]]]:
         if not self.results:

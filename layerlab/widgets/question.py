@@ -56,7 +56,11 @@ class Question(LabWidget):
                 raise UsageError(f"{answer!r} is not among the choices", remedy=f"They are {', '.join(self.choices)}.")
             right = given == answer
         else:
-            right = given is not None and abs(float(given) - float(answer)) <= tolerance
+            try:
+                number = float(answer)
+            except ValueError:
+                raise UsageError(f"{answer!r} is no number", remedy="A question without choices has a number for its answer.") from None
+            right = given is not None and abs(float(given) - number) <= tolerance
         shown = str(answer) if self.choices else f"{float(answer):g}{' ' + self.unit if self.unit else ''}"
         self.result = {"answer": shown, "why": why, "right": right, "answered": given is not None}
 

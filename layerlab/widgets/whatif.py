@@ -19,6 +19,7 @@ from layerlab.widgets.engines import engine_for, twin_of
 from layerlab.widgets.fallback import html_table, paragraph
 from layerlab.widgets.latest import Latest
 from layerlab.widgets.problems import problem_of
+from layerlab.widgets.words import whole
 from layerlab.widgets.workcopy import WorkCopy
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class WhatIf(LabWidget):
         options = BuildOptions(
             context=self._directory,
             file=os.path.join(self._directory, self.dockerfile),
-            dockerfile_text=self.dockerfile_text,
+            dockerfile_text=whole(self.dockerfile_text),
             **self._options,
         )
         with self._planner_lock:

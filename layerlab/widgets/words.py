@@ -38,6 +38,11 @@ def one_line(text: str) -> str:
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
+def whole(text: str) -> str:
+    """Text that can be written. A page may send half of a character that is made of two."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def instruction_of(created_by: str) -> str:
     """The instruction behind a row of an image's history, without what the builder wrote around it."""
     text = one_line(created_by).removesuffix("# buildkit").strip().removeprefix("/bin/sh -c #(nop)").strip()

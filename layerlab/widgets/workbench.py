@@ -30,7 +30,7 @@ from layerlab.widgets.latest import Latest
 from layerlab.widgets.live import LiveBuild, finished
 from layerlab.widgets.problems import problem_of
 from layerlab.widgets.runner import Outcome, Runner, was_stopped
-from layerlab.widgets.words import counts
+from layerlab.widgets.words import counts, whole
 from layerlab.widgets.workcopy import WorkCopy, is_dockerfile
 
 if TYPE_CHECKING:
@@ -176,7 +176,8 @@ class Workbench(LabWidget):
             if what == "stop":
                 self.stop()
             elif what in ("edit", "choose", "build"):
-                self._take(message.get("files") or {}, message.get("dockerfile"))
+                files = message.get("files")
+                self._take(files if isinstance(files, dict) else {}, message.get("dockerfile"))
                 if what == "build":
                     self._begin()
                 else:
@@ -184,11 +185,11 @@ class Workbench(LabWidget):
         except LayerlabError as error:
             self.problem = problem_of(error)
 
-    def _take(self, files: dict[str, str], dockerfile: str | None) -> None:
+    def _take(self, files: dict[str, Any], dockerfile: str | None) -> None:
         """Keep and write what was edited. During a build it waits: a build reads its files when it needs them."""
         with self._lock:
             for name, text in files.items():
-                if name in self.files and isinstance(text, str):
+                if name in self.files and isinstance(text, str) and self._copy.holds(name):
                     # In place: the page has the text already, and an echo would run into what is typed meanwhile.
                     self.files[name] = text
                     self._unsaved[name] = text
@@ -199,15 +200,29 @@ class Workbench(LabWidget):
 
     def _save(self) -> None:
         with self._lock:
-            unsaved, self._unsaved = self._unsaved, {}
-            for name, text in unsaved.items():
-                self._copy.write(name, text)
+            failure: LayerlabError | None = None
+            for name, text in list(self._unsaved.items()):
+                try:
+                    self._copy.write(name, text)
+                except LayerlabError as error:
+                    # One file that cannot be written must not cost a person the others, nor what was typed into it.
+                    failure = error
+                else:
+                    del self._unsaved[name]
+            if failure is not None:
+                raise failure
 
     # --- plans ------------------------------------------------------------------------------------------------------
 
     def _plan_options(self) -> BuildOptions:
         with self._lock:
-            return msgspec.structs.replace(self._build_options(), dockerfile_text=self.files[self.dockerfile])
+            text = self.files.get(self.dockerfile)
+            if text is None:
+                # Deleted or renamed beside the Workbench, or no text any more.
+                raise UsageError(
+                    f"there is no {self.dockerfile} to read in {self._copy.directory}", remedy="Put it there, or choose another."
+                )
+            return msgspec.structs.replace(self._build_options(), dockerfile_text=whole(text))
 
     def _build_options(self) -> BuildOptions:
         file = os.path.join(self._copy.directory, self.dockerfile)

@@ -41,7 +41,10 @@ class WorkCopy:
         path = self._path(name)
         if self._text(name) == text:
             return
-        data = (text.replace("\n", "\r\n") if name in self._dos else text).encode()
+        try:
+            data = (text.replace("\n", "\r\n") if name in self._dos else text).encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{name} cannot be written: it has half a character", remedy="Remove it, and try again.") from error
         try:
             mode = stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else 0o644
             os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -49,14 +52,28 @@ class WorkCopy:
         except OSError as error:
             raise UsageError(f"{name} cannot be written: {error.strerror}", remedy="Check the permissions and free space.") from error
 
+    def holds(self, name: str) -> bool:
+        """Whether a name is one of a file of this directory, there or not: none that leads out of it, by dots or by a symbolic link."""
+        try:
+            self._path(name)
+        except UsageError:
+            return False
+        return True
+
     def _path(self, name: str) -> str:
-        path = os.path.normpath(os.path.join(self.directory, name))
-        if os.path.isabs(name) or not path.startswith(self.directory + os.sep):
+        try:
+            # Links are followed, so that one within the directory stays a link when its file is written.
+            path = os.path.realpath(os.path.join(self.directory, os.path.normpath(name)))
+        except ValueError:
+            path = ""
+        if os.path.isabs(name) or not path.startswith(os.path.realpath(self.directory) + os.sep):
             raise UsageError(f"{name} is not in {self.directory}", remedy="Name files relative to the directory.")
         return path
 
     def _text(self, name: str) -> str | None:
         try:
+            if not self.holds(name):
+                return None
             with open(self._path(name), "rb") as stream:
                 data = stream.read(_LARGEST + 1)
             text = data.decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from .test_workbench import verdicts
 def test_the_first_notebook_runs_and_its_workbench_rebuilds_what_an_edit_reaches(
     browser: Browser, tmp_path: Path, real_store: Path
 ) -> None:
-    surroundings = {"LAYERLAB_STORE": str(real_store), "LAYERLAB_WORK": str(tmp_path / "work")}
+    work = tmp_path / "lab" / "root" / "work"
+    surroundings = {"LAYERLAB_STORE": str(real_store), "LAYERLAB_WORK": str(work)}
     with serving(tmp_path / "lab", surroundings) as server:
         shutil.copytree(ROOT / "course", server.root / "course", ignore=shutil.ignore_patterns("source", ".ipynb_checkpoints"))
         context = browser.new_context(viewport={"width": 1280, "height": 1000}, reduced_motion="reduce")
@@ -26,7 +28,6 @@ def test_the_first_notebook_runs_and_its_workbench_rebuilds_what_an_edit_reaches
         notebook.show("course/01-run-it-once.ipynb")
         notebook.run()
 
-        # A prediction that nobody made still shows what happened.
         expect(page.get_by_text("Hello from layer land!").first).to_be_attached()
         source = page.get_by_role("textbox", name="Contents of src/index.ts")
         source.press("Control+Home")
@@ -34,7 +35,12 @@ def test_the_first_notebook_runs_and_its_workbench_rebuilds_what_an_edit_reaches
         page.get_by_role("button", name="Build", exact=True).click()
         expect(page.get_by_role("status").filter(has_text="4 steps ran, 1 cached")).to_be_visible()
         assert verdicts(page) == ["base", "cached", "executed", "executed", "executed", "executed", "metadata"]
-        assert (tmp_path / "work" / "node-app" / "src" / "index.ts").read_text(encoding="utf-8").startswith("// my first edit\n")
+        assert (work / "node-app" / "src" / "index.ts").read_text(encoding="utf-8").startswith("// my first edit\n")
+
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download my work").click()
+        with zipfile.ZipFile(download.value.path()) as archive:
+            assert "node-app/src/index.ts" in archive.namelist()
 
         notebook.shut_down()
         context.close()

@@ -181,3 +181,28 @@ def test_every_verb_has_help(cli: Cli) -> None:
         answer = cli(verb, "--help")
         assert answer.status == 0
         assert "usage:" in answer.out
+
+
+def test_an_image_id_that_cannot_be_written(cli: Cli, app: Path) -> None:
+    done = cli("build", "-q", "--iidfile", "nowhere/id", str(app))
+    assert (done.status, "Traceback" in done.err) == (2, False)
+    assert "nowhere/id cannot be written" in done.err
+
+
+def test_a_secret_is_never_cut(cli: Cli, app: Path, tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(b"x" * (500 * 1024 + 1))
+    done = cli("build", "--secret", "id=a,src=large", str(app))
+    assert done.status == 2
+    assert "larger than 500 kB" in done.err
+
+
+def test_a_name_that_is_not_there_does_not_keep_the_others_from_it(cli: Cli) -> None:
+    assert cli("tag", "base:1", "one").status == 0
+    done = cli("rmi", "nobody", "one")
+    assert done.status == 2
+    assert done.out.startswith("Untagged: one:latest")
+    assert "No such image: nobody" in done.err
+
+
+def test_keeping_more_than_there_can_be(cli: Cli) -> None:
+    assert cli("prune", "--keep", "9" * 400, "--json").json()["layers"] == 0

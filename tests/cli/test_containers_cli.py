@@ -67,6 +67,20 @@ def test_in_the_foreground_it_stays_without_rm(cli: Cli) -> None:
     assert cli("run", "--json", "base:1", "true").json()["error"]["message"].startswith("run --json needs -d")
 
 
+def test_a_variable_is_given_or_passed_on(cli: Cli) -> None:
+    flags = ("-e", "MINE", "-e", "NOBODYS", "-e", "EMPTY=")
+    script = 'echo "$MINE ${NOBODYS-unset} [$EMPTY]"'
+    done = cli("run", "--rm", "--network", "none", *flags, "base:1", "/bin/sh", "-c", script, environment={"MINE": "from here"})
+    assert done.out == "from here unset []\n"
+
+
+@pytest.mark.parametrize("flags", [("-it",), ("-i",), ("-t",), ("-d", "-i")])
+def test_there_is_no_terminal_and_it_says_so(cli: Cli, flags: tuple[str, ...]) -> None:
+    done = cli("run", *flags, "base:1", "/bin/sh")
+    assert done.status == 2
+    assert "neither a terminal nor input" in done.err
+
+
 @pytest.mark.parametrize("verb", ["run", "ps", "diff", "logs", "stop", "rm", "registry"])
 def test_every_verb_explains_itself(cli: Cli, verb: str) -> None:
     done = cli(verb, "--help")

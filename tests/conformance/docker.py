@@ -75,6 +75,8 @@ class DockerRunner:
             done = subprocess.run(["docker", "buildx", "build", *arguments], capture_output=True, text=True, check=False)
             rows = _rows(done.stderr, directory / settings.file, settings.target)
             if done.returncode != 0:
+                # Shown only where the test fails: the daemon's own words, should it have failed and not the build.
+                print(done.stderr[-6000:])
                 return Outcome(rows=_only_failed_copy(rows), error=_error(done.stderr))
             image = identity.read_text().strip()
         self._made.add(image)

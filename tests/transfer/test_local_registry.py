@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import http.client
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +22,7 @@ from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import UsageError
 from layerlab.registry_server import LocalRegistry
+from layerlab.registry_server.storage import RefusedError, Storage
 from tests.conformance import bases
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -333,3 +336,88 @@ def test_after_an_error_the_next_request_is_understood(client: Client) -> None:
     assert client.code("POST", f"/v2/app/blobs/uploads/?digest={EMPTY}", BODY) == (400, "DIGEST_INVALID")
     assert client.code("PUT", "/v2/BAD/manifests/1", b"GET /v2/ HTTP/1.1\r\n\r\n") == (400, "NAME_INVALID")
     assert client.ask("GET", "/v2/")[:2] == (200, b"{}")
+
+
+def test_a_web_page_cannot_post_to_its_address(client: Client, registry: LocalRegistry) -> None:
+    assert client.code("POST", f"/v2/app/blobs/uploads/?digest={_digest(BODY)}", BODY, Origin="https://evil.example") == (403, "DENIED")
+    assert _files(registry) == []
+
+
+def _raw(registry: LocalRegistry, request: str) -> bytes:
+    """All that is answered to bytes, sent as they are."""
+    host, port = registry.address.split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(request.replace("\n", "\r\n").encode("latin-1"))
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while block := connection.recv(1 << 16):
+            answer += block
+    return answer
+
+
+HIDDEN = "GET /v2/hidden/tags/list HTTP/1.1\nHost: localhost\n\n"
+FRAMES = {
+    "a body of a request that has none": ("GET", f"Content-Length: {len(HIDDEN) + 3}", 200),
+    "a chunked body of one that has none": ("HEAD", "Transfer-Encoding: chunked", 200),
+    "a length and chunks": ("POST", "Content-Length: 5\nTransfer-Encoding: chunked", 400),
+    "another encoding": ("POST", "Transfer-Encoding: gzip, chunked", 400),
+    "a blank before the colon": ("POST", "Transfer-Encoding : chunked", 400),
+    "a line that is no header": ("POST", "nonsense\nContent-Length: 5", 400),
+    "two hosts": ("POST", "Host: localhost", 400),
+    "two encodings": ("POST", "Transfer-Encoding: chunked\nTransfer-Encoding: identity", 400),
+    "two lengths": ("POST", "Content-Length: 0\nContent-Length: 5", 400),
+    "no number": ("POST", "Content-Length: \xb2", 400),
+    "a sign": ("POST", "Content-Length: +0", 400),
+    "a number without an end": ("POST", f"Content-Length: {'9' * 5000}", 400),
+}
+
+
+@pytest.mark.parametrize(("method", "headers", "status"), FRAMES.values(), ids=FRAMES.keys())
+def test_what_is_left_of_a_body_is_no_request(registry: LocalRegistry, method: str, headers: str, status: int) -> None:
+    path = "/v2/app/blobs/uploads/" if method == "POST" else "/v2/"
+    answer = _raw(registry, f"{method} {path} HTTP/1.1\nHost: localhost\n{headers}\n\n{HIDDEN}")
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "header", "status"),
+    [
+        ("http://[/v2/", "X: y", 400),
+        ("/v2/_catalog?n=%C2%B2", "X: y", 200),
+        ("/v2/_catalog?n=" + "9" * 5000, "X: y", 200),
+        (f"/v2/app/blobs/{_digest(BODY)}", f"Range: bytes={'9' * 5000}-", 200),
+        (f"/v2/app/blobs/{_digest(BODY)}", "Range: bytes=5-2", 416),
+        (f"/v2/app/blobs/{_digest(BODY)}", "Range: bytes=-5", 200),
+    ],
+)
+def test_malformed_numbers_and_addresses_are_answered(client: Client, registry: LocalRegistry, path: str, header: str, status: int) -> None:
+    assert client.ask("POST", f"/v2/app/blobs/uploads/?digest={_digest(BODY)}", BODY)[0] == 201
+    answer = _raw(registry, f"GET {path} HTTP/1.1\nHost: localhost\nConnection: close\n{header}\n\n")
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+
+
+def test_a_manifest_cannot_write_headers(client: Client) -> None:
+    body = json.dumps({"layers": [], "mediaType": "text/html\r\nX-Evil: yes"}).encode()
+    assert client.ask("PUT", "/v2/app/manifests/1", body)[0] == 201
+    headers = client.ask("GET", "/v2/app/manifests/1")[2]
+    assert headers["content-type"] == MANIFEST
+    assert "x-evil" not in headers
+
+
+def test_an_upload_that_has_become_a_blob_is_not_added_to(client: Client, registry: LocalRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other request opens the upload, and has its turn when it is a blob already."""
+    storage = Storage(registry.directory)
+    upload = storage.begin("app")
+    storage.append("app", upload, iter([BODY]))
+    lock = fcntl.flock
+
+    def late(stream: Any, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        storage.finish("app", upload, _digest(BODY))
+        lock(stream, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(RefusedError, match="no such upload"):
+        storage.append("app", upload, iter([b"more"]))
+    assert client.ask("GET", f"/v2/app/blobs/{_digest(BODY)}")[1] == BODY

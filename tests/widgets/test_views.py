@@ -63,8 +63,21 @@ def test_prediction(lab: Workbench) -> None:
     steps = [step.instruction for step in lab.build().steps]
     asked = Prediction(steps, question="And now?")
     assert asked.answers == {}
+    asked.receive({"type": "commit", "answers": ["runs"]})
     asked.receive(
-        {"type": "commit", "answers": {"1": "no verdict", "2": "cached", "5": "cached", "6": "runs", "7": "made up", "x": "runs"}}
+        {
+            "type": "commit",
+            "answers": {
+                "1": "no verdict",
+                "2": "cached",
+                "5": "cached",
+                "6": "runs",
+                "7": "made up",
+                "x": "runs",
+                "99": "runs",
+                "²": "runs",
+            },
+        }
     )
     assert asked.answers == {1: "no verdict", 2: "cached", 5: "cached", 6: "runs"}
     with pytest.raises(UsageError, match="already"):
@@ -101,6 +114,8 @@ def test_question() -> None:
     number.reveal(12, tolerance=1)
     assert number.result == {"answer": "12 MB", "why": "", "right": True, "answered": True}
     unanswered = Question("How large?")
+    with pytest.raises(UsageError, match="no number"):
+        unanswered.reveal("")
     unanswered.reveal(3)
     assert unanswered.text().endswith("It is 3.")
 
@@ -123,3 +138,12 @@ def test_builds_are_aligned_by_instruction() -> None:
 
 def test_logs_lose_colours_and_redrawn_lines() -> None:
     assert cleaned("\x1b[32mgreen\x1b[0m\r\n10%\r50%\r100%\ndone\x07") == "green\n100%\ndone"
+
+
+def test_half_a_character_is_planned_as_another_one(app: Path, engine: EmbeddedEngine) -> None:
+    shown = WhatIf(str(app), engine=engine, offline=True)
+    try:
+        shown.receive({"type": "typed", "text": "FROM base:1\nRUNN \ud83d\n"})
+        until(lambda: "RUNN" in shown.plan_problem.get("message", ""))
+    finally:
+        shown.close()

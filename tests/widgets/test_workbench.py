@@ -103,7 +103,11 @@ def test_another_dockerfile(lab: Workbench) -> None:
 def test_messages_cannot_name_other_files(lab: Workbench, app: Path) -> None:
     lab.receive({"type": "edit", "files": {"../outside": "x", "/etc/passwd": "x", "package.json": 7}, "dockerfile": "../x"})
     lab.receive({"type": "edit", "files": None})
+    for files in ([], ["package.json"], "package.json", 7, {"package.json": None}):
+        lab.receive({"type": "edit", "files": files})
     lab.receive({"type": "nonsense"})
+    lab.receive({"type": ["edit"], "files": {}, "dockerfile": {}})
+    assert not lab.problem
     assert not (app.parent / "outside").exists()
     assert lab.dockerfile == "Dockerfile"
     with pytest.raises(UsageError, match="is not in"):
@@ -153,3 +157,47 @@ def test_large_and_binary_files_are_left_out(app: Path, engine: EmbeddedEngine) 
     lab = Workbench(str(app), engine=engine, offline=True)
     assert set(lab.files) == {"src/index.ts", "README.md", "package.json", ".dockerignore", "Dockerfile", "Dockerfile.other"}
     lab.close()
+
+
+def test_a_file_that_cannot_be_written_costs_no_other_one(lab: Workbench, app: Path) -> None:
+    lab.receive({"type": "edit", "files": {"README.md": "half \ud83d", "src/index.ts": "// kept\n", "package.json": "{} \n"}})
+    assert "half a character" in lab.problem["message"]
+    assert (app / "src" / "index.ts").read_text(encoding="utf-8") == "// kept\n"
+    assert (app / "package.json").read_text(encoding="utf-8") == "{} \n"
+    lab.receive({"type": "build", "files": {"README.md": "whole \U0001f600"}})
+    lab.join()
+    assert (app / "README.md").read_text(encoding="utf-8") == "whole \U0001f600"
+    assert not lab.problem
+
+
+def test_no_link_leads_out(app: Path, engine: EmbeddedEngine) -> None:
+    outside = app.parent / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("secret\n", encoding="utf-8")
+    (app / "link").symlink_to(outside / "secret")
+    (app / "folder").symlink_to(outside)
+    (app / "inner").symlink_to("package.json")
+    made = Workbench(str(app), engine=engine, offline=True)
+    try:
+        assert "link" not in made.files
+        made.files = {**made.files, "link": "", "folder/secret": "", "../outside/secret": ""}
+        made.receive({"type": "edit", "files": dict.fromkeys(("link", "folder/secret", "../outside/secret", "a\0"), "x")})
+        for name in ("link", "folder/new", "a\0"):
+            with pytest.raises(UsageError, match="is not in"):
+                made.edit(name, "x")
+        made.edit("inner", "{ }\n")
+        assert (app / "inner").is_symlink()
+        assert (app / "package.json").read_text(encoding="utf-8") == "{ }\n"
+        assert [path.read_text(encoding="utf-8") for path in outside.iterdir()] == ["secret\n"]
+    finally:
+        made.close()
+
+
+def test_a_dockerfile_that_goes_away_is_said(lab: Workbench, app: Path) -> None:
+    (app / "Dockerfile").unlink()
+    lab.receive({"type": "build"})
+    with pytest.raises(UsageError, match="failed to read dockerfile"):
+        lab.join()
+    until(lambda: "no Dockerfile to read" in lab.plan_problem.get("message", ""))
+    (app / "Dockerfile").write_text(DOCKERFILE, encoding="utf-8")
+    assert lab.build().failure is None
