@@ -213,6 +213,17 @@ def test_layers_say_what_each_one_did_and_what_is_wasted(engine: EmbeddedEngine,
     assert "big" not in view.origin
 
 
+@pytest.mark.parametrize("name", ["../x", "a b", ".x/y", "-a:1/b", "UPPER", "a//b", "host:port/x", "x:", "[::1/x"])
+def test_a_name_that_is_none_is_refused_before_anything_is_built(engine: EmbeddedEngine, tmp_path: Path, name: str) -> None:
+    _build(engine, tmp_path / "app", "app", "FROM base:1\nRUN echo 1 > /one\n")
+    with pytest.raises(UsageError, match="invalid reference format"):
+        engine.tag("app", name)
+    (tmp_path / "app" / "Dockerfile").write_text("FROM base:1\nRUN echo never > /never\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="invalid reference format"):
+        engine.build(BuildOptions(context=str(tmp_path / "app"), tag=name))
+    assert engine.plan(BuildOptions(context=str(tmp_path / "app"))).steps[1].status == "executed"
+
+
 def test_names_come_and_go_and_prune_keeps_what_an_image_needs(engine: EmbeddedEngine, tmp_path: Path) -> None:
     image = _build(engine, tmp_path / "app", "first", "FROM base:1\nRUN echo 1 > /one\n")
     engine.tag("first", "second:v2")

@@ -218,7 +218,7 @@ class ContainerStore:
     def is_running(self, row: ContainerRow) -> bool:
         """Whether some process runs a container. No process id is trusted: the kernel lets go of a lock when its holder dies."""
         try:
-            descriptor = os.open(self.path(row, "lock"), os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(self.path(row, "lock"), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:

@@ -165,6 +165,9 @@ class EmbeddedEngine:
     def build(self, options: BuildOptions, progress: Progress | None = None, stop: Stop | None = None) -> BuildRecord:
         """Build an image; see ``Engine.build``."""
         refuse_typed_text(options)
+        if options.tag:
+            # Before anything runs: a slip in the name must not cost an installation.
+            parse_reference(options.tag)
         stop = stop or Stop()
         watch = progress or _silent
 
