@@ -1,0 +1,108 @@
+"""An assignment as its author wrote it down: ``source/NAME/assignment.json``, validated before anything is graded."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from layerlab.errors import UsageError
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+PositiveInt = Annotated[int, msgspec.Meta(gt=0)]
+
+
+class AnswerCell(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A cell that the student fills: its ``grade_id``, the magic in its first line, the file it stands for, the text it starts with."""
+
+    grade_id: str
+    magic: str
+    file: str
+    starter: str
+
+
+class CheckSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One check of the rubric.
+
+    ``weights``  share of the points for each part of the check, by the part's name; they sum to 1. ``read``: where the matter is taught.
+    """
+
+    id: str
+    points: Positive
+    weights: dict[str, Positive]
+    read: str
+
+    def __post_init__(self) -> None:
+        if not math.isclose(sum(self.weights.values()), 1.0):
+            raise ValueError(f"the weights of {self.id} do not sum to 1")
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one submission may use. Times in seconds, sizes in bytes.
+
+    ``wasted_bytes`` is the limit of the ``size`` check; the others keep the grader safe.
+    """
+
+    notebook_bytes: PositiveInt = 1 << 20
+    notebook_depth: PositiveInt = 64
+    answer_bytes: PositiveInt = 64 << 10
+    steps: PositiveInt = 60
+    step_seconds: Positive = 300
+    submission_seconds: Positive = 900
+    answer_seconds: Positive = 60
+    memory_bytes: PositiveInt = 3 << 30
+    processes: PositiveInt = 512
+    file_bytes: PositiveInt = 2 << 30
+    wasted_bytes: PositiveInt = 8 << 20
+
+
+class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An assignment.
+
+    ``app``   directory of the trusted app, relative to the course's parent. ``base``: the base image that is prepared.
+    ``bases`` patterns (``fnmatch``) of the base image names that an answer may end on.
+    """
+
+    schema: int
+    name: str
+    app: str
+    base: str
+    bases: tuple[str, ...]
+    answers: tuple[AnswerCell, ...]
+    checks: tuple[CheckSpec, ...]
+    limits: Limits = msgspec.field(default_factory=Limits)
+
+    @property
+    def max_score(self) -> float:
+        """Points of all checks."""
+        return sum(check.points for check in self.checks)
+
+    def digest(self) -> str:
+        """Identity of the rules: results under another digest are not reused. Hexadecimal."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+
+
+def notebook_of(course: Path, name: str) -> Path:
+    """The source notebook of an assignment."""
+    return course / "source" / name / f"{name}.ipynb"
+
+
+def load_assignment(course: Path, name: str) -> Assignment:
+    """Read an assignment of a course. Raises ``UsageError`` where it is not there or not valid."""
+    if not name or name != Path(name).name or name.startswith("."):
+        raise UsageError(f"{name!r} is not the name of an assignment")
+    path = course / "source" / name / "assignment.json"
+    try:
+        assignment = msgspec.json.decode(path.read_bytes(), type=Assignment)
+    except OSError as error:
+        raise UsageError(
+            f"there is no assignment {name}: {path}: {error.strerror}", remedy="Name a folder of source/ that has an assignment.json."
+        ) from error
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise UsageError(f"{path} is not valid: {error}") from error
+    if assignment.name != name or assignment.schema != 1:
+        raise UsageError(f"{path} is of another assignment or of another schema than 1")
+    return assignment

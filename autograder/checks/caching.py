@@ -1,0 +1,123 @@
+"""Checks on what runs again after an edit. What a step is for is told by its layer (``roles``), so any order and any wording may pass."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from autograder.assignment import Assignment
+from autograder.checks.base import Finding, name_of, reran, served, why
+from autograder.observe import Observation
+from autograder.roles import Role
+from layerlab.model import StepRecord
+
+_KEPT: Final[tuple[Role, ...]] = ("install", "generate")
+_WHAT: Final[dict[Role, str]] = {
+    "install": "installs the packages",
+    "generate": "generates the Prisma client",
+    "build": "compiles the sources",
+}
+
+
+def edit_source(seen: Observation, _: Assignment) -> Finding:
+    """After an edit of a source, the sources are compiled again; the packages and the client are not made again.
+
+    It counts only where the edit reaches the image: a file that rebuilds nothing because it builds nothing is not a cached one.
+    """
+    nothing = {str(role): False for role in _KEPT}
+    if seen.source.problem:
+        return Finding(parts=nothing, message=f"After an edit of a source the build fails: {seen.source.problem}")
+    missing = [role for role in _KEPT if not seen.role(role)]
+    if missing:
+        words = " and no step ".join(_WHAT[role] for role in missing)
+        return Finding(parts=nothing, message=f"No step {words}: there is nothing that could stay cached.")
+    if not seen.edited:
+        return Finding(parts=nothing, message="What an edit of a source does cannot be told.")
+    if not _reaches_image(seen):
+        return Finding(parts=nothing, message="The edit of a source does not reach the image: no step compiles the edited sources.")
+    steps = seen.edited
+    again = {role: [step for step in steps if reran(step) and _has_role(seen, step, role)] for role in _KEPT}
+    parts = {str(role): not found for role, found in again.items()}
+    if all(parts.values()):
+        return Finding(parts=parts, message="An edit of a source compiles it again and leaves the packages and the client cached.")
+    told: dict[int, str] = {}
+    for role, found in again.items():
+        # npm's install may generate, too; the last step with a role is the one that is there for it.
+        for step in found[-1:]:
+            if step.number not in told:
+                told[step.number] = (
+                    f"After an edit of a source the step that {_WHAT[role]} runs again: {name_of(step)}: {why(step, steps)}."
+                )
+    return Finding(parts=parts, message=" ".join(told.values()))
+
+
+def edit_dependency(seen: Observation, _: Assignment) -> Finding:
+    """After an edit of ``package.json`` and its lock file, the packages are installed again."""
+    return _must_run(seen, "install", seen.dependency, "package.json and package-lock.json")
+
+
+def edit_schema(seen: Observation, _: Assignment) -> Finding:
+    """After an edit of Prisma's schema, the client is generated again."""
+    return _must_run(seen, "generate", seen.schema, "prisma/schema.prisma")
+
+
+def edit_unrelated(seen: Observation, _: Assignment) -> Finding:
+    """After an edit that the image does not need, nothing runs again."""
+    readme = _first(seen.readme)
+    modules = _first(seen.modules)
+    told = []
+    if readme is not None:
+        told.append(f"An edit of README.md, which the image does not need, runs {name_of(readme)} again: {why(readme, seen.readme)}.")
+    if modules is not None:
+        told.append(f"A node_modules folder on the host runs {name_of(modules)} again: {why(modules, seen.modules)}.")
+    # A plan that could not be made has no steps: that is no proof of anything.
+    parts = {"readme": bool(seen.readme) and readme is None, "node_modules": bool(seen.modules) and modules is None}
+    if all(parts.values()):
+        return Finding(parts=parts, message="Edits of README.md and of the host's node_modules rebuild nothing.")
+    return Finding(parts=parts, message=" ".join([*told, "Keep such files out of the build context with .dockerignore."]))
+
+
+def no_change(seen: Observation, _: Assignment) -> Finding:
+    """Without a change, and with other file times, everything is cached."""
+    again, touched = _first(seen.again), _first(seen.touched)
+    parts = {"again": bool(seen.again) and again is None, "touched": bool(seen.touched) and touched is None}
+    if all(parts.values()):
+        return Finding(parts=parts, message="Without a change everything is cached, and after touch, too.")
+    step, steps = (again, seen.again) if again is not None else (touched, seen.touched)
+    if step is None:
+        return Finding(parts=parts, message="What a second build would do cannot be told.")
+    return Finding(parts=parts, message=f"Nothing was changed, and yet {name_of(step)} runs again: {why(step, steps)}.")
+
+
+def _must_run(seen: Observation, role: Role, steps: tuple[StepRecord, ...], files: str) -> Finding:
+    numbers = seen.role(role)
+    if not numbers:
+        return Finding(parts={"runs": False}, message=f"No step {_WHAT[role]}.")
+    # The last one makes what the image has; an earlier one may be another stage's.
+    last = next((step for step in steps if step.number == numbers[-1]), None)
+    if last is not None and reran(last):
+        return Finding(parts={"runs": True}, message=f"An edit of {files} runs {name_of(last)} again.")
+    shown = name_of(last) if last is not None else f"the step that {_WHAT[role]}"
+    return Finding(
+        parts={"runs": False},
+        message=f"After an edit of {files}, {shown} stays cached, so the image keeps the old state: "
+        f"copy {files.split(' ', 1)[0]} before the step that needs it, and do not ignore it.",
+    )
+
+
+def _reaches_image(seen: Observation) -> bool:
+    if served(seen):
+        return True
+    before = {file for item in seen.first.roles if "build" in item.roles for file in item.compiled}
+    ran = {step.number for step in seen.edited if reran(step)}
+    after = {file for item in seen.source.roles if "build" in item.roles and item.number in ran for file in item.compiled}
+    # An edit changes the sizes of what is compiled.
+    return bool(after) and after != before
+
+
+def _has_role(seen: Observation, step: StepRecord, role: Role) -> bool:
+    """By either build: a step may install only when something changed."""
+    return any(item.number == step.number and role in item.roles for item in (*seen.first.roles, *seen.source.roles))
+
+
+def _first(steps: tuple[StepRecord, ...]) -> StepRecord | None:
+    return next((step for step in steps if reran(step)), None)

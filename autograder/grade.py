@@ -1,0 +1,129 @@
+"""Grading one submission: rules first, then observation, then the rubric."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from autograder import record
+from autograder.assignment import Assignment
+from autograder.collect import Submission
+from autograder.edits import draw
+from autograder.observe import Built, InfrastructureError, Observation, Observer
+from autograder.prepare import Prepared
+from autograder.record import CheckResult, SubmissionResult
+from autograder.rubric import judge, none
+from autograder.sandbox import GradingEngine
+from autograder.timing import Clock
+from autograder.watch import watched
+from autograder.workspace import Workspace, read_app
+from layerlab.dockerfile import parse
+from layerlab.errors import DockerfileError, LayerlabError
+
+
+def grade(assignment: Assignment, prepared: Prepared, submission: Submission, seed: str) -> SubmissionResult:
+    """Grade. The grader's own trouble is a result, too, and never a score."""
+    started = time.monotonic()
+    rule = by_rule(assignment, submission)
+    stand_in: tuple[str, ...] = ()
+    try:
+        if rule is not None:
+            result = record.graded(submission.student, none(assignment, rule), reason=rule)
+        else:
+            checks, stand_in = _observed(assignment, prepared, submission, seed)
+            result = record.graded(submission.student, checks)
+    except (InfrastructureError, LayerlabError, OSError) as error:
+        reason = f"the grader failed, not the answer: {error}"
+        result = record.without_score(submission.student, "infrastructure-error", assignment.max_score, reason)
+    return msgspec.structs.replace(result, stand_in=stand_in, seconds=round(time.monotonic() - started, 2))
+
+
+def by_rule(assignment: Assignment, submission: Submission) -> str | None:
+    """Why an answer gets no points without being built, or ``None``."""
+    dockerfile = submission.files["Dockerfile"]
+    if not _lines(dockerfile):
+        return "The Dockerfile is empty: by rule an empty answer scores 0."
+    if all(_lines(submission.files[answer.file]) == _lines(answer.starter) for answer in assignment.answers):
+        return "The answer is what the notebook starts with: by rule an unchanged answer scores 0."
+    # A file that cannot be parsed is told so by the engine, with the place.
+    with contextlib.suppress(DockerfileError):
+        steps = sum(1 + len(stage.instructions) for stage in parse(dockerfile).stages)
+        if steps > assignment.limits.steps:
+            return f"The Dockerfile has {steps} instructions; at most {assignment.limits.steps} are graded."
+    return None
+
+
+def _lines(text: str) -> list[str]:
+    """A file without comments, blank lines and differences that change nothing: spacing, and the case of the first word."""
+    found = []
+    for line in text.splitlines():
+        words = line.split()
+        if words and not words[0].startswith("#"):
+            found.append(" ".join([words[0].upper(), *words[1:]]))
+    return found
+
+
+def _observed(
+    assignment: Assignment, prepared: Prepared, submission: Submission, seed: str
+) -> tuple[tuple[CheckResult, ...], tuple[str, ...]]:
+    app = read_app(Path(prepared.app))
+    clock = Clock(assignment.limits)
+    with (
+        tempfile.TemporaryDirectory(dir=prepared.work, prefix="s", ignore_cleanup_errors=True) as place,
+        _engine(prepared, submission, Path(place)) as engine,
+        watched(assignment.limits) as told,
+    ):
+        workspace = Workspace(Path(prepared.app), Path(place) / "context", submission.files)
+        edits, fresh = draw(seed, app), draw(seed, app, nonce=secrets.token_hex(16))
+        observation = Observer(engine, assignment, workspace, edits, fresh, clock).observe()
+        for sentence in told[:1]:
+            observation = _with_reason(observation, sentence)
+        return judge(observation, assignment), observation.first.stand_in
+
+
+def _with_reason(seen: Observation, sentence: str) -> Observation:
+    """What a build that was ended by the watch says: why."""
+
+    def told(built: Built) -> Built:
+        return msgspec.structs.replace(built, problem=f"{built.problem} ({sentence})") if built.problem else built
+
+    answer = seen.answer
+    if answer.problem:
+        answer = msgspec.structs.replace(answer, problem=f"{answer.problem} ({sentence})")
+    return msgspec.structs.replace(seen, first=told(seen.first), source=told(seen.source), answer=answer)
+
+
+@contextlib.contextmanager
+def _engine(prepared: Prepared, submission: Submission, place: Path) -> Iterator[GradingEngine]:
+    """The engine: on the store that all share, or, for an answer with mounts, on one of its own.
+
+    A layer is shared under a key of all that made it. What a ``--mount=type=cache`` holds is in no key, so an answer with one could
+    leave a layer of its own making to others.
+    """
+    if not _has_mounts(submission.files["Dockerfile"]):
+        with GradingEngine(prepared.store, prepared.cache) as engine:
+            yield engine
+        return
+    with GradingEngine(str(place / "store"), prepared.cache) as engine:
+        engine.load(prepared.base)
+        try:
+            yield engine
+        finally:
+            # A step may leave directories without permissions behind; the worker can remove them, a plain rmtree cannot.
+            with contextlib.suppress(LayerlabError, OSError):
+                engine.worker.ask("remove", paths=["s"])
+
+
+def _has_mounts(dockerfile: str) -> bool:
+    """Whether any RUN may have a mount; a trigger, or a file that cannot be read, counts as one."""
+    try:
+        stages = parse(dockerfile).stages
+    except DockerfileError:
+        return True
+    return any(item.keyword == "ONBUILD" or item.flag_values("mount") for stage in stages for item in stage.instructions)

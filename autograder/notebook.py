@@ -1,0 +1,127 @@
+"""``%load_ext autograder.notebook``: the answer cells' magics, and ``check``, which says in a notebook what grading would say.
+
+It is the same code on the same app, with edits drawn anew each time the answer changes. The grade itself is never taken from here:
+grading reads the notebook as data. nbgrader gives points only for a plain number, so a check that holds no part raises.
+"""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+from autograder.assignment import AnswerCell, Assignment, load_assignment
+from autograder.classroom import default_place
+from autograder.collect import Submission
+from autograder.grade import grade
+from autograder.prepare import Prepared, prepare
+from autograder.record import CheckResult, SubmissionResult
+from layerlab.engines.base import BuildOptions
+from layerlab.engines.embedded.engine import EmbeddedEngine
+from layerlab.errors import LayerlabError, UsageError
+from layerlab.render import error_text, steps_table
+
+_WORDS: Final = {"passed": "Passed", "partial": "Partly", "failed": "Not yet", "not-run": "Not run"}
+
+
+class CheckFailed(Exception):  # noqa: N818 - a verdict, not a fault of the program
+    """A check that holds no part. Notebooks show its words and no traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
+class Exercise:
+    """One notebook's answers. ``course``: the nbgrader course; ``name``: of the assignment."""
+
+    def __init__(self, course: Path, name: str, place: Path) -> None:
+        self._course = course
+        self._place = place
+        self._assignment: Assignment = load_assignment(course, name)
+        self._files = {answer.file: answer.starter for answer in self._assignment.answers}
+        self._prepared: Prepared | None = None
+        self._result: SubmissionResult | None = None
+
+    @property
+    def answers(self) -> tuple[AnswerCell, ...]:
+        """The answer cells of the assignment."""
+        return self._assignment.answers
+
+    def answer(self, file: str, text: str) -> None:
+        """Take an answer."""
+        if self._files[file] != text:
+            self._files[file] = text
+            self._result = None
+
+    def show_plan(self) -> None:
+        """Print what the next build would do, or what keeps it from being one."""
+        from autograder.workspace import Workspace
+
+        prepared = self._prepare()
+        with tempfile.TemporaryDirectory(dir=prepared.work, prefix="plan-") as place, EmbeddedEngine(prepared.store) as engine:
+            workspace = Workspace(Path(prepared.app), Path(place) / "context", self._files)
+            try:
+                plan = engine.plan(BuildOptions(context=str(workspace.directory), offline=True))
+            except LayerlabError as error:
+                print(error_text(error))
+                return
+        print(steps_table(plan.steps))
+
+    def check(self, name: str) -> float:
+        """The points of one check of the answers as they are. The first check of an answer builds it.
+
+        Raises ``CheckFailed`` for no points, ``UsageError`` for a check that is not in the assignment.
+        """
+        found = self._graded(name)
+        text = f"{_WORDS[found.status]}: {found.points:g} of {found.max_points:g} points. {found.message}"
+        if found.points <= 0:
+            raise CheckFailed(text)
+        print(text)
+        return float(found.points)
+
+    def _graded(self, name: str) -> CheckResult:
+        if name not in {check.id for check in self._assignment.checks}:
+            raise UsageError(f"there is no check {name!r}", remedy=f"There are {', '.join(check.id for check in self._assignment.checks)}.")
+        if self._result is None:
+            submission = Submission(student="you", files=dict(self._files), digest="")
+            self._result = grade(self._assignment, self._prepare(), submission, secrets.token_hex(16))
+        result = self._result
+        if result.status != "graded":
+            self._result = None
+            raise CheckFailed(result.reason)
+        return next(check for check in result.checks if check.id == name)
+
+    def _prepare(self) -> Prepared:
+        if self._prepared is None:
+            self._place.mkdir(parents=True, exist_ok=True)
+            self._prepared = prepare(self._course, self._assignment, self._place, print)
+        return self._prepared
+
+
+def find_course(start: Path) -> tuple[Path, str]:
+    """The course and the assignment that a notebook's directory belongs to, else this checkout's ``ps1``. Raises ``UsageError``."""
+    for folder in (start, *start.parents):
+        if (folder / "nbgrader_config.py").is_file():
+            return folder, start.name if (folder / "source" / start.name / "assignment.json").is_file() else "ps1"
+    course = Path(__file__).resolve().parent.parent / "exercises"
+    if not course.is_dir():
+        raise UsageError("there is no course here", remedy="Open the notebook inside the course's folder.")
+    return course, start.name if (course / "source" / start.name / "assignment.json").is_file() else "ps1"
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """Give the notebook its magics and ``check``."""
+    course, name = find_course(Path.cwd())
+    exercise = Exercise(course, name, default_place())
+    for answer in exercise.answers:
+        ipython.register_magic_function(_magic(exercise, answer.file), "cell", answer.magic.removeprefix("%%"))
+    ipython.push({"check": exercise.check})
+
+
+def _magic(exercise: Exercise, file: str) -> Any:
+    def take(_line: str, cell: str) -> None:
+        exercise.answer(file, cell)
+        exercise.show_plan()
+
+    return take

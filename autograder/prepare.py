@@ -1,0 +1,86 @@
+"""What the instructor's machine prepares once: the base image in the grading store, and an npm cache that builds offline are fed from."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from autograder.assignment import Assignment
+from autograder.edits import LOCK, MANIFEST
+from autograder.sandbox import Filling
+from layerlab.engines.base import BuildOptions
+from layerlab.errors import ExecutorError, LayerlabError
+from layerlab.fsutil import locked, write_atomically
+
+BASE_ARCHIVE: Final = "base.tar"
+_FILL: Final = "FROM {base}\nWORKDIR /fill\nCOPY package.json package-lock.json ./\nRUN npm ci\n"
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """Where grading works: the app, the directories of the store, of the npm cache, of results and of work in progress, and an archive
+    of the base image."""
+
+    app: str
+    store: str
+    cache: str
+    results: str
+    work: str
+    base: str
+
+
+def prepare(course: Path, assignment: Assignment, place: Path, report: Callable[[str], None]) -> Prepared:
+    """Prepare grading below ``place``; quick when it is prepared already.
+
+    Raises ``ExecutorError`` where this machine cannot isolate a build step (then nothing is graded here), ``LayerlabError`` where the
+    app's packages cannot be fetched.
+    """
+    app = (course.resolve().parent / assignment.app).resolve()
+    prepared = Prepared(
+        app=str(app),
+        store=str(place / "store"),
+        cache=str(place / "npm-cache"),
+        results=str(place / "results"),
+        work=str(place / "work"),
+        base=str(place / BASE_ARCHIVE),
+    )
+    for directory in (prepared.store, prepared.cache, prepared.results, prepared.work):
+        Path(directory).mkdir(parents=True, exist_ok=True)
+    with Filling(prepared.store, prepared.cache) as engine:
+        host = engine.host
+        if not host.executor:
+            raise ExecutorError(
+                "nothing on this machine can isolate a student's build, so nothing is graded: " + "; ".join(host.notes),
+                remedy="Run `layerlab doctor`: it says what is missing.",
+            )
+        with locked(str(place / "prepare.lock")):
+            _fill(engine, assignment, app, place, report)
+    return prepared
+
+
+def _fill(engine: Filling, assignment: Assignment, app: Path, place: Path, report: Callable[[str], None]) -> None:
+    wanted = hashlib.sha256(b"\0".join((app / name).read_bytes() for name in (MANIFEST, LOCK)) + assignment.base.encode()).hexdigest()
+    stamp = place / "npm-cache.stamp"
+    if stamp.is_file() and stamp.read_text(encoding="ascii") == wanted:
+        return
+    report(f"preparing {assignment.base} and an npm cache; once on this machine")
+    with tempfile.TemporaryDirectory(dir=place / "work", prefix="fill-") as directory:
+        for name in (MANIFEST, LOCK):
+            shutil.copyfile(app / name, Path(directory) / name)
+        (Path(directory) / "Dockerfile").write_text(_FILL.format(base=assignment.base), encoding="utf-8")
+        # Without the cache: a layer that is there already would leave an empty npm cache empty.
+        record = engine.build(BuildOptions(context=directory, no_cache=True))
+        if record.failure is None:
+            engine.save((assignment.base,), str(place / BASE_ARCHIVE))
+    if record.failure is not None:
+        log = next((step.log for step in record.steps if step.status == "failed"), "")
+        raise LayerlabError(
+            f"the app's packages cannot be fetched: {record.failure.message}\n{log[-1500:]}",
+            remedy=record.failure.remedy or "Preparing needs the network once.",
+        )
+    write_atomically(str(stamp), wanted.encode("ascii"))

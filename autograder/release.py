@@ -1,0 +1,89 @@
+"""Releasing: the reference solution is graded on this machine first, and only where it scores full is the notebook written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from autograder.assignment import load_assignment, notebook_of
+from autograder.collect import Submission
+from autograder.grade import grade
+from autograder.prepare import prepare
+from autograder.rubric import check_rubric
+from autograder.starter import solution
+from layerlab.errors import LayerlabError, UsageError
+
+_SECONDS = 180
+
+
+def reference(course: Path, name: str) -> Submission:
+    """The reference solution of an assignment, from the markers in its source notebook. Raises ``UsageError``."""
+    assignment = load_assignment(course, name)
+    path = notebook_of(course, name)
+    try:
+        notebook: Any = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    texts = {}
+    for answer in assignment.answers:
+        cells = [cell for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade_id") == answer.grade_id]
+        if len(cells) != 1:
+            raise UsageError(f"{path} has {len(cells)} cells {answer.grade_id!r}; it needs one")
+        texts[answer.file] = solution(cells[0].source, answer.grade_id)
+    points = {
+        cell.metadata["nbgrader"]["grade_id"]: cell.metadata["nbgrader"]["points"]
+        for cell in notebook.cells
+        if cell.metadata.get("nbgrader", {}).get("grade")
+    }
+    rules = {check.id: check.points for check in assignment.checks}
+    if points != rules:
+        raise UsageError(f"the test cells of {path} have the points {points}; assignment.json has {rules}")
+    return Submission(student="reference", files=texts, digest="")
+
+
+def release(course: Path, name: str, *, place: Path, report: Callable[[str], None]) -> Path:
+    """Check the reference solution, let nbgrader write the notebook for students, and return its path.
+
+    Raises ``LayerlabError`` where the reference solution does not score full, or nbgrader fails.
+    """
+    assignment = load_assignment(course, name)
+    check_rubric(assignment)
+    answer = reference(course, name)
+    place.mkdir(parents=True, exist_ok=True)
+    prepared = prepare(course, assignment, place, report)
+    report("grading the reference solution")
+    with tempfile.TemporaryDirectory(dir=prepared.work) as seed:
+        result = grade(assignment, prepared, answer, Path(seed).name)
+    if result.score != assignment.max_score:
+        lost = "; ".join(f"{check.id}: {check.message}" for check in result.checks if check.status != "passed") or result.reason
+        raise LayerlabError(f"the reference solution scores {result.score} of {assignment.max_score:g}, so nothing is released: {lost}")
+    _generate(course, name)
+    path = course / "release" / name / f"{name}.ipynb"
+    if not path.is_file():
+        raise LayerlabError(f"nbgrader wrote no {path}")
+    return path
+
+
+def _generate(course: Path, name: str) -> None:
+    # nbgrader calls alembic by its name.
+    folders = [os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join(folders),
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+    command = [sys.executable, "-m", "nbgrader", "generate_assignment", name, "--force", "--create"]
+    done = subprocess.run(
+        command, cwd=course, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_SECONDS, check=False
+    )
+    if done.returncode != 0:
+        shutil.rmtree(course / "release" / name, ignore_errors=True)
+        raise LayerlabError(f"nbgrader could not make the release: {done.stderr.strip()[-1500:]}")

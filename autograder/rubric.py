@@ -1,0 +1,72 @@
+"""The rubric: which function judges which check, and how parts become points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from autograder.assignment import Assignment, CheckSpec
+from autograder.checks.base import Finding, served
+from autograder.checks.caching import edit_dependency, edit_schema, edit_source, edit_unrelated, no_change
+from autograder.checks.image import serves, size
+from autograder.observe import Observation
+from autograder.record import CheckResult, CheckStatus
+from layerlab.errors import UsageError
+
+Judge = Callable[[Observation, Assignment], Finding]
+
+JUDGES: Final[Mapping[str, Judge]] = MappingProxyType(
+    {
+        "edit-source": edit_source,
+        "edit-dependency": edit_dependency,
+        "edit-schema": edit_schema,
+        "edit-unrelated": edit_unrelated,
+        "no-change": no_change,
+        "serves": serves,
+        "size": size,
+    }
+)
+
+
+def check_rubric(assignment: Assignment) -> None:
+    """Raises ``UsageError`` for a check that nobody can judge: better before a class is graded than after."""
+    unknown = [check.id for check in assignment.checks if check.id not in JUDGES]
+    if unknown:
+        raise UsageError(f"assignment {assignment.name} has unknown checks: {', '.join(unknown)}", remedy=f"Known: {', '.join(JUDGES)}.")
+
+
+def judge(observation: Observation, assignment: Assignment) -> tuple[CheckResult, ...]:
+    """Every check of the assignment, in its order.
+
+    A build that failed, or one that does not build the app, is the one reason for all of them.
+    """
+    if observation.first.problem:
+        reason = f"The image cannot be built: {observation.first.problem}"
+        if observation.first.log:
+            reason += f"\nThe end of its output:\n{observation.first.log[-600:].strip()}"
+        return none(assignment, reason, status="failed")
+    if not served(observation) and not (observation.role("install") and observation.role("build")):
+        # An image without the app is quick to rebuild and wastes nothing. That is no achievement.
+        reason = "The image does not hold the app: no step of the build installs its packages and compiles its sources."
+        return none(assignment, reason, status="failed")
+    return tuple(_result(check, JUDGES[check.id](observation, assignment)) for check in assignment.checks)
+
+
+def none(assignment: Assignment, message: str, *, status: CheckStatus = "not-run") -> tuple[CheckResult, ...]:
+    """No points for any check, for one reason."""
+    return tuple(
+        CheckResult(id=check.id, status=status, points=0.0, max_points=float(check.points), message=message) for check in assignment.checks
+    )
+
+
+def _result(check: CheckSpec, finding: Finding) -> CheckResult:
+    if finding.parts.keys() != check.weights.keys():
+        raise UsageError(f"the assignment weighs {sorted(check.weights)} of {check.id}; its parts are {sorted(finding.parts)}")
+    maximum = float(check.points)
+    held = [name for name, right in finding.parts.items() if right]
+    if len(held) == len(finding.parts):
+        return CheckResult(id=check.id, status="passed", points=maximum, max_points=maximum, message=finding.message)
+    points = round(maximum * sum(check.weights[name] for name in held), 2)
+    message = f"{finding.message} Read: {check.read}"
+    return CheckResult(id=check.id, status="partial" if held else "failed", points=points, max_points=maximum, message=message)

@@ -1,0 +1,114 @@
+"""Edits come from their seed alone."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autograder.edits import INDEX, LOCK, MANIFEST, ROUTES, SCHEMA, Edits, draw
+from autograder.workspace import Workspace, read_app
+from layerlab.errors import UsageError
+from tests.autograder.material import APP
+
+TEXTS = read_app(APP)
+RECORDED = ("Hello from layer land! juniper harbor 3e4188559cfd4662", 23404, "a new file src/amber1ac98ae6.ts, used by src/routes.ts")
+
+
+@given(st.text(max_size=20))
+@settings(max_examples=60, deadline=None)
+def test_the_same_seed_draws_the_same_edits(seed: str) -> None:
+    """And every edit does change something."""
+    edits = draw(seed, TEXTS)
+    assert edits == draw(seed, TEXTS)
+    for edit in (edits.source, edits.dependency, edits.schema, edits.readme, edits.modules):
+        assert all(TEXTS.get(path) != text for path, text in edit.files)
+    assert 20000 <= edits.port < 24096
+
+
+def test_another_process_draws_the_same() -> None:
+    """Nothing depends on the hash seed of the process."""
+    code = "import sys, msgspec; from autograder.edits import draw; from autograder.workspace import read_app; from pathlib import Path\n"
+    code += "sys.stdout.buffer.write(msgspec.json.encode(draw('seed', read_app(Path(sys.argv[1])))))"
+    for hashing in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(APP)],
+            capture_output=True,
+            check=True,
+            timeout=60,
+            cwd=APP.parent,
+            env={"PYTHONHASHSEED": hashing, "PYTHONPATH": str(APP.parent)},
+        )
+        assert msgspec.json.decode(done.stdout, type=Edits) == draw("seed", TEXTS)
+
+
+def test_recorded_edits_stay() -> None:
+    """A class that is graded again, by a later version, gets the edits of its seed. Change this only with ``GRADER_VERSION``."""
+    edits = draw("2026", TEXTS)
+    assert (edits.answer, edits.port, edits.source.what) == RECORDED
+
+
+def test_seeds_differ() -> None:
+    """All kinds of source edits are drawn, and no two seeds give one answer."""
+    found = [draw(str(number), TEXTS) for number in range(40)]
+    assert len({edits.answer for edits in found}) == 40
+    assert {INDEX, ROUTES} <= {edits.source.files[-1][0] for edits in found}
+    assert any(len(edits.source.files) == 2 for edits in found)
+
+
+@given(st.integers(0, 10**9))
+@settings(max_examples=30, deadline=None)
+def test_a_nonce_changes_the_bytes_and_not_the_edit(number: int) -> None:
+    """The answer, the dependency and the paths are the same; no file is."""
+    plain, fresh = draw(str(number), TEXTS), draw(str(number), TEXTS, nonce="abc")
+    assert (plain.answer, plain.port) == (fresh.answer, fresh.port)
+    for before, after in zip((plain.source, plain.schema, plain.readme), (fresh.source, fresh.schema, fresh.readme), strict=True):
+        assert [path for path, _ in before.files] == [path for path, _ in after.files]
+        assert all(one != other for (_, one), (_, other) in zip(before.files, after.files, strict=True))
+    assert dict(plain.dependency.files)[MANIFEST] != dict(fresh.dependency.files)[MANIFEST]
+
+
+@given(st.integers(0, 10**9))
+@settings(max_examples=30, deadline=None)
+def test_a_dependency_edit_is_consistent(number: int) -> None:
+    """Manifest and lock file name the new package with the version that is in the tree, and differ in nothing else."""
+    files = dict(draw(str(number), TEXTS).dependency.files)
+    manifest, lock = json.loads(files[MANIFEST]), json.loads(files[LOCK])
+    new = manifest["dependencies"].keys() - json.loads(TEXTS[MANIFEST])["dependencies"].keys()
+    assert len(new) == 1
+    name = new.pop()
+    assert (
+        lock["packages"][""]["dependencies"][name] == manifest["dependencies"][name] == lock["packages"][f"node_modules/{name}"]["version"]
+    )
+
+
+def test_an_app_without_the_lines_is_refused() -> None:
+    """Better than an edit that edits nothing."""
+    with pytest.raises(UsageError, match="GREETING"):
+        draw("x", {**TEXTS, INDEX: "nothing"})
+    with pytest.raises(UsageError, match=SCHEMA):
+        draw("x", {path: text for path, text in TEXTS.items() if path != SCHEMA})
+
+
+def test_an_edit_is_taken_back(tmp_path: Path) -> None:
+    """Files that it changed are as before, files and folders that it made are gone."""
+    workspace = Workspace(APP, tmp_path / "context", {"Dockerfile": "FROM a\r\n"})
+
+    def tree() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() if path.is_file() else b"" for path in sorted(workspace.directory.rglob("*"))}
+
+    before = tree()
+    assert (workspace.directory / "Dockerfile").read_bytes() == b"FROM a\r\n"
+    assert not (workspace.directory / ".dockerignore").exists()
+    for seed in range(6):
+        edits = draw(str(seed), TEXTS)
+        for edit in (edits.source, edits.dependency, edits.schema, edits.readme, edits.modules):
+            with workspace.edited(edit):
+                assert tree() != before
+            assert tree() == before

@@ -1,0 +1,151 @@
+"""The rubric on records made by hand: what is judged is what ran again, whatever the file looks like."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autograder.collect import Submission
+from autograder.grade import by_rule
+from autograder.observe import Built, Observation
+from autograder.record import CheckResult, SubmissionResult, graded, without_score
+from autograder.rubric import judge
+from autograder.serving import Answer
+from tests.autograder.material import observation, ps1, roles, steps
+
+ALL = {"edit-source": 30, "edit-dependency": 15, "edit-schema": 10, "edit-unrelated": 10, "no-change": 5, "serves": 25, "size": 5}
+UNSERVED = Answer(problem="the container ended with exit status 1")
+
+
+def points(seen: Observation) -> dict[str, float]:
+    """Points by check."""
+    return {result.id: result.points for result in judge(seen, ps1())}
+
+
+def lost(seen: Observation) -> dict[str, float]:
+    """The checks that did not get all points, with what they got."""
+    return {name: got for name, got in points(seen).items() if got != ALL[name]}
+
+
+def test_a_perfect_answer_scores_full() -> None:
+    """All points, each check passed."""
+    assert points(observation()) == ALL
+    assert {result.status for result in judge(observation(), ps1())} == {"passed"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({"edited": steps((2, 3, 4, 5, 6, 7, 8))}, {"edit-source": 0}, id="everything runs after a source edit"),
+        pytest.param({"edited": steps((6, 7, 8))}, {"edit-source": 18}, id="only the generation runs too often"),
+        pytest.param({"edited": steps((4, 5, 7, 8))}, {"edit-source": 12}, id="only the install runs too often"),
+        pytest.param({"edited": steps((3,)), "answer": UNSERVED}, {"edit-source": 0, "serves": 0}, id="nothing is compiled again"),
+        pytest.param({"edited": ()}, {"edit-source": 0}, id="nothing is known of the source edit"),
+        pytest.param({"dependency": steps((7, 8))}, {"edit-dependency": 0}, id="the install is cached too long"),
+        pytest.param({"dependency": ()}, {"edit-dependency": 0}, id="nothing is known of the dependency edit"),
+        pytest.param({"schema": steps((7, 8))}, {"edit-schema": 0}, id="the client is cached too long"),
+        pytest.param({"schema": steps((5,), undecided=(6,))}, {}, id="a generation that waits for another stage"),
+        pytest.param({"readme": steps((7, 8))}, {"edit-unrelated": 5}, id="README runs the build"),
+        pytest.param({"readme": steps((7, 8)), "modules": steps((7,))}, {"edit-unrelated": 0}, id="no .dockerignore"),
+        pytest.param({"readme": (), "modules": ()}, {"edit-unrelated": 0}, id="nothing is known of unrelated edits"),
+        pytest.param({"again": steps((4,))}, {"no-change": 2.5}, id="a rebuild runs something"),
+        pytest.param({"again": (), "touched": ()}, {"no-change": 0}, id="nothing is known of a rebuild"),
+        pytest.param({"answer": UNSERVED}, {"serves": 0}, id="a wrong command costs once"),
+        pytest.param({"answer": Answer(body="Hello", status=200)}, {"serves": 0}, id="the old content"),
+        pytest.param({"answer": Answer(body="amber dune 1", status=500)}, {"serves": 0}, id="an error page with the right words"),
+        pytest.param({"base": ""}, {"serves": 0}, id="another base"),
+        pytest.param({"wasted": 1 << 30}, {"size": 0}, id="much is wasted"),
+    ],
+)
+def test_what_costs_what(changes: dict[str, Any], expected: dict[str, float]) -> None:
+    """One mistake, one check."""
+    assert lost(observation(**changes)) == expected
+
+
+def test_a_failed_build_is_the_one_reason() -> None:
+    """And the student reads it with every check, with the end of the output."""
+    results = judge(observation(first=Built(problem="Dockerfile line 4: boom", log="npm error")), ps1())
+    assert all(result.status == "failed" and "line 4: boom" in result.message and "npm error" in result.message for result in results)
+
+
+@pytest.mark.parametrize("missing", ["install", "build"])
+def test_an_image_without_the_app_scores_nothing(missing: Any) -> None:
+    """It is quick to rebuild and wastes nothing, which is no achievement."""
+    first = Built(steps=steps((2,)), roles=roles(1, without=frozenset({missing})), image="sha256:1")
+    assert sum(points(observation(first=first, answer=UNSERVED)).values()) == 0
+
+
+def test_an_image_that_serves_is_not_asked_how() -> None:
+    """Without a step that compiles: the edit arrived."""
+    first = Built(steps=steps((2,)), roles=roles(1, without=frozenset({"build"})), image="sha256:1")
+    assert lost(observation(first=first)) == {}
+
+
+def test_messages_name_the_step_the_cause_and_the_chapter() -> None:
+    """What missed, why, what to read."""
+    result = judge(observation(edited=steps((2, 3, 4, 5, 6, 7, 8))), ps1())[0]
+    assert "line 4, RUN npm ci" in result.message
+    assert "src/index.ts changed" in result.message
+    assert "04-optimise.ipynb" in result.message
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "dockerignore", "rule"),
+    [
+        ("", "x", "empty"),
+        ("# only words\n\n", "x", "empty"),
+        (None, None, "unchanged"),
+        ("# my name\n{starter}\r\n\r\n# bye\n", "  # other words\n", "unchanged"),
+        ("{starter}RUN true\n", None, None),
+        (None, "node_modules\n", None),
+        ("FROM node:alpine\n" + "RUN true\n" * 80, "x", "81 instructions"),
+        ("FROM\n", "x", None),
+    ],
+)
+def test_rules_before_any_build(dockerfile: str | None, dockerignore: str | None, rule: str | None) -> None:
+    """Empty and unchanged answers score 0; words in comments and spaces change nothing."""
+    assignment = ps1()
+    starter = {answer.file: answer.starter for answer in assignment.answers}
+    files = {
+        "Dockerfile": starter["Dockerfile"] if dockerfile is None else dockerfile.replace("{starter}", starter["Dockerfile"]),
+        ".dockerignore": starter[".dockerignore"] if dockerignore is None else dockerignore,
+    }
+    found = by_rule(assignment, Submission(student="ann", files=files, digest=""))
+    assert found is None if rule is None else found is not None and rule in found
+
+
+@given(
+    st.sampled_from(["passed", "partial", "failed", "not-run"]),
+    st.floats(allow_nan=True, allow_infinity=True),
+    st.floats(allow_nan=True, allow_infinity=True),
+)
+def test_no_score_out_of_bounds_can_be_made(status: Any, got: float, maximum: float) -> None:
+    """A check result that exists is within its bounds."""
+    try:
+        result = CheckResult(id="x", status=status, points=got, max_points=maximum, message="")
+    except ValueError:
+        return
+    assert math.isfinite(result.points)
+    assert 0 <= result.points <= result.max_points
+    assert (result.status == "passed") == (result.points == result.max_points)
+
+
+def test_only_a_graded_submission_has_a_score() -> None:
+    """Trouble never reads as a zero."""
+    check = CheckResult(id="x", status="passed", points=5, max_points=5, message="")
+    assert graded("ann", (check,)).score == 5
+    assert without_score("ann", "infrastructure-error", 5, "disk full").score is None
+    for wrong in (
+        {"status": "infrastructure-error", "score": 0.0, "reason": "disk full"},
+        {"status": "rejected", "score": None, "reason": ""},
+        {"status": "graded", "score": 4.0, "checks": (check,)},
+        {"status": "graded", "score": None, "checks": (check,)},
+        {"status": "graded", "score": 10.0, "checks": (check, check)},
+        {"status": "graded", "score": 0.0, "checks": ()},
+    ):
+        with pytest.raises(ValueError, match=r"score|counts once"):
+            SubmissionResult(student="ann", max_score=5.0, **wrong)
