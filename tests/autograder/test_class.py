@@ -65,7 +65,7 @@ ANSWERS: dict[str, tuple[str | None, str]] = {
     "cache-mount": (OPTIMISED.replace("RUN npm install", "RUN --mount=type=cache,target=/root/.npm npm install"), IGNORE),
     "wrong-command": (OPTIMISED.replace("dist/index.js", "index.js"), IGNORE),
     "hard-coded": (HARD_CODED, ""),
-    "online": ("FROM node:alpine\nRUN node -e \"fetch('https://registry.npmjs.org/').catch(() => process.exit(7))\"\n", ""),
+    "online": ("FROM node:alpine\nRUN node -e \"fetch('$(npm config get registry)').catch(() => process.exit(7))\"\n", ""),
 }
 
 

@@ -14,7 +14,6 @@ pytest.importorskip("playwright", reason="playwright is not installed: it is in 
 
 from playwright.sync_api import Browser, sync_playwright
 
-from layerlab.engines.embedded.engine import EmbeddedEngine
 from tests.conformance import bases
 
 from .jupyter import ROOT, Notebook, Server, find_chromium, launch, serving
@@ -36,15 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with small base images whose npm does nothing but write some files."""
-    place = tmp_path_factory.mktemp("browser-store")
-    with EmbeddedEngine(str(place / "store")) as engine:
-        if not engine.host.executor:
-            pytest.skip("nothing on this machine can run a build step: " + "; ".join(engine.host.notes))
-        for base in bases.bases():
-            layout = place / base.name.replace(":", "-")
-            bases.write_layout(base, layout)
-            engine.import_layout(str(layout), base.name)
-    return place / "store"
+    return bases.make_store(tmp_path_factory.mktemp("browser-store"))
 
 
 @pytest.fixture

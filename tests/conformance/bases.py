@@ -21,7 +21,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
 from layerlab.engines.embedded import standin
+from layerlab.engines.embedded.engine import EmbeddedEngine
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MTIME = 1_600_000_000
@@ -232,3 +235,15 @@ def load_into_docker(docker: str = "docker") -> None:
         changes = [f"ENV {item}" for item in base.config["Env"]] + [f"CMD {json.dumps(base.config['Cmd'])}"]
         flags = [word for change in changes for word in ("--change", change)]
         subprocess.run([docker, "import", *flags, "-", base.name], input=base.layer, capture_output=True, check=True)
+
+
+def make_store(place: Path) -> Path:
+    """A store with all base images, in ``place``. Skips the test where nothing here can run a build step."""
+    with EmbeddedEngine(str(place / "store")) as engine:
+        if not engine.host.executor:
+            pytest.skip("nothing on this machine can run a build step: " + "; ".join(engine.host.notes))
+        for base in bases():
+            layout = place / base.name.replace(":", "-")
+            write_layout(base, layout)
+            engine.import_layout(str(layout), base.name)
+    return place / "store"

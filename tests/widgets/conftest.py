@@ -19,15 +19,7 @@ DOCKERFILE = "FROM base:1\nWORKDIR /app\nCOPY package.json .\nRUN echo install\n
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with the small base images, to be copied."""
-    place = tmp_path_factory.mktemp("widgets")
-    with EmbeddedEngine(str(place / "store")) as engine:
-        if not engine.host.executor:
-            pytest.skip("nothing on this machine can run a build step: " + "; ".join(engine.host.notes))
-        for base in bases.bases():
-            layout = place / base.name.replace(":", "-")
-            bases.write_layout(base, layout)
-            engine.import_layout(str(layout), base.name)
-    return place / "store"
+    return bases.make_store(tmp_path_factory.mktemp("widgets"))
 
 
 @pytest.fixture
