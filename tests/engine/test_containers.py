@@ -166,6 +166,16 @@ def test_verify_and_builds_go_on_beside_a_container(lab: Lab) -> None:
 # --- ports ------------------------------------------------------------------------------------------------------------
 
 
+def _closes(port: int) -> bool:
+    """Whether the other side hangs up on us. It may do so before we have sent a byte: then the kernel answers for it."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        try:
+            connection.sendall(b"nobody")
+            return connection.recv(1) == b""
+        except ConnectionError:
+            return True
+
+
 def _ask(port: int, text: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(text)
@@ -212,7 +222,7 @@ def test_a_port_published_as_itself_must_be_free(lab: Lab) -> None:
 def test_a_forwarder_carries_much_in_both_directions_and_closes_what_nobody_answers() -> None:
     port = PublishedPort(host=free_port(), container=free_port())
     with Forwarder((port,)):
-        assert _ask(port.host, b"nobody") == b""
+        assert _closes(port.host)
         with socket.create_server(("127.0.0.1", port.container)) as inside:
             outside = socket.create_connection(("127.0.0.1", port.host), timeout=10)
             accepted, _ = inside.accept()
