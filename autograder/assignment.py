@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
-from layerlab.errors import UsageError
+from autograder.question import Question, listed
+from layerlab.errors import DockerfileError, UsageError
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 PositiveInt = Annotated[int, msgspec.Meta(gt=0)]
 
 
 class AnswerCell(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A cell that the student fills: its ``grade_id``, the magic in its first line, the file it stands for, the text it starts with."""
+    """A cell that the student fills: its ``grade_id``, the magic that its first line begins with, the file it stands for, the text it
+    starts with."""
 
     grade_id: str
     magic: str
@@ -28,12 +30,14 @@ class CheckSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """One check of the rubric.
 
     ``weights``  share of the points for each part of the check, by the part's name; they sum to 1. ``read``: where the matter is taught.
+    ``limits``   for a check that measures: the most bytes with which a part holds, by the part's name.
     """
 
     id: str
     points: Positive
     weights: dict[str, Positive]
     read: str
+    limits: dict[str, PositiveInt] = {}
 
     def __post_init__(self) -> None:
         if not math.isclose(sum(self.weights.values()), 1.0):
@@ -56,24 +60,38 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     memory_bytes: PositiveInt = 3 << 30
     processes: PositiveInt = 512
     file_bytes: PositiveInt = 2 << 30
+    disk_bytes: PositiveInt = 4 << 30
+    log_bytes: PositiveInt = 16 << 20
     wasted_bytes: PositiveInt = 8 << 20
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An assignment.
 
+    ``kind``  ``build``: the answers are built and what the build did is judged. ``quiz``: the answers are predictions, which are compared
+              with plans; ``answers`` and ``checks`` then follow from the ``questions`` and are not in the file.
     ``app``   directory of the trusted app, relative to the course's parent. ``base``: the base image that is prepared.
     ``bases`` patterns (``fnmatch``) of the base image names that an answer may end on.
     """
 
     schema: int
     name: str
+    kind: Literal["build", "quiz"] = "build"
     app: str
-    base: str
-    bases: tuple[str, ...]
-    answers: tuple[AnswerCell, ...]
-    checks: tuple[CheckSpec, ...]
+    base: str = ""
+    bases: tuple[str, ...] = ()
+    answers: tuple[AnswerCell, ...] = ()
+    checks: tuple[CheckSpec, ...] = ()
+    questions: tuple[Question, ...] = ()
     limits: Limits = msgspec.field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if self.kind == "build" and not (self.base and self.answers and self.checks and not self.questions):
+            raise ValueError("an assignment with builds has a base, answers and checks, and no questions")
+        if self.kind == "quiz" and not self.questions:
+            raise ValueError("a quiz has questions")
+        if len({question.id for question in self.questions}) != len(self.questions):
+            raise ValueError("two questions have the same id")
 
     @property
     def max_score(self) -> float:
@@ -97,12 +115,36 @@ def load_assignment(course: Path, name: str) -> Assignment:
     path = course / "source" / name / "assignment.json"
     try:
         assignment = msgspec.json.decode(path.read_bytes(), type=Assignment)
+        if assignment.kind == "quiz":
+            assignment = _with_questions(assignment)
     except OSError as error:
         raise UsageError(
             f"there is no assignment {name}: {path}: {error.strerror}", remedy="Name a folder of source/ that has an assignment.json."
         ) from error
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, DockerfileError, ValueError) as error:
         raise UsageError(f"{path} is not valid: {error}") from error
     if assignment.name != name or assignment.schema != 1:
         raise UsageError(f"{path} is of another assignment or of another schema than 1")
     return assignment
+
+
+def answer_id(question: Question) -> str:
+    """The ``grade_id`` of a question's answer cell; the question's own is the test cell's."""
+    return f"predict-{question.id}"
+
+
+def _with_questions(assignment: Assignment) -> Assignment:
+    """A quiz with the answer cells and the checks of its questions."""
+    if assignment.answers or assignment.checks:
+        raise ValueError("the answers and checks of a quiz follow from its questions")
+    return msgspec.structs.replace(
+        assignment,
+        answers=tuple(
+            AnswerCell(grade_id=answer_id(question), magic=f"%%prediction {question.id}", file=question.id, starter=listed(question))
+            for question in assignment.questions
+        ),
+        checks=tuple(
+            CheckSpec(id=question.id, points=question.points, weights={"steps": 1.0}, read=question.read)
+            for question in assignment.questions
+        ),
+    )

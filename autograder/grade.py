@@ -17,11 +17,12 @@ from autograder.collect import Submission
 from autograder.edits import draw
 from autograder.observe import Built, InfrastructureError, Observation, Observer
 from autograder.prepare import Prepared
+from autograder.quiz import judge_quiz, predictions
 from autograder.record import CheckResult, SubmissionResult
 from autograder.rubric import judge, none
 from autograder.sandbox import GradingEngine
 from autograder.timing import Clock
-from autograder.watch import watched
+from autograder.watch import Watch
 from autograder.workspace import Workspace, read_app
 from layerlab.dockerfile import parse
 from layerlab.errors import DockerfileError, LayerlabError
@@ -36,7 +37,10 @@ def grade(assignment: Assignment, prepared: Prepared, submission: Submission, se
         if rule is not None:
             result = record.graded(submission.student, none(assignment, rule), reason=rule)
         else:
-            checks, stand_in = _observed(assignment, prepared, submission, seed)
+            if assignment.kind == "quiz":
+                checks = judge_quiz(assignment, submission, Path(prepared.app))
+            else:
+                checks, stand_in = _observed(assignment, prepared, submission, seed)
             result = record.graded(submission.student, checks)
     except (InfrastructureError, LayerlabError, OSError) as error:
         reason = f"the grader failed, not the answer: {error}"
@@ -45,7 +49,11 @@ def grade(assignment: Assignment, prepared: Prepared, submission: Submission, se
 
 
 def by_rule(assignment: Assignment, submission: Submission) -> str | None:
-    """Why an answer gets no points without being built, or ``None``."""
+    """Why an answer gets no points without being looked at further, or ``None``."""
+    if assignment.kind == "quiz":
+        if any(prediction.given for prediction in predictions(assignment, submission).values()):
+            return None
+        return "No step has a prediction: by rule an empty or unchanged answer scores 0."
     dockerfile = submission.files["Dockerfile"]
     if not _lines(dockerfile):
         return "The Dockerfile is empty: by rule an empty answer scores 0."
@@ -76,13 +84,13 @@ def _observed(
     clock = Clock(assignment.limits)
     with (
         tempfile.TemporaryDirectory(dir=prepared.work, prefix="s", ignore_cleanup_errors=True) as place,
-        _engine(prepared, submission, Path(place)) as engine,
-        watched(assignment.limits) as told,
+        Watch(assignment.limits, place) as watch,
+        _engine(prepared, submission, Path(place), watch) as engine,
     ):
         workspace = Workspace(Path(prepared.app), Path(place) / "context", submission.files)
         edits, fresh = draw(seed, app), draw(seed, app, nonce=secrets.token_hex(16))
         observation = Observer(engine, assignment, workspace, edits, fresh, clock).observe()
-        for sentence in told[:1]:
+        for sentence in watch.told[:1]:
             observation = _with_reason(observation, sentence)
         return judge(observation, assignment), observation.first.stand_in
 
@@ -100,17 +108,17 @@ def _with_reason(seen: Observation, sentence: str) -> Observation:
 
 
 @contextlib.contextmanager
-def _engine(prepared: Prepared, submission: Submission, place: Path) -> Iterator[GradingEngine]:
+def _engine(prepared: Prepared, submission: Submission, place: Path, watch: Watch) -> Iterator[GradingEngine]:
     """The engine: on the store that all share, or, for an answer with mounts, on one of its own.
 
     A layer is shared under a key of all that made it. What a ``--mount=type=cache`` holds is in no key, so an answer with one could
     leave a layer of its own making to others.
     """
     if not _has_mounts(submission.files["Dockerfile"]):
-        with GradingEngine(prepared.store, prepared.cache) as engine:
+        with GradingEngine(prepared.store, prepared.cache, watch) as engine:
             yield engine
         return
-    with GradingEngine(str(place / "store"), prepared.cache) as engine:
+    with GradingEngine(str(place / "store"), prepared.cache, watch) as engine:
         engine.load(prepared.base)
         try:
             yield engine

@@ -1,9 +1,11 @@
-"""Finding the processes of sandboxes: what descends from this process and has a network of its own."""
+"""Finding and ending the processes of sandboxes: what descends from this process and has a network of its own."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
+from collections.abc import Iterable
 
 
 def sandboxed() -> frozenset[int]:
@@ -15,6 +17,26 @@ def sandboxed() -> frozenset[int]:
             if os.readlink(f"/proc/{process}/ns/net") != own:
                 found.add(process)
     return frozenset(found)
+
+
+def end(processes: Iterable[int]) -> None:
+    """Kill processes of sandboxes and all that they start meanwhile.
+
+    The first process of a pid namespace takes all others with it (``pid_namespaces(7)``), however quickly they multiply.
+    """
+    found = list(processes)
+    first = [process for process in found if _number_inside(process) == 1]
+    for process in first or found:
+        with contextlib.suppress(OSError):
+            os.kill(process, signal.SIGKILL)
+
+
+def _number_inside(process: int) -> int:
+    try:
+        with open(f"/proc/{process}/status", encoding="utf-8", errors="replace") as stream:
+            return next((int(line.split()[-1]) for line in stream if line.startswith("NSpid:")), 0)
+    except (OSError, ValueError):
+        return 0
 
 
 def _descendants(process: int) -> list[int]:

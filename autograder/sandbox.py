@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Self
 
 import msgspec
 
+from autograder.watch import Watch
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.executors.base import BindMount, Executor, Output, Process, Root, Running
 
@@ -26,9 +27,10 @@ _OFFLINE: Final = {"npm_config_offline": "true", "npm_config_logs_max": "0", "np
 class _Confined:
     """An executor whose commands see the npm cache and, unless it is being filled, no network but their own loopback."""
 
-    def __init__(self, inner: Executor, cache: str, *, filling: bool) -> None:
+    def __init__(self, inner: Executor, cache: str, watch: Watch | None, *, filling: bool) -> None:
         self._inner = inner
         self._cache = cache
+        self._watch = watch
         self._filling = filling
         self.name = inner.name
         self.ids: Literal["full", "single"] = inner.ids
@@ -42,6 +44,9 @@ class _Confined:
         """See ``Executor.start``."""
         environment = {"npm_config_cache": NPM_CACHE, **({} if self._filling else _OFFLINE)}
         with contextlib.ExitStack() as stack:
+            if self._watch is not None:
+                self._watch.disk.opened(root)
+                stack.callback(self._watch.disk.closed, root)
             binds = [BindMount(source=self._cache, target=NPM_CACHE, readonly=False)] if self._filling else self._lent(stack)
             running = self._inner.start(
                 root,
@@ -52,21 +57,23 @@ class _Confined:
                     binds=(*process.binds, *binds),
                 ),
             )
-            return _Owning(running, stack.pop_all())
+            return _Owning(running, stack.pop_all(), self._watch)
 
     def _lent(self, stack: contextlib.ExitStack) -> list[BindMount]:
         """The cache for one command. What one command leaves in it would be another student's packages, so none sees another's.
 
         npm rewrites the index even when it only reads, so the index is a copy; the packages themselves are the cache's, read-only.
+        A step may have another user than root, so anybody may write to the copy.
         """
         place = stack.enter_context(tempfile.TemporaryDirectory(prefix="autograder-npm-", ignore_cleanup_errors=True))
         index = os.path.join(place, "_cacache", _INDEX)
         shutil.copytree(os.path.join(self._cache, "_cacache", _INDEX), index)
         for name in ("tmp", _CONTENT):
             os.mkdir(os.path.join(place, "_cacache", name))
-        for folder, _, _ in os.walk(place):
-            # A step may have another user than root.
+        for folder, _, files in os.walk(place):
             os.chmod(folder, 0o777)
+            for name in files:
+                os.chmod(os.path.join(folder, name), 0o666)
         return [
             BindMount(source=place, target=NPM_CACHE, readonly=False),
             BindMount(source=os.path.join(self._cache, "_cacache", _CONTENT), target=f"{NPM_CACHE}/_cacache/{_CONTENT}", readonly=True),
@@ -74,11 +81,12 @@ class _Confined:
 
 
 class _Owning(contextlib.AbstractContextManager["Running"]):
-    """A started command with what was made for it alone, which goes when it has ended."""
+    """A started command with what was made for it alone, which goes when it has ended, and with a limit on its output."""
 
-    def __init__(self, running: Running, stack: contextlib.ExitStack) -> None:
+    def __init__(self, running: Running, stack: contextlib.ExitStack, watch: Watch | None) -> None:
         self._running = running
         self._stack = stack
+        self._watch = watch
 
     def __enter__(self) -> Running:
         return self
@@ -88,8 +96,19 @@ class _Owning(contextlib.AbstractContextManager["Running"]):
             self._running.__exit__(*details)
 
     def wait(self, output: Output) -> int:
-        """See ``Running.wait``."""
-        return self._running.wait(output)
+        """See ``Running.wait``. A command that writes without end is ended; what comes after the limit is not passed on."""
+        watch, written = self._watch, 0
+
+        def limited(block: bytes) -> None:
+            nonlocal written
+            if watch is None or written <= watch.log_bytes:
+                output(block)
+                written += len(block)
+                if watch is not None and written > watch.log_bytes:
+                    watch.too_much_output()
+                    self._running.stop()
+
+        return self._running.wait(limited)
 
     def stop(self) -> None:
         """See ``Running.stop``."""
@@ -105,20 +124,21 @@ class _Owning(contextlib.AbstractContextManager["Running"]):
 
 
 class GradingEngine(EmbeddedEngine):
-    """The embedded engine for untrusted builds. ``cache``: directory of the prepared npm cache."""
+    """The embedded engine for untrusted builds. ``cache``: directory of the prepared npm cache. ``watch``: sees what its commands use."""
 
     filling = False
 
-    def __init__(self, store: str, cache: str) -> None:
+    def __init__(self, store: str, cache: str, watch: Watch | None = None) -> None:
         super().__init__(store)
         self._cache = os.path.abspath(cache)
+        self._watch = watch
 
     def __enter__(self) -> Self:
         return self
 
     def make_executor(self) -> Executor:
         """The executor of this host, confined. Raises ``ExecutorError`` where none isolates."""
-        return _Confined(super().make_executor(), self._cache, filling=self.filling)
+        return _Confined(super().make_executor(), self._cache, self._watch, filling=self.filling)
 
 
 class Filling(GradingEngine):

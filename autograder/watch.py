@@ -1,23 +1,21 @@
-"""Keeping a student's commands within memory and number of processes, and files within a size.
+"""Keeping a student's commands within memory, number of processes, disk and output, and files within a size.
 
-Control groups are not to be had for an ordinary user everywhere, so a thread looks at what runs in sandboxes a few times a second and
-ends all of it when it is too much; the step then fails as one that was killed. The size of a file is the kernel's to limit.
+Control groups (``cgroups``) are not to be had for an ordinary user everywhere, so a thread looks at what runs in sandboxes a few times
+a second and ends all of it when it is too much; the step then fails as one that was killed. The size of a file is the kernel's to limit.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
-import signal
 import threading
-from collections.abc import Iterator
-from typing import Final
+from typing import Final, Self
 
 from autograder.assignment import Limits
-from autograder.processes import sandboxed
+from autograder.disk import DiskUse, memory_files
+from autograder.processes import end, sandboxed
 
-_INTERVAL: Final = 0.25
+_INTERVAL: Final = 0.1
 
 
 def limit_files(limits: Limits) -> None:
@@ -27,33 +25,57 @@ def limit_files(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (wanted, wanted))
 
 
-@contextlib.contextmanager
-def watched(limits: Limits) -> Iterator[list[str]]:
-    """For the length of the block, end what uses too much. The list gets a sentence each time."""
-    done = threading.Event()
-    told: list[str] = []
+class Watch(contextlib.AbstractContextManager["Watch"]):
+    """Ends what uses too much, from entering the context to leaving it.
 
-    def look() -> None:
-        while not done.wait(_INTERVAL):
+    ``told``  a sentence each time that something was ended. ``disk``: what the commands of this submission write. ``log_bytes``: what
+    one command may print. ``directory``: on the file system that they write to.
+    """
+
+    def __init__(self, limits: Limits, directory: str) -> None:
+        self.told: list[str] = []
+        self.disk = DiskUse(directory, limits.disk_bytes)
+        self.log_bytes = limits.log_bytes
+        self._limits = limits
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def too_much_output(self) -> None:
+        """Note that a command wrote more than ``log_bytes``; the caller ends it."""
+        self.told.append(f"it wrote more than {_mib(self.log_bytes)} MiB of output that are allowed")
+
+    def _look(self) -> None:
+        while not self._done.wait(_INTERVAL):
             found = sandboxed()
-            memory = sum(map(_resident, found))
-            if memory > limits.memory_bytes:
-                told.append(f"it used {memory >> 20} MiB of memory; at most {limits.memory_bytes >> 20} are allowed")
-            elif len(found) > limits.processes:
-                told.append(f"it ran {len(found)} processes at once; at most {limits.processes} are allowed")
-            else:
-                continue
-            for process in found:
-                with contextlib.suppress(OSError):
-                    os.kill(process, signal.SIGKILL)
+            sentence = self._judge(found) if found else ""
+            if sentence:
+                self.told.append(sentence)
+                end(found)
 
-    thread = threading.Thread(target=look, name="watch", daemon=True)
-    thread.start()
-    try:
-        yield told
-    finally:
-        done.set()
-        thread.join()
+    def _judge(self, found: frozenset[int]) -> str:
+        limits = self._limits
+        if len(found) > limits.processes:
+            return f"it ran {len(found)} processes at once; at most {limits.processes} are allowed"
+        memory = sum(map(_resident, found))
+        if memory <= limits.memory_bytes:
+            memory += memory_files(found)
+        if memory > limits.memory_bytes:
+            return f"it used {_mib(memory)} MiB of memory; at most {_mib(limits.memory_bytes)} are allowed"
+        if self.disk.exceeded():
+            return f"it wrote more than the {_mib(limits.disk_bytes)} MiB of disk that are allowed"
+        return ""
+
+
+def _mib(size: int) -> int:
+    return size >> 20
 
 
 def _resident(process: int) -> int:

@@ -5,26 +5,43 @@ A process for each submission can be given limits and be ended, and what one ans
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
+import signal
 import sys
+from typing import Final
 
 import msgspec
 
 from autograder.assignment import Assignment
+from autograder.cgroups import join
 from autograder.collect import Submission
 from autograder.grade import grade
 from autograder.prepare import Prepared
 from autograder.watch import limit_files
 from layerlab.interrupt import interruptible
 
+# prctl(2).
+_PR_SET_PDEATHSIG: Final = 1
+
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker is asked."""
+    """What a worker is asked. ``groups``: the control groups that it joins (``cgroups``). ``parent``: the process that waits for it."""
 
     assignment: Assignment
     prepared: Prepared
     submission: Submission
     seed: str
+    groups: tuple[str, ...] = ()
+    parent: int = 0
+
+
+def _stop_with(parent: int) -> None:
+    """Stop, as for Ctrl-C, when the process that started this one is killed: nobody would take the result."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if parent and os.getppid() != parent:
+        sys.exit(1)
 
 
 def main() -> int:
@@ -32,6 +49,10 @@ def main() -> int:
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     output = os.dup(1)
     os.dup2(2, 1)
+    _stop_with(job.parent)
+    # The groups stand behind other limits, so a machine that takes its permission back does not stop the grading.
+    with contextlib.suppress(OSError):
+        join(job.groups)
     limit_files(job.assignment.limits)
     with interruptible():
         result = grade(job.assignment, job.prepared, job.submission, job.seed)

@@ -1,0 +1,79 @@
+"""The worker processes that run on this machine: started with limits, waited for, and all of them ended when a run is stopped."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+from typing import Final
+
+import msgspec
+
+from autograder import __name__ as package
+from autograder.cgroups import group
+from autograder.record import SubmissionResult
+from autograder.worker import Job
+
+# A worker ends by itself at the submission's limit; this much later it is ended.
+_GRACE_SECONDS: Final = 120
+
+
+class Children:
+    """Worker processes of this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._ended = False
+        self._numbers = itertools.count()
+
+    def grade(self, job: Job) -> SubmissionResult:
+        """Grade a submission in a process of its own.
+
+        Raises ``RuntimeError`` for a worker that fails, ``ValueError`` for an answer that is none, ``TimeoutExpired`` for one that
+        does not end.
+        """
+        limits = job.assignment.limits
+        with group(f"layerlab-{os.getpid()}-{next(self._numbers)}", limits) as groups:
+            data = msgspec.json.encode(msgspec.structs.replace(job, groups=groups, parent=os.getpid()))
+            output = self._run([sys.executable, "-P", "-m", f"{package}.worker"], data, limits.submission_seconds + _GRACE_SECONDS)
+        result = msgspec.json.decode(output, type=SubmissionResult)
+        if result.student != job.submission.student or result.max_score != job.assignment.max_score:
+            raise ValueError("the worker answered for another submission")
+        return result
+
+    def end(self) -> None:
+        """Ask every worker to stop, as Ctrl-C does, and start no more."""
+        with self._lock:
+            self._ended = True
+            for child in self._running:
+                child.terminate()
+
+    def _run(self, command: list[str], data: bytes, seconds: float) -> bytes:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        with self._lock:
+            if self._ended:
+                raise RuntimeError("the run was stopped")
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+                process_group=0,
+            )
+            self._running.add(child)
+        try:
+            output, errors = child.communicate(data, timeout=seconds)
+        finally:
+            with self._lock:
+                self._running.discard(child)
+            if child.poll() is None:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.communicate()
+        if child.returncode != 0:
+            raise RuntimeError(f"the worker ended with status {child.returncode}: {errors.decode('utf-8', 'replace').strip()[-500:]}")
+        return output

@@ -1,0 +1,169 @@
+"""The Dask backend, for a class that is too large for one machine: ``distributed`` carries the jobs, and each runs in a process of its own.
+
+No code of a student's ever runs in a Dask worker. A worker needs layerlab installed, in the same version, and no shared file system: the
+trusted app travels with the job, and each machine prepares its own base image and npm cache once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from autograder.assignment import Assignment
+from autograder.backends.base import Outcome
+from autograder.backends.children import Children
+from autograder.collect import Submission
+from autograder.places import default_place
+from autograder.prepare import prepare
+from autograder.record import SubmissionResult
+from autograder.results import GRADER_VERSION, NOT_OF_THE_APP
+from autograder.worker import Job
+from layerlab import __version__
+from layerlab.errors import UsageError
+from layerlab.fsutil import locked
+
+_VERSION: Final = f"{__version__}/{GRADER_VERSION}"
+# Workers that declare it (``dask worker --resources sandbox=1``) take so many submissions at once, and no other worker takes one.
+_RESOURCE: Final = "sandbox"
+_CONNECT_SECONDS: Final = 30
+
+
+class Parcel(msgspec.Struct, frozen=True, kw_only=True):
+    """A job that can travel. ``app``: a tar of the trusted app. ``place``: where to grade; empty for the other machine's own place."""
+
+    version: str
+    assignment: Assignment
+    submission: Submission
+    seed: str
+    app: bytes
+    place: str
+
+
+class DaskBackend(contextlib.AbstractContextManager["DaskBackend"]):
+    """``scheduler``: address of a cluster that runs already; empty for one of ``workers`` processes on this machine.
+
+    Raises ``UsageError`` where ``distributed`` is not installed or the scheduler does not answer.
+    """
+
+    def __init__(self, scheduler: str, workers: int, place: Path) -> None:
+        try:
+            import dask
+            import distributed
+        except ImportError as error:
+            raise UsageError("the Dask backend needs the package distributed", remedy="pip install distributed") from error
+        # The package carries no types.
+        self._distributed: Any = distributed
+        self._stack = contextlib.ExitStack()
+        self._place = "" if scheduler else str(place.resolve())
+        # A worker that dies is the grader's trouble, which is retried by us, and told.
+        self._stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": 0}))
+        with contextlib.ExitStack() as stack:
+            if not scheduler:
+                cluster = self._distributed.LocalCluster(
+                    n_workers=max(1, workers),
+                    threads_per_worker=1,
+                    processes=True,
+                    resources={_RESOURCE: 1},
+                    dashboard_address=None,
+                    host="127.0.0.1",
+                    silence_logs=50,
+                )
+                stack.enter_context(cluster)
+            try:
+                self._client = stack.enter_context(self._distributed.Client(scheduler or cluster, timeout=_CONNECT_SECONDS))
+            except (OSError, ValueError) as error:
+                raise UsageError(
+                    f"no Dask scheduler answers at {scheduler}: {error}", remedy="Give its address, for example tcp://HOST:8786."
+                ) from error
+            self._stack.push(stack.pop_all())
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        """See ``Backend.run``."""
+        if not jobs:
+            return
+        declared = any(
+            worker.get("resources", {}).get(_RESOURCE) for worker in self._client.scheduler_info(n_workers=-1)["workers"].values()
+        )
+        options: dict[str, Any] = {"resources": {_RESOURCE: 1}} if declared else {}
+        futures = {self._client.submit(grade_parcel, self._parcel(job), pure=False, retries=0, **options): job for job in jobs}
+        for future in self._distributed.as_completed(list(futures)):
+            yield _outcome(future, futures[future])
+
+    def _parcel(self, job: Job) -> bytes:
+        return msgspec.json.encode(
+            Parcel(
+                version=_VERSION,
+                assignment=job.assignment,
+                submission=job.submission,
+                seed=job.seed,
+                app=_packed(job.prepared.app),
+                place=self._place,
+            )
+        )
+
+
+def _outcome(future: Any, job: Job) -> Outcome:
+    student = job.submission.student
+    try:
+        result = msgspec.json.decode(future.result(), type=SubmissionResult)
+    except Exception as error:  # noqa: BLE001 - whatever befell another machine must not stop the class
+        return Outcome(student=student, trouble=f"{type(error).__name__}: {error}")
+    if result.student != student or result.max_score != job.assignment.max_score:
+        return Outcome(student=student, trouble="the cluster answered for another submission")
+    return Outcome(student=student, result=result)
+
+
+def grade_parcel(data: bytes) -> bytes:
+    """What a Dask worker does with a ``Parcel``: prepares this machine where that was not done yet, and grades in a process of its own.
+
+    Returns an encoded ``SubmissionResult``. Raises ``UsageError`` for another version of layerlab, and what ``prepare`` and
+    ``Children.grade`` raise.
+    """
+    parcel = msgspec.json.decode(data, type=Parcel)
+    if parcel.version != _VERSION:
+        raise UsageError(f"this worker has layerlab {_VERSION}; the class is graded with {parcel.version}")
+    place = Path(parcel.place) if parcel.place else default_place()
+    prepared = prepare(_unpacked(parcel, place), parcel.assignment, place, lambda _text: None)
+    children = Children()
+    try:
+        result = children.grade(Job(assignment=parcel.assignment, prepared=prepared, submission=parcel.submission, seed=parcel.seed))
+    finally:
+        children.end()
+    return msgspec.json.encode(result)
+
+
+def _packed(app: str) -> bytes:
+    def wanted(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        return None if set(Path(member.name).parts) & set(NOT_OF_THE_APP) else member
+
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.add(app, arcname="app", filter=wanted)
+    return buffer.getvalue()
+
+
+def _unpacked(parcel: Parcel, place: Path) -> Path:
+    """A course whose app is the parcel's; made once for each app."""
+    digest = hashlib.sha256(parcel.app).hexdigest()[:32]
+    home = place / "apps" / digest
+    place.mkdir(parents=True, exist_ok=True)
+    with locked(str(place / "apps.lock")):
+        target = home / parcel.assignment.app
+        if not target.is_dir():
+            with tempfile.TemporaryDirectory(dir=place) as scratch:
+                with tarfile.open(fileobj=io.BytesIO(parcel.app)) as archive:
+                    archive.extractall(scratch, filter="data")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (Path(scratch) / "app").rename(target)
+    return home / "course"

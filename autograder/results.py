@@ -1,0 +1,60 @@
+"""Finished results, kept so that a run can be taken up again: one file for each, under the digest of all that could change it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from autograder.assignment import Assignment
+from autograder.prepare import Prepared
+from autograder.record import SubmissionResult
+from layerlab import __version__
+from layerlab.fsutil import write_atomically
+
+# Raise it when the same answer could now get another result: results of earlier versions are not reused.
+GRADER_VERSION: Final = 2
+NOT_OF_THE_APP: Final = ("node_modules", "dist", ".git")
+
+
+class Results:
+    """The kept results of one assignment under one seed. ``prepared``: where they are, and the app that they are about."""
+
+    def __init__(self, assignment: Assignment, prepared: Prepared, seed: str) -> None:
+        self._directory = Path(prepared.results)
+        self._rules = f"{GRADER_VERSION}\0{__version__}\0{seed}\0{assignment.digest()}\0{_tree_digest(Path(prepared.app))}\0".encode()
+
+    def digest(self, data: bytes) -> str:
+        """Identity of a result: the bytes of a submission and everything that could change what comes of it. Hexadecimal."""
+        return hashlib.sha256(self._rules + data).hexdigest()
+
+    def kept(self, student: str, digest: str) -> SubmissionResult | None:
+        """A result that is there already."""
+        try:
+            result = msgspec.json.decode(self._file(student, digest).read_bytes(), type=SubmissionResult)
+        except (OSError, msgspec.MsgspecError, ValueError):
+            return None
+        return result if result.digest == digest and result.student == student else None
+
+    def keep(self, result: SubmissionResult) -> None:
+        """Keep a result, if it has a score: trouble of the grader is tried again by the next run. Raises ``OSError``."""
+        if result.status == "graded":
+            write_atomically(str(self._file(result.student, result.digest)), msgspec.json.encode(result))
+
+    def _file(self, student: str, digest: str) -> Path:
+        who = hashlib.sha256(student.encode()).hexdigest()[:16]
+        return self._directory / f"{who}-{digest}.json"
+
+
+def _tree_digest(app: Path) -> str:
+    found = hashlib.sha256()
+    for folder, folders, files in os.walk(app):
+        folders[:] = sorted(name for name in folders if name not in NOT_OF_THE_APP)
+        for name in sorted(files):
+            path = Path(folder) / name
+            found.update(f"{path.relative_to(app)}\0".encode())
+            found.update(hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
