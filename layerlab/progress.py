@@ -13,10 +13,10 @@ from layerlab.render import Painter
 class TextProgress:
     """Writes progress line by line. ``quiet`` keeps back what steps write, and shows the end of it when one fails."""
 
-    def __init__(self, stream: IO[str] = sys.stderr, *, quiet: bool = False) -> None:
-        self.stream = stream
+    def __init__(self, stream: IO[str] | None = None, *, quiet: bool = False) -> None:
+        self.stream = stream or sys.stderr
         self.quiet = quiet
-        self._painter = Painter(stream)
+        self._painter = Painter(self.stream)
         self._partial = ""
         self._last: list[str] = []
 

@@ -63,9 +63,9 @@ def size(number: int) -> str:
     raise AssertionError
 
 
-def steps_table(steps: tuple[StepRecord, ...], *, planned: bool = False, stream: IO[str] = sys.stdout) -> str:
+def steps_table(steps: tuple[StepRecord, ...], *, planned: bool = False, stream: IO[str] | None = None) -> str:
     """One row per step: index, instruction, verdict, cost; the cause of a miss on a line of its own below it."""
-    painter = Painter(stream)
+    painter = Painter(stream or sys.stdout)
     columns = width(stream)
     shown = [step for step in steps if step.status != "metadata"]
     stages = {step.stage for step in steps}
@@ -108,7 +108,7 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char in "\n\t" else f"\\x{ord(char):02x}" for char in text)
 
 
-def build_summary(record: BuildRecord, stream: IO[str] = sys.stdout) -> str:
+def build_summary(record: BuildRecord, stream: IO[str] | None = None) -> str:
     """What a build did: its table, its result, and how it was run."""
     ran = [step for step in record.steps if step.status in ("executed", "failed")]
     counted = [step for step in record.steps if step.status in ("executed", "cached", "failed", "skipped")]
@@ -128,7 +128,7 @@ def how(record: BuildRecord) -> str:
     return f"{record.engine} engine ({record.executor}, {record.snapshotter} snapshotter, {record.ids} ids)"
 
 
-def plan_summary(record: PlanRecord, stream: IO[str] = sys.stdout) -> str:
+def plan_summary(record: PlanRecord, stream: IO[str] | None = None) -> str:
     """What the next build would do."""
     edits = ", ".join(record.edits)
     head = (
@@ -148,9 +148,9 @@ def plan_summary(record: PlanRecord, stream: IO[str] = sys.stdout) -> str:
     return "\n".join([head, "", steps_table(record.steps, planned=True, stream=stream), "", tail, *notes])
 
 
-def matrix(rows: list[tuple[str, PlanRecord]], stream: IO[str] = sys.stdout) -> str:
+def matrix(rows: list[tuple[str, PlanRecord]], stream: IO[str] | None = None) -> str:
     """Edits × steps: which step each edit would run again."""
-    painter = Painter(stream)
+    painter = Painter(stream or sys.stdout)
     if not rows:
         return "The build context has no file to edit."
     steps = [step for step in rows[0][1].steps if step.status not in ("metadata", "base")]
@@ -169,7 +169,7 @@ def matrix(rows: list[tuple[str, PlanRecord]], stream: IO[str] = sys.stdout) -> 
     return "\n".join(lines)
 
 
-def explanation(record: BuildRecord, stream: IO[str] = sys.stdout) -> str:
+def explanation(record: BuildRecord, stream: IO[str] | None = None) -> str:
     """Why the misses of a build were misses."""
     missed = [step for step in record.steps if step.status in ("executed", "failed")]
     counted = [step for step in record.steps if step.status in ("executed", "cached", "failed", "skipped")]
@@ -184,7 +184,7 @@ def explanation(record: BuildRecord, stream: IO[str] = sys.stdout) -> str:
     return "\n".join(lines)
 
 
-def history_table(rows: tuple[HistoryEntry, ...], image: str, *, full: bool, stream: IO[str] = sys.stdout) -> str:
+def history_table(rows: tuple[HistoryEntry, ...], image: str, *, full: bool, stream: IO[str] | None = None) -> str:
     """``docker history``'s table, newest row first."""
     room = max(30, width(stream) - 52)
     lines = [f"{'IMAGE':<14} {'CREATED':<16} {'CREATED BY':<{room}} {'SIZE':<9} COMMENT"]
@@ -209,7 +209,7 @@ def images_table(rows: tuple[ImageSummary, ...], *, full: bool) -> str:
     return "\n".join(lines)
 
 
-def layers_table(view: ImageView, *, paths: bool, stream: IO[str] = sys.stdout) -> str:
+def layers_table(view: ImageView, *, paths: bool, stream: IO[str] | None = None) -> str:
     """What each layer of an image does, lowest first."""
     room = max(30, width(stream) - 56)
     lines = [f"{'LAYER':<5}  {'CREATED BY':<{room}}  {'SIZE':>7}  {'ADDED':>6} {'CHANGED':>7} {'REMOVED':>7}  {'WASTED':>7}"]
@@ -290,9 +290,9 @@ def _lasting(since: str) -> str:
     return f"{hours // (24 * 365)} years"
 
 
-def error_text(error: LayerlabError, stream: IO[str] = sys.stderr) -> str:
+def error_text(error: LayerlabError, stream: IO[str] | None = None) -> str:
     """An error as a person reads it."""
-    painter = Painter(stream)
+    painter = Painter(stream or sys.stderr)
     where = error.where()
     head = painter.paint("error:", "failed")
     text = f"{head} {printable(error.message)}"

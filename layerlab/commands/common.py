@@ -174,3 +174,21 @@ def _secret(item: str) -> tuple[str, bytes]:
     if len(data) > _SECRET_LIMIT:
         raise UsageError(f"--secret {identity}: {path} is larger than 500 kB, the most that a secret may have")
     return identity, data
+
+
+def report_error(error: LayerlabError, *, as_json: bool) -> int:
+    """Say what went wrong, on standard error and, with ``as_json``, on standard output too. Returns the exit status."""
+    from layerlab.render import error_text
+
+    if as_json:
+        found = {
+            "kind": error.kind,
+            "message": error.message,
+            "file": error.file,
+            "line": error.line,
+            "column": error.column,
+            "remedy": error.remedy,
+        }
+        print_json({"schema": 1, "error": found})
+    print(error_text(error), file=sys.stderr)
+    return error.exit_code

@@ -2,74 +2,251 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from autograder import classroom
+from autograder.backends.base import Outcome
+from autograder.backends.children import Children
+from autograder.backends.local import LocalBackend
+from autograder.classroom import grade_class
 from autograder.cli import main
+from autograder.collect import Submission
 from autograder.prepare import Prepared
-from autograder.record import graded
+from autograder.record import ClassRecord, SubmissionResult, graded
+from autograder.results import Results
 from autograder.rubric import none
-from tests.autograder.material import COURSE, notebook, ps1, submit
-
-
-def test_a_worker_that_dies_or_hangs_is_noticed() -> None:
-    """Neither gives a result; the caller makes trouble of the grader of it."""
-    children = classroom._Children()
-    with pytest.raises(RuntimeError, match="status -9"):
-        children.run([sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"], b"", 30)
-    with pytest.raises(RuntimeError, match="boom"):
-        children.run([sys.executable, "-c", "raise SystemExit('boom')"], b"", 30)
-    with pytest.raises(subprocess.TimeoutExpired):
-        children.run([sys.executable, "-c", "import time; time.sleep(60)"], b"", 0.5)
-    assert children.run([sys.executable, "-c", "print(input())"], b"yes\n", 30) == b"yes\n"
-    children.end()
-    with pytest.raises(RuntimeError, match="stopped"):
-        children.run([sys.executable, "-c", ""], b"", 30)
+from autograder.worker import Job
+from tests.autograder.material import APP, COURSE, notebook, ps1, submit
 
 
 def _prepared(tmp_path: Path) -> Prepared:
     """A place in which nothing can be built: the app is not there."""
     for name in ("results", "work", "store"):
-        (tmp_path / name).mkdir()
+        (tmp_path / name).mkdir(parents=True)
     place = {name: str(tmp_path / name) for name in ("app", "store", "cache", "results", "work", "base")}
     return msgspec.convert(place, Prepared)
 
 
-def test_a_fault_is_one_students_and_no_zero(tmp_path: Path) -> None:
-    """The worker finds no app: that is trouble of the grader, for this submission, and it is not kept."""
-    course, prepared = tmp_path / "course", _prepared(tmp_path)
-    submit(course, "ann", notebook())
-    result = classroom._one(course, ps1(), prepared, "ann", "seed", classroom._Children())
-    assert (result.status, result.score, result.checks) == ("infrastructure-error", None, ())
-    assert not list((tmp_path / "results").iterdir())
+def _job(prepared: Prepared, dockerfile: str = "FROM node:alpine\n", student: str = "ann") -> Job:
+    submission = Submission(student=student, files={"Dockerfile": dockerfile, ".dockerignore": ""}, digest="")
+    return Job(assignment=ps1(), prepared=prepared, submission=submission, seed="seed")
+
+
+# --- workers -----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "status -9"),
+        ("raise SystemExit('boom')", "boom"),
+        ("print('{}')", "missing required field"),
+        ("print('not JSON')", "JSON is malformed"),
+    ],
+)
+def test_a_worker_that_fails_is_trouble_of_the_grader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, words: str) -> None:
+    """Whatever it does, the class goes on, and nothing of it is a score."""
+    package = tmp_path / "broken"
+    package.mkdir()
+    (package / "worker.py").write_text(code)
+    monkeypatch.setattr("autograder.backends.children.package", "broken")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with LocalBackend(1) as backend:
+        outcomes = list(backend.run([_job(_prepared(tmp_path / "place"))]))
+    assert [(outcome.student, outcome.result) for outcome in outcomes] == [("ann", None)]
+    assert words in outcomes[0].trouble
+
+
+def test_a_worker_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Soon after the submission's own limit."""
+    package = tmp_path / "broken"
+    package.mkdir()
+    (package / "worker.py").write_text("import time; time.sleep(60)")
+    monkeypatch.setattr("autograder.backends.children.package", "broken")
+    monkeypatch.setattr("autograder.backends.children._GRACE_SECONDS", 0.5)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    job = _job(_prepared(tmp_path / "place"))
+    limits = msgspec.structs.replace(ps1().limits, submission_seconds=0.1)
+    with pytest.raises(subprocess.TimeoutExpired):
+        Children().grade(msgspec.structs.replace(job, assignment=msgspec.structs.replace(ps1(), limits=limits)))
+
+
+def test_a_fault_is_one_student_s_and_no_zero(tmp_path: Path) -> None:
+    """The worker finds no app: that is trouble of the grader, for this submission."""
+    with LocalBackend(2) as backend:
+        outcomes = {outcome.student: outcome for outcome in backend.run(_two_jobs(tmp_path))}
+    broken, empty = outcomes["ann"].result, outcomes["ben"].result
+    assert broken is not None
+    assert (broken.status, broken.score, broken.checks) == ("infrastructure-error", None, ())
+    assert empty is not None
+    assert (empty.status, empty.score) == ("graded", 0)
+
+
+def _two_jobs(tmp_path: Path) -> list[Job]:
+    prepared = _prepared(tmp_path)
+    return [_job(prepared), _job(prepared, "# empty\n", "ben")]
+
+
+# --- results that are kept ---------------------------------------------------------------------------------------------------------
 
 
 def test_results_are_kept_by_all_that_they_depend_on(tmp_path: Path) -> None:
-    """The same submission, rules and seed: the same result. Anything else: graded anew. A damaged file counts for nothing."""
-    course, prepared = tmp_path / "course", _prepared(tmp_path)
-    path = submit(course, "ann", notebook("# empty\n"))
-    children = classroom._Children()
-    first = classroom._one(course, ps1(), prepared, "ann", "seed", children)
-    assert (first.status, first.score) == ("graded", 0)
-    children.end()
-    assert classroom._one(course, ps1(), prepared, "ann", "seed", children) == first
+    """The same submission, rules, seed and app: the same result. Anything else: graded anew. A damaged file counts for nothing."""
+    prepared = _prepared(tmp_path)
+    results = Results(ps1(), prepared, "seed")
+    digest = results.digest(b"notebook")
+    result = msgspec.structs.replace(graded("ann", none(ps1(), "x", status="failed")), digest=digest)
+    results.keep(result)
+    assert Results(ps1(), prepared, "seed").kept("ann", digest) == result
     other = msgspec.structs.replace(ps1(), checks=ps1().checks[:3])
-    assert classroom._one(course, ps1(), prepared, "ann", "another", children).status == "infrastructure-error"
-    assert classroom._one(course, other, prepared, "ann", "seed", children).status == "infrastructure-error"
-    kept = next((tmp_path / "results").iterdir())
-    whole = kept.read_bytes()
+    assert digest not in {
+        results.digest(b"other notebook"),
+        Results(other, prepared, "seed").digest(b"notebook"),
+        Results(ps1(), prepared, "another").digest(b"notebook"),
+        Results(ps1(), msgspec.structs.replace(prepared, app=str(APP)), "seed").digest(b"notebook"),
+    }
+    assert results.kept("ben", digest) is None
+    file = next((tmp_path / "results").iterdir())
+    whole = file.read_bytes()
     forged = graded("ann", none(ps1(), "x"))
     for damage in (whole[:-5], whole.replace(b'"score":0.0', b'"score":99.0'), msgspec.json.encode(forged)):
-        kept.write_bytes(damage)
-        assert classroom._one(course, ps1(), prepared, "ann", "seed", children).status == "infrastructure-error"
-    kept.write_bytes(whole)
-    path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
-    assert classroom._one(course, ps1(), prepared, "ann", "seed", children).status == "infrastructure-error"
+        file.write_bytes(damage)
+        assert results.kept("ann", digest) is None
+
+
+def test_trouble_is_not_kept(tmp_path: Path) -> None:
+    """The next run tries again."""
+    results = Results(ps1(), _prepared(tmp_path), "seed")
+    results.keep(SubmissionResult(student="ann", status="infrastructure-error", score=None, max_score=100, reason="disk full", digest="d"))
+    assert not list((tmp_path / "results").iterdir())
+
+
+# --- a class -----------------------------------------------------------------------------------------------------------------------
+
+
+class _Flaky:
+    """A backend that fails on some students the first time, or always."""
+
+    def __init__(self, once: set[str], always: set[str]) -> None:
+        self.once, self.always = once, always
+        self.asked: list[str] = []
+
+    def __enter__(self) -> _Flaky:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        for job in jobs:
+            student = job.submission.student
+            self.asked.append(student)
+            if student in self.always or student in self.once:
+                self.once.discard(student)
+                yield Outcome(student=student, trouble="the machine went away")
+            else:
+                yield Outcome(student=student, result=graded(student, none(job.assignment, "x", status="failed")))
+
+
+def _class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: Any, students: tuple[str, ...]) -> tuple[ClassRecord, list[str]]:
+    course = tmp_path / "exercises"
+    if not course.exists():
+        course.mkdir()
+        (tmp_path / "node-app").symlink_to(APP)
+        (course / "source").symlink_to(COURSE / "source")
+        for student in students:
+            submit(course, student, notebook())
+    said: list[str] = []
+    monkeypatch.setattr(classroom, "prepare", lambda _course, _assignment, place, _report: _prepared_once(place))
+    monkeypatch.setattr(classroom, "_backend", lambda *_: backend)
+    return grade_class(course, "ps1", place=tmp_path / "place", seed="s", report=said.append), said
+
+
+def _prepared_once(place: Path) -> Prepared:
+    return (
+        msgspec.convert({name: str(place / name) for name in ("app", "store", "cache", "results", "work", "base")}, Prepared)
+        if (place / "results").exists()
+        else _prepared(place)
+    )
+
+
+def test_trouble_is_retried_once_reported_and_never_a_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the next run takes up only what has no result yet."""
+    backend = _Flaky({"ann"}, {"ben"})
+    record, said = _class(tmp_path, monkeypatch, backend, ("ann", "ben", "cleo"))
+    assert backend.asked == ["ann", "ben", "cleo", "ann", "ben"]
+    assert [(result.student, result.status, result.score) for result in record.submissions] == [
+        ("ann", "graded", 0.0),
+        ("ben", "infrastructure-error", None),
+        ("cleo", "graded", 0.0),
+    ]
+    assert any("trying 2 again" in line and "ann, ben" in line for line in said)
+    again = _Flaky(set(), set())
+    record, _ = _class(tmp_path, monkeypatch, again, ())
+    assert again.asked == ["ben"]
+    assert [result.status for result in record.submissions] == ["graded"] * 3
+
+
+_SLOW_WORKER = """
+import json, os, sys, time
+job = json.load(sys.stdin)
+student = job["submission"]["student"]
+open(os.path.join(job["prepared"]["work"], f"started-{student}-{os.getpid()}"), "w").close()
+if student != "ann" and not os.path.exists(os.path.join(job["prepared"]["work"], "go")):
+    time.sleep(600)
+rules = job["assignment"]["checks"]
+checks = [{"id": rule["id"], "status": "failed", "points": 0.0, "max_points": rule["points"], "message": "x"} for rule in rules]
+print(json.dumps({"student": student, "status": "graded", "score": 0.0, "max_score": 100.0, "checks": checks}))
+"""
+_RUN = """
+import sys, msgspec
+from pathlib import Path
+from autograder import classroom
+from autograder.backends import children
+from tests.autograder.test_classroom import _prepared_once
+children.package = "broken"
+classroom.prepare = lambda course, assignment, place, report: _prepared_once(place)
+report = lambda text: print(text, file=sys.stderr, flush=True)
+record = classroom.grade_class(Path(sys.argv[1]), "ps1", place=Path(sys.argv[2]), workers=2, seed="s", report=report)
+print(msgspec.json.encode(record).decode())
+"""
+
+
+def test_a_run_that_is_killed_is_taken_up_where_it_was(tmp_path: Path) -> None:
+    """kill -9 to the grader: what was finished is kept, and the next run asks for the rest alone."""
+    course, place = tmp_path / "exercises", tmp_path / "place"
+    course.mkdir()
+    (tmp_path / "node-app").symlink_to(APP)
+    (course / "source").symlink_to(COURSE / "source")
+    for student in ("ann", "ben", "cleo"):
+        submit(course, student, notebook())
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "worker.py").write_text(_SLOW_WORKER)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(COURSE.parent), str(tmp_path)))}
+    command = [sys.executable, "-c", _RUN, str(course), str(place)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
+        assert first.stderr is not None
+        # ann is done; ben and cleo never will be.
+        assert "ann" in first.stderr.readline()
+        first.kill()
+    work = place / "work"
+    before = {file.name.split("-")[1] for file in work.glob("started-*")}
+    for file in work.glob("started-*"):
+        file.unlink()
+    (work / "go").touch()
+    second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert "ann" in before
+    assert {file.name.split("-")[1] for file in work.glob("started-*")} == {"ben", "cleo"}
+    assert [row["status"] for row in json.loads(second.stdout)["submissions"]] == ["graded"] * 3
 
 
 @pytest.mark.parametrize(

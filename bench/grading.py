@@ -1,0 +1,205 @@
+"""A class of thirty: layerlab's grader against nbgrader with ``docker build``, and two workers against one.
+
+    .venv/bin/python bench/grading.py [--place DIR] [--without-docker]
+
+Both sides grade the same thirty submissions (``tests/sample_class``) into a gradebook of nbgrader, each from caches without any
+student's layers, from the same base image with the same npm cache in it or beside it, without a network. The other side is stock
+nbgrader, which executes each notebook; its checks are ``bench/stock_grader.py``, a ``docker build`` for each edit. It needs a daemon
+(``DOCKER_HOST``) that nobody else uses: its build cache and its ``node:alpine`` are replaced.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+# The bench is run as a program, not as a package.
+sys.path.insert(0, str(ROOT / "bench"))
+
+from engine import FILL_CACHE, _load_image  # noqa: E402
+
+from layerlab.engines.base import BuildOptions  # noqa: E402
+from layerlab.engines.embedded.engine import EmbeddedEngine  # noqa: E402
+from tests.sample_class.make import expected, make  # noqa: E402
+
+SEED: Final = "bench"
+STOCK_CONFIG: Final = """\
+c = get_config()
+c.CourseDirectory.root = {root!r}
+c.CourseDirectory.course_id = "stock"
+c.Execute.timeout = 900
+"""
+
+
+def ours(course: Path, place: Path, workers: int) -> tuple[float, float, dict[str, Any]]:
+    """Grade the class with fresh caches. Returns the seconds, the most memory of any worker in bytes, and the record."""
+    command = [sys.executable, "-P", "-m", "autograder", "grade", "ps1", "--json", "--seed", SEED, "--workers", str(workers)]
+    command += ["--course", str(course), "--place", str(place)]
+    with _memory_of_workers() as peak:
+        started = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=_environment())
+        seconds = time.perf_counter() - started
+    if done.returncode != 0:
+        raise SystemExit(f"our grader failed:\n{done.stderr}")
+    return seconds, peak[0], json.loads(done.stdout)
+
+
+def theirs(course: Path) -> tuple[float, dict[str, float]]:
+    """``nbgrader autograde`` over the class. Returns the seconds and the scores."""
+    environment = {**_environment(), "STOCK_APP": str(ROOT / "node-app"), "STOCK_SEED": SEED}
+    environment["PYTHONPATH"] = os.pathsep.join((str(ROOT), str(ROOT / "bench")))
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "nbgrader", "autograde", "ps1"], cwd=course, env=environment, capture_output=True, check=False)
+    seconds = time.perf_counter() - started
+    subprocess.run(
+        [sys.executable, "-m", "nbgrader", "export", "--to", "grades.csv"], cwd=course, env=environment, capture_output=True, check=True
+    )
+    with (course / "grades.csv").open(encoding="utf-8") as stream:
+        return seconds, {row["student_id"]: float(row["score"] or 0) for row in csv.DictReader(stream)}
+
+
+def _environment() -> dict[str, str]:
+    path = os.pathsep.join((os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)))
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+
+
+@contextlib.contextmanager
+def _memory_of_workers() -> Iterator[list[int]]:
+    """For the length of the block, the most memory that any grading worker held, in bytes, is in the list."""
+    peak = [0]
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.wait(0.05):
+            for entry in Path("/proc").iterdir():
+                with contextlib.suppress(OSError, ValueError):
+                    if entry.name.isdigit() and b"autograder.worker" in (entry / "cmdline").read_bytes().split(b"\0"):
+                        status = (entry / "status").read_text(encoding="ascii", errors="replace")
+                        peak[0] = max(peak[0], 1024 * int(status.split("VmHWM:")[1].split()[0]))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        done.set()
+        thread.join()
+
+
+def _prepared(place: Path, course: Path) -> None:
+    command = [sys.executable, "-P", "-m", "autograder", "grade", "ps1", "--prepare", "--course", str(course), "--place", str(place)]
+    subprocess.run(command, check=True, cwd=ROOT, env=_environment(), stdout=subprocess.DEVNULL)
+
+
+def _course(place: Path) -> Path:
+    """A released course with the class in it."""
+    place.mkdir()
+    shutil.copytree(ROOT / "node-app", place / "node-app", ignore=shutil.ignore_patterns("node_modules", "dist"))
+    course = place / "exercises"
+    shutil.copytree(ROOT / "exercises", course, ignore=shutil.ignore_patterns("submitted", "release", "autograded", "feedback", "*.db*"))
+    command = [sys.executable, "-m", "nbgrader", "generate_assignment", "ps1", "--force", "--create"]
+    subprocess.run(command, cwd=course, env=_environment(), check=True, capture_output=True)
+    make(course)
+    return course
+
+
+def _stock_course(place: Path, course: Path) -> Path:
+    """The same class for stock nbgrader: the same cells, with the other extension."""
+    stock = place / "stock"
+    stock.mkdir()
+    (stock / "nbgrader_config.py").write_text(STOCK_CONFIG.format(root=str(stock)), encoding="utf-8")
+    for kind in ("source", "submitted"):
+        for path in sorted((course / kind).glob("ps1/*.ipynb" if kind == "source" else "*/ps1/*.ipynb")):
+            target = stock / path.relative_to(course)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes().replace(b"%load_ext autograder.notebook", b"%load_ext stock_grader"))
+    command = [sys.executable, "-m", "nbgrader", "generate_assignment", "ps1", "--force", "--create"]
+    subprocess.run(command, cwd=stock, env=_environment(), check=True, capture_output=True)
+    return stock
+
+
+def _docker_base(place: Path, docker: str) -> None:
+    """``node:alpine`` with the npm cache in it, so that Docker's side needs no network either."""
+    filler = place / "filler"
+    filler.mkdir()
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(ROOT / "node-app" / name, filler)
+    (filler / "Dockerfile").write_text(FILL_CACHE, encoding="utf-8")
+    with EmbeddedEngine(str(place / "base-store")) as engine:
+        record = engine.build(BuildOptions(context=str(filler), tag="node:alpine"))
+        if record.failure is not None:
+            raise SystemExit(f"the npm cache cannot be filled: {record.failure.message}")
+        _load_image(engine, "node:alpine", docker, place)
+
+
+def main() -> int:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--place", help="directory for temporary files (default: the system's)")
+    parser.add_argument("--without-docker", action="store_true", help="only one worker against two")
+    arguments = parser.parse_args()
+    place = Path(tempfile.mkdtemp(prefix="layerlab-bench-", dir=arguments.place))
+    rows = []
+    try:
+        course = _course(place / "class")
+        _prepared(place / "prepared", course)
+        times, memory = {}, 0.0
+        for workers in (2, 1):
+            machine = place / f"machine-{workers}"
+            subprocess.run(["cp", "-a", str(place / "prepared"), str(machine)], check=True)
+            times[workers], peak, record = ours(course, machine, workers)
+            memory = max(memory, peak)
+            _agrees(record)
+            print(f"  {workers} workers: {times[workers]:.1f} s", file=sys.stderr, flush=True)
+        docker = None if arguments.without_docker else shutil.which("docker")
+        if docker is None:
+            print("Docker's side is left out", file=sys.stderr)
+        else:
+            _docker_base(place, docker)
+            subprocess.run([docker, "builder", "prune", "-af"], check=True, capture_output=True)
+            seconds, scores = theirs(_stock_course(place, course))
+            ours_by_student = {row["student"]: row["score"] for row in record["submissions"]}
+            same = sum(scores.get(student, 0.0) == (score or 0.0) for student, score in ours_by_student.items())
+            print(f"  stock: {seconds:.1f} s; {same} of {len(ours_by_student)} scores are the same", file=sys.stderr, flush=True)
+            rows.append(_row("class of 30, 2 workers, against nbgrader and docker build", times[2], seconds, "≥ 20×"))
+        rows.append(_row("class of 30, 2 workers against 1", times[2], times[1], "≥ 1.8×"))
+        rows.append(f"| memory of a worker, the most | {memory / 1e6:.0f} MB | | | < 200 MB |")
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    print("| what | ours | other | ratio | target |\n| --- | --- | --- | --- | --- |")
+    print("\n".join(rows))
+    print(f"\n{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}, Python {platform.python_version()}")
+    return 0
+
+
+def _row(what: str, mine: float, other: float, target: str) -> str:
+    return f"| {what} | {mine:.1f} s | {other:.1f} s | {other / mine:.2f}× | {target} |"
+
+
+def _agrees(record: dict[str, Any]) -> None:
+    """A quick wrong answer is no answer: the verdicts must be the class's."""
+    for row in record["submissions"]:
+        wanted = expected()[row["student"]]
+        lost = {check["id"]: check["max_points"] - check["points"] for check in row["checks"] if check["points"] != check["max_points"]}
+        right = row["status"] == wanted["status"] and (row["score"] == 0 if wanted.get("lost") == "all" else lost == wanted.get("lost", {}))
+        if not right:
+            raise SystemExit(f"{row['student']}: {row}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
