@@ -1,62 +1,125 @@
-"""The seccomp filter of single-id mode: system calls that would need a second id are answered 0 without doing anything.
+"""seccomp filters: system calls that are answered without being made, as BPF programs.
 
-In a user namespace with one id, ``chown`` gives EINVAL and ``setgroups`` EPERM, and package managers stop. Answering "done" lets them
-go on, as Charliecloud's ``ch-image --force=seccomp`` does (``doc/ch-image_desc.rst``, "fake root by seccomp"). The owners that
-matter for the image come from ``--chown``, USER and WORKDIR instead.
+**Faked root.** In a user namespace with one id, ``chown`` gives EINVAL and ``setgroups`` EPERM, and package managers stop. Answering
+"done" lets them go on, as Charliecloud's ``ch-image --force=seccomp`` does (``doc/ch-image_desc.rst``, "fake root by seccomp"). The
+owners that matter for the image come from ``--chown``, USER and WORKDIR instead.
+
+**Calls that proot does not translate.** proot 5.1 does not know ``statx``, ``faccessat2``, ``openat2`` and ``clone3``, or handles them
+wrongly; a program that is told that the kernel lacks them (ENOSYS) uses the older ones. It also has no network namespace: a step that
+must have no network gets no internet socket at all.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
-from typing import Final
+from typing import Final, NamedTuple
 
 _LD_ABS: Final = 0x20
 _JEQ: Final = 0x15
 _RET: Final = 0x06
 _AND: Final = 0x54
-_JUMP: Final = 0x05
 _ALLOW: Final = 0x7FFF0000
 _ERRNO: Final = 0x00050000
+_FORMAT: Final = 0o170000
+_DEVICES: Final = (0o020000, 0o060000)
+# AF_INET, AF_INET6, AF_PACKET.
+_INTERNET: Final = (2, 10, 17)
 
-# Audit architecture, then the numbers of: chown fchown lchown fchownat setuid setgid setreuid setregid setgroups setresuid
-# setresgid setfsuid setfsgid capset; and of mknod and mknodat with the place of their mode among the arguments.
-_CALLS: Final = {
-    "x86_64": (0xC000003E, (92, 93, 94, 260, 105, 106, 113, 114, 116, 117, 119, 122, 123, 126), {133: 1, 259: 2}),
-    "aarch64": (0xC00000B7, (55, 54, 146, 144, 145, 143, 159, 147, 149, 151, 152, 91), {33: 2}),
+
+class _Machine(NamedTuple):
+    """Numbers of system calls. ``makers``: mknod and mknodat, to the place of the mode among their arguments."""
+
+    architecture: int
+    # chown fchown lchown fchownat setuid setgid setreuid setregid setgroups setresuid setresgid setfsuid setfsgid capset
+    owners: tuple[int, ...]
+    makers: dict[int, int]
+    # statx faccessat2 openat2 clone3
+    untranslated: tuple[int, ...]
+    socket: int
+    io_uring_setup: int
+
+
+_MACHINES: Final = {
+    "x86_64": _Machine(
+        0xC000003E,
+        (92, 93, 94, 260, 105, 106, 113, 114, 116, 117, 119, 122, 123, 126),
+        {133: 1, 259: 2},
+        (332, 439, 437, 435),
+        41,
+        425,
+    ),
+    "aarch64": _Machine(
+        0xC00000B7,
+        (55, 54, 146, 144, 145, 143, 159, 147, 149, 151, 152, 91),
+        {33: 2},
+        (291, 439, 437, 435),
+        198,
+        425,
+    ),
 }
 
 
 def faked_root_filter() -> bytes | None:
-    """The BPF program for ``bwrap --seccomp``, or ``None`` on a machine whose system call numbers are not known here.
-
-    A named pipe needs no privilege, so of mknod's kinds only devices are faked.
-    """
-    known = _CALLS.get(os.uname().machine)
-    if known is None:
+    """The program for bwrap in single-id mode, or ``None`` on a machine whose system call numbers are not known here."""
+    machine = _MACHINES.get(os.uname().machine)
+    if machine is None:
         return None
-    architecture, calls, makers = known
-    # Places of the last instructions, behind 4 at the start and one comparison for each call.
-    devices = 4 + len(calls) + len(makers) + 1
-    check = devices + 2 * len(makers)
-    fake = check + 4
-    program = [
-        (_LD_ABS, 0, 0, 4),
-        (_JEQ, 1, 0, architecture),
-        (_RET, 0, 0, _ALLOW),
-        (_LD_ABS, 0, 0, 0),
-    ]
-    program += [(_JEQ, fake - len(program) - number - 1, 0, call) for number, call in enumerate(calls)]
-    program += [(_JEQ, devices + 2 * number - len(program) - number - 1, 0, call) for number, call in enumerate(makers)]
-    program.append((_RET, 0, 0, _ALLOW))
-    for number, place in enumerate(makers.values()):
-        program.append((_LD_ABS, 0, 0, 16 + 8 * place))
-        program.append((_JUMP, 0, 0, check - (devices + 2 * number + 1) - 1))
-    program += [
-        (_AND, 0, 0, 0o170000),
-        (_JEQ, 2, 0, 0o020000),
-        (_JEQ, 1, 0, 0o060000),
-        (_RET, 0, 0, _ALLOW),
-        (_RET, 0, 0, _ERRNO),
-    ]
-    return b"".join(struct.pack("<HBBI", *instruction) for instruction in program)
+    program = _Program(machine.architecture)
+    _fake_root(program, machine)
+    return program.assembled()
+
+
+def proot_filter(*, network: bool) -> bytes | None:
+    """The program for what proot runs, or ``None`` on a machine whose system call numbers are not known here."""
+    machine = _MACHINES.get(os.uname().machine)
+    if machine is None:
+        return None
+    program = _Program(machine.architecture)
+    _fake_root(program, machine)
+    for call in machine.untranslated:
+        program.answer(call, errno.ENOSYS)
+    if not network:
+        # io_uring makes sockets, too, past every filter on calls.
+        program.answer(machine.io_uring_setup, errno.ENOSYS)
+        program.answer_where(machine.socket, 0, 0xFFFFFFFF, _INTERNET, errno.EACCES)
+    return program.assembled()
+
+
+def _fake_root(program: _Program, machine: _Machine) -> None:
+    for call in machine.owners:
+        program.answer(call, 0)
+    for call, place in machine.makers.items():
+        # A named pipe needs no privilege, so of mknod's kinds only devices are faked.
+        program.answer_where(call, place, _FORMAT, _DEVICES, 0)
+
+
+class _Program:
+    """A BPF program that is written call by call. Every block ends in an answer, so blocks can stand in any order."""
+
+    def __init__(self, architecture: int) -> None:
+        self._lines: list[tuple[int, int, int, int]] = [
+            (_LD_ABS, 0, 0, 4),
+            (_JEQ, 1, 0, architecture),
+            (_RET, 0, 0, _ALLOW),
+            (_LD_ABS, 0, 0, 0),
+        ]
+
+    def answer(self, call: int, number: int) -> None:
+        """Answer a call with an error number; 0 says that it was done."""
+        self._lines += [(_JEQ, 0, 1, call), (_RET, 0, 0, _ERRNO | number)]
+
+    def answer_where(self, call: int, place: int, mask: int, values: tuple[int, ...], number: int) -> None:
+        """Answer a call so where an argument, masked, has one of these values; else it is made."""
+        block: list[tuple[int, int, int, int]] = [(_LD_ABS, 0, 0, 16 + 8 * place), (_AND, 0, 0, mask)]
+        for position, value in enumerate(values):
+            left = len(values) - position - 1
+            # Over the other comparisons and the answer that lets it be made.
+            block.append((_JEQ, left + 1, 0, value))
+        block += [(_RET, 0, 0, _ALLOW), (_RET, 0, 0, _ERRNO | number)]
+        self._lines += [(_JEQ, 0, len(block), call), *block]
+
+    def assembled(self) -> bytes:
+        """The program's bytes."""
+        return b"".join(struct.pack("<HBBI", *line) for line in (*self._lines, (_RET, 0, 0, _ALLOW)))

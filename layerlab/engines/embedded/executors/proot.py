@@ -1,0 +1,239 @@
+"""The proot executor: for machines that allow no namespaces at all, such as a container of Binder with user id 1000.
+
+proot follows a command with ptrace and translates the paths in its system calls. That makes a root filesystem, **but no wall**: a hostile
+command can get past it, its processes and network are the host's, and limits are ours alone. Whoever runs code of others must not use it
+(``isolates``). What it cannot do at all is listed in ``docs/differences.md``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import struct
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal
+
+from layerlab.engines.embedded.executors.base import BindMount, Output, Process, Root
+from layerlab.engines.embedded.executors.launcher import Setup, launcher
+from layerlab.engines.embedded.executors.seccomp import proot_filter
+from layerlab.errors import ExecutorError
+
+_RUN: Final = "/dev/.run"
+_DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
+_END_SECONDS: Final = 5.0
+_STATUS: Final = struct.Struct("<i")
+# proot ignores most signals; for this one it ends all that it follows, and itself (``src/tracee/event.c``).
+_END: Final = signal.SIGQUIT
+
+
+def find_proot() -> str | None:
+    """The proot in PATH, or ``None``."""
+    return shutil.which("proot")
+
+
+class ProotExecutor:
+    """Runs commands with proot, in a plain tree. ``directory``: on a file system that programs may be started from, for small files."""
+
+    name = "proot"
+    ids: Literal["full", "single"] = "single"
+    isolates = False
+
+    def __init__(self, binary: str, directory: str) -> None:
+        self.binary = binary
+        self.directory = directory
+
+    def probe(self) -> None:
+        """Run the host's ``true`` with the host's root. Raises ``ExecutorError`` with proot's words."""
+        true = shutil.which("true")
+        if true is None:
+            raise ExecutorError("proot cannot be tried: this machine has no program named true")
+        said = bytearray()
+        with self.start(Root(tree="/"), Process(argv=(os.path.realpath(true),), environment={}, cwd="/")) as running:
+            status = running.wait(said.extend)
+        if status != 0:
+            raise ExecutorError(f"proot does not work here: {said.decode(errors='replace').strip() or status}")
+
+    def run(self, root: Root, process: Process, output: Output) -> int:
+        """Run a command; see ``Executor.run``."""
+        with self.start(root, process) as running:
+            return running.wait(output)
+
+    def start(self, root: Root, process: Process) -> RunningProot:
+        """Start a command; see ``Executor.start``."""
+        if not root.tree:
+            raise ExecutorError("proot needs the copy snapshotter")
+        with contextlib.ExitStack() as stack:
+            scratch = Path(
+                stack.enter_context(tempfile.TemporaryDirectory(dir=self.directory, prefix="proot-", ignore_cleanup_errors=True))
+            )
+            command = [self.binary, "-r", root.tree, "-w", process.cwd, "-i", f"{process.uid}:{process.gid}"]
+            for source, target in self._binds(process, scratch):
+                command += ["-b", f"{source}:{target}"]
+            report, told = os.pipe()
+            stack.callback(os.close, report)
+            with contextlib.ExitStack() as ours:
+                ours.callback(os.close, told)
+                setup = Setup(seccomp=proot_filter(network=process.network) or b"", report=told)
+                inner = launcher(process.argv, process.environment, setup)
+                outer = launcher([*command, _RUN], {"PATH": os.defpath, "PROOT_TMP_DIR": str(scratch)}, Setup(death_signal=_END))
+                if inner is None or outer is None:
+                    raise ExecutorError(f"proot is not supported on {os.uname().machine}")
+                _write_program(scratch / "run", inner)
+                _write_program(scratch / "start", outer)
+                child = _spawn(scratch / "start", told)
+            return RunningProot(child, report, stack.pop_all())
+
+    def _binds(self, process: Process, scratch: Path) -> Iterator[tuple[str, str]]:
+        """Sources and targets, parents first."""
+        devices = scratch / "dev"
+        for path in (devices, devices / "shm"):
+            path.mkdir()
+        (devices / "shm").chmod(0o1777)
+        for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+            (devices / name).symlink_to(f"/proc/self/fd{target}")
+        yield "/proc", "/proc"
+        yield "/sys", "/sys"
+        yield str(devices), "/dev"
+        for device in filter(os.path.exists, _DEVICES):
+            (devices / os.path.basename(device)).touch()
+            yield device, device
+        (devices / os.path.basename(_RUN)).touch()
+        yield str(scratch / "run"), _RUN
+        mounts = [(bind.target, self._source(bind, scratch)) for bind in process.binds]
+        for number, (target, _) in enumerate(process.tmpfs):
+            directory = scratch / f"tmpfs-{number}"
+            directory.mkdir()
+            directory.chmod(0o1777)
+            mounts.append((target, str(directory)))
+        for target, source in sorted(mounts, key=lambda mount: mount[0].split("/")):
+            yield source, target
+
+    def _source(self, bind: BindMount, scratch: Path) -> str:
+        """A mount's source. proot has no read-only mounts, so of what must stay as it is the command gets a copy."""
+        if not bind.readonly:
+            return bind.source
+        copy = Path(tempfile.mkdtemp(dir=scratch, prefix="readonly-")) / "copy"
+        if os.path.isdir(bind.source):
+            shutil.copytree(bind.source, copy, symlinks=True)
+        else:
+            shutil.copy2(bind.source, copy)
+        return str(copy)
+
+
+def _spawn(program: Path, told: int) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            [str(program)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=(told,),
+            env={},
+            umask=0o022,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ExecutorError(f"proot cannot be started: {error}", remedy="Put the store where programs may be started from.") from error
+
+
+def _write_program(path: Path, content: bytes) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700), "wb") as stream:
+        stream.write(content)
+    path.chmod(0o755)
+
+
+class RunningProot(contextlib.AbstractContextManager["RunningProot"]):
+    """A started command. Leaving the context kills whatever still runs."""
+
+    def __init__(self, child: subprocess.Popen[bytes], report: int, stack: contextlib.ExitStack) -> None:
+        self._child = child
+        self._report = report
+        self._stack = stack
+
+    def __exit__(self, *_: object) -> None:
+        with self._stack:
+            self.kill()
+
+    def wait(self, output: Output) -> int:
+        """See ``Running.wait``.
+
+        proot would wait for whatever a command left running; in a container that ends with the command.
+        """
+        assert self._child.stdout is not None
+        descriptor = self._child.stdout.fileno()
+        waiting = {descriptor, self._report}
+        told = b""
+        while waiting:
+            for ready in select.select(list(waiting), [], [])[0]:
+                block = os.read(ready, 1 << 16)
+                if not block:
+                    waiting.discard(ready)
+                elif ready == descriptor:
+                    output(block)
+                else:
+                    told += block
+                    _end_traced(self._child.pid)
+        self._child.wait()
+        # Nothing is told where the program that tells was killed itself.
+        code = os.waitstatus_to_exitcode(_STATUS.unpack(told)[0]) if len(told) == _STATUS.size else -signal.SIGKILL
+        return 128 - code if code < 0 else code
+
+    def stop(self) -> None:
+        """See ``Running.stop``."""
+        if self._child.poll() is None:
+            _end_traced(self._child.pid)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._child.pid, _END)
+
+    def signal(self, number: int) -> None:
+        """See ``Running.signal``."""
+        if self._child.poll() is None:
+            # proot, then the program that tells how it ended, then the command.
+            for teller in _children(self._child.pid):
+                for process in _children(teller):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(process, number)
+
+    def kill(self) -> None:
+        """See ``Running.kill``."""
+        end = time.monotonic() + _END_SECONDS
+        while self._child.poll() is None and time.monotonic() < end:
+            self.stop()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(timeout=0.1)
+        if self._child.poll() is None:
+            self._child.kill()
+            self._child.wait()
+        if self._child.stdout is not None:
+            self._child.stdout.close()
+
+
+def _end_traced(tracer: int) -> None:
+    for process in _traced(tracer):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
+def _traced(tracer: int) -> list[int]:
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{entry}/status", encoding="utf-8", errors="replace") as stream:
+                if any(line.split()[1] == str(tracer) for line in stream if line.startswith("TracerPid:")):
+                    found.append(int(entry))
+    return found
+
+
+def _children(process: int) -> list[int]:
+    try:
+        with open(f"/proc/{process}/task/{process}/children", encoding="ascii") as stream:
+            return [int(word) for word in stream.read().split()]
+    except OSError:
+        return []
