@@ -24,7 +24,7 @@ from autograder.rubric import check_rubric
 from autograder.worker import Job
 from layerlab.errors import UsageError
 
-__all__ = ["answers_of", "default_place", "grade_class"]
+__all__ = ["answers_of", "default_place", "grade_class", "prepare_class"]
 
 Report = Callable[[str], None]
 
@@ -48,10 +48,8 @@ def grade_class(
     Raises ``UsageError`` for a course, assignment, student or scheduler that is not there, ``ExecutorError`` where nothing isolates.
     """
     assignment = load_assignment(course, name)
-    check_rubric(assignment)
     wanted = _wanted(course, name, students)
-    place.mkdir(parents=True, exist_ok=True)
-    prepared = prepare(course, assignment, place, report)
+    prepared = prepare_class(course, name, place, report)
     if seed is None:
         seed = _kept_seed(place, assignment)
     run = _Run(Results(assignment, prepared, seed), len(wanted), report)
@@ -63,6 +61,14 @@ def grade_class(
                 report(f"trying {len(left)} again that the grader had trouble with: {', '.join(job.submission.student for job in left)}")
                 run.take(left, machine, last=True)
     return ClassRecord(assignment=name, seed=seed, submissions=tuple(sorted(run.results, key=lambda result: result.student)))
+
+
+def prepare_class(course: Path, name: str, place: Path, report: Report) -> Prepared:
+    """Fetch what grading an assignment needs, and nothing else. Raises what ``grade_class`` raises before it grades."""
+    assignment = load_assignment(course, name)
+    check_rubric(assignment)
+    place.mkdir(parents=True, exist_ok=True)
+    return prepare(course, assignment, place, report)
 
 
 def answers_of(course: Path, assignment: Assignment, place: Path, result: SubmissionResult, seed: str) -> Submission:

@@ -6,40 +6,51 @@ import argparse
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
+from autograder.record import ClassRecord, SubmissionResult
+from layerlab.commands.common import print_json, report_error
+from layerlab.commands.lesson import add_demo
 from layerlab.errors import BuildInterruptedError, LayerlabError
 from layerlab.interrupt import interruptible
-from layerlab.render import error_text
+
+DEFAULT_COURSE: Final = Path("exercises")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns 0 when it is done, 1 when it failed or the grader had trouble of its own, 2 for bad usage, 130 stopped."""
     parser = argparse.ArgumentParser(prog="autograder", description="Grade exercises on image layers.")
-    add(parser.add_subparsers(dest="verb", metavar="VERB", required=True))
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    add(verbs)
+    demo = add_demo(verbs)
+    demo.set_defaults(run=_demo)
     arguments = parser.parse_args(argv)
     try:
         with interruptible():
             status: int = arguments.run(arguments)
             return status
     except LayerlabError as error:
-        print(error_text(error), file=sys.stderr)
-        return error.exit_code
+        return report_error(error, as_json=arguments.json)
     except KeyboardInterrupt:
-        print(error_text(BuildInterruptedError("stopped; finished results are kept")), file=sys.stderr)
-        return BuildInterruptedError.exit_code
+        return report_error(BuildInterruptedError("stopped; finished results are kept"), as_json=arguments.json)
 
 
 def add(verbs: Any) -> None:
-    """Declare the verbs on an argparse subparsers object."""
+    """Declare the verbs on an argparse subparsers object. layerlab calls it for an installed autograder (``pyproject.toml``)."""
     grade = verbs.add_parser("grade", help="grade the submissions of an assignment")
     _common(grade)
     grade.add_argument("--workers", type=_count, default=os.cpu_count() or 1, metavar="N", help="submissions at once (default: processors)")
+    grade.add_argument(
+        "--backend", choices=("local", "dask"), default="local", help="processes of this machine (default), or a Dask cluster"
+    )
+    grade.add_argument("--scheduler", default="", metavar="ADDRESS", help="with dask: a cluster that runs; default: one on this machine")
+    grade.add_argument("--prepare", action="store_true", help="only fetch what grading needs, the base image and the packages, and stop")
     grade.add_argument("--seed", metavar="TEXT", help="draws the edits; default: one that is drawn once and kept on this machine")
     grade.add_argument("--student", action="append", default=[], metavar="ID", help="only this one; may be repeated")
     grade.add_argument("--json", action="store_true", help="print the record as JSON")
+    grade.add_argument("--no-publish", dest="publish", action="store_false", help="leave nbgrader's gradebook, feedback and grades alone")
     grade.set_defaults(run=_grade)
     release = verbs.add_parser("release", help="check the reference solution, then write the notebook for students")
     _common(release)
@@ -49,7 +60,7 @@ def add(verbs: Any) -> None:
 
 def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("assignment", metavar="ASSIGNMENT", help="for example ps1")
-    parser.add_argument("--course", type=Path, default=Path("exercises"), metavar="DIR", help="the nbgrader course (default: exercises)")
+    parser.add_argument("--course", type=Path, default=DEFAULT_COURSE, metavar="DIR", help="the nbgrader course (default: exercises)")
     parser.add_argument("--place", type=Path, metavar="DIR", help="where the grader works and keeps results (default: beside the store)")
 
 
@@ -61,13 +72,20 @@ def _count(text: str) -> int:
 
 
 def _grade(arguments: argparse.Namespace) -> int:
-    from autograder.classroom import default_place, grade_class
+    from autograder.classroom import default_place, grade_class, prepare_class
 
+    if arguments.prepare:
+        prepared = prepare_class(arguments.course, arguments.assignment, arguments.place or default_place(), _report)
+        if arguments.json:
+            print_json({"schema": 1, "assignment": arguments.assignment, "prepared": prepared})
+        return 0
     found = grade_class(
         arguments.course,
         arguments.assignment,
         place=arguments.place or default_place(),
         workers=arguments.workers,
+        backend="dask" if arguments.scheduler else arguments.backend,
+        scheduler=arguments.scheduler,
         seed=arguments.seed,
         students=tuple(arguments.student),
         report=_report,
@@ -78,7 +96,58 @@ def _grade(arguments: argparse.Namespace) -> int:
         from autograder.table import class_table
 
         print(class_table(found))
-    return 1 if any(result.status == "infrastructure-error" for result in found.submissions) else 0
+    if not arguments.student:
+        _report(f"the class report is {_class_report(arguments, found)}")
+    trouble = any(result.status == "infrastructure-error" for result in found.submissions)
+    if arguments.publish:
+        trouble = _publish(arguments, found) or trouble
+    return 1 if trouble else 0
+
+
+def _class_report(arguments: argparse.Namespace, found: ClassRecord) -> Path:
+    """Write the class report beside nbgrader's folders, and return its first page."""
+    from autograder.assignment import load_assignment
+    from autograder.classroom import answers_of, default_place
+    from autograder.collect import Rejected
+    from autograder.report.pages import write_report
+
+    assignment, place = load_assignment(arguments.course, arguments.assignment), arguments.place or default_place()
+
+    def answers(result: SubmissionResult) -> dict[str, str]:
+        try:
+            return answers_of(arguments.course, assignment, place, result, found.seed).files
+        except (Rejected, LayerlabError):
+            return {}
+
+    course = "" if arguments.course == DEFAULT_COURSE else str(arguments.course)
+    return write_report(found, arguments.course / "report" / arguments.assignment, answers, course=course)
+
+
+def _publish(arguments: argparse.Namespace, found: ClassRecord) -> bool:
+    """Hand the record to nbgrader. Returns whether a graded submission could not be published."""
+    if not (arguments.course / "nbgrader_config.py").is_file():
+        _report("nothing is published: the course has no nbgrader_config.py")
+        return False
+    from autograder.assignment import load_assignment
+    from autograder.classroom import answers_of, default_place
+    from autograder.publish.publisher import publish, summary
+
+    assignment, place = load_assignment(arguments.course, arguments.assignment), arguments.place or default_place()
+    sys.stdout.flush()
+    done = publish(
+        arguments.course, found, lambda result: answers_of(arguments.course, assignment, place, result, found.seed), report=_report
+    )
+    _report(summary(done))
+    return bool(done.failed)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from autograder.demo import tell
+
+    told = tell(store=arguments.store, app=arguments.app, offline=arguments.offline, quiet=arguments.json, engine=arguments.engine)
+    if arguments.json:
+        print_json(told)
+    return 0
 
 
 def _release(arguments: argparse.Namespace) -> int:

@@ -63,7 +63,7 @@ def read_submission(course: Path, assignment: Assignment, student: str) -> bytes
     name = assignment.name
     limit = assignment.limits.notebook_bytes
     try:
-        with _opened(course / "submitted", [student, name], f"{name}.ipynb") as descriptor:
+        with opened(course / "submitted", [student, name], f"{name}.ipynb") as descriptor:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise Rejected(f"{name}.ipynb is not a regular file")
@@ -83,8 +83,8 @@ def read_submission(course: Path, assignment: Assignment, student: str) -> bytes
 
 
 @contextlib.contextmanager
-def _opened(start: Path, directories: list[str], file: str) -> Iterator[int]:
-    """A descriptor of a file, reached without following a link below ``start``. A named pipe does not block."""
+def opened(start: Path, directories: list[str], file: str) -> Iterator[int]:
+    """A descriptor of a file, reached without following a link below ``start``. A named pipe does not block. Raises ``OSError``."""
     held = os.open(start, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for name in directories:
@@ -172,7 +172,8 @@ def _answer(by_id: dict[str, list[_Cell]], answer: AnswerCell, limit: int) -> st
     text = cell.source if isinstance(cell.source, str) else "".join(cell.source)
     body = text.lstrip(" \t\r\n\ufeff")
     first, _, rest = body.partition("\n")
-    if body and first.split()[0] != answer.magic:
+    magic = answer.magic.split()
+    if body and first.split()[: len(magic)] != magic:
         raise Rejected(f"the answer cell {answer.grade_id!r} does not start with {answer.magic}; put that line back")
     try:
         size = len(rest.encode("utf-8"))

@@ -9,27 +9,28 @@ from __future__ import annotations
 import secrets
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from autograder.assignment import AnswerCell, Assignment, load_assignment
 from autograder.classroom import default_place
 from autograder.collect import Submission
 from autograder.grade import grade
+from autograder.prediction import read_prediction
 from autograder.prepare import Prepared, prepare
+from autograder.question import steps_to_predict
 from autograder.record import CheckResult, SubmissionResult
+from autograder.words import verdict, wrapped
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import LayerlabError, UsageError
 from layerlab.render import error_text, steps_table
-
-_WORDS: Final = {"passed": "Passed", "partial": "Partly", "failed": "Not yet", "not-run": "Not run"}
 
 
 class CheckFailed(Exception):  # noqa: N818 - a verdict, not a fault of the program
     """A check that holds no part. Notebooks show its words and no traceback."""
 
     def _render_traceback_(self) -> list[str]:
-        return [str(self)]
+        return wrapped(str(self))
 
 
 class Exercise:
@@ -54,6 +55,21 @@ class Exercise:
             self._files[file] = text
             self._result = None
 
+    def take(self, file: str, text: str) -> None:
+        """Take an answer and print what can be said at once: of files the plan, of a prediction whether it can be read and is whole."""
+        self.answer(file, text)
+        if self._assignment.kind == "quiz":
+            self.show_prediction(file)
+        else:
+            self.show_plan()
+
+    def show_prediction(self, name: str) -> None:
+        """Print how much of a question is predicted. What is true is only for ``check`` to say."""
+        question = next(question for question in self._assignment.questions if question.id == name)
+        steps = [step.number for step in steps_to_predict(question)]
+        found = read_prediction(self._files[name], steps)
+        print(f"{len(found.given)} of {len(steps)} steps are predicted.", *found.problems, sep="\n")
+
     def show_plan(self) -> None:
         """Print what the next build would do, or what keeps it from being one."""
         from autograder.workspace import Workspace
@@ -74,7 +90,7 @@ class Exercise:
         Raises ``CheckFailed`` for no points, ``UsageError`` for a check that is not in the assignment.
         """
         found = self._graded(name)
-        text = f"{_WORDS[found.status]}: {found.points:g} of {found.max_points:g} points. {found.message}"
+        text = verdict(found)
         if found.points <= 0:
             raise CheckFailed(text)
         print(text)
@@ -114,14 +130,20 @@ def load_ipython_extension(ipython: Any) -> None:
     """Give the notebook its magics and ``check``."""
     course, name = find_course(Path.cwd())
     exercise = Exercise(course, name, default_place())
-    for answer in exercise.answers:
-        ipython.register_magic_function(_magic(exercise, answer.file), "cell", answer.magic.removeprefix("%%"))
+    for magic in {answer.magic.split()[0] for answer in exercise.answers}:
+        ipython.register_magic_function(_magic(exercise, magic), "cell", magic.removeprefix("%%"))
     ipython.push({"check": exercise.check})
 
 
-def _magic(exercise: Exercise, file: str) -> Any:
-    def take(_line: str, cell: str) -> None:
-        exercise.answer(file, cell)
-        exercise.show_plan()
+def _magic(exercise: Exercise, name: str) -> Any:
+    """The function behind a magic. Cells that share one say which of them they are in their first line."""
+    files = {" ".join(answer.magic.split()[1:]): answer.file for answer in exercise.answers if answer.magic.split()[0] == name}
+
+    def take(line: str, cell: str) -> None:
+        words = " ".join(line.split())
+        if words in files or "" in files:
+            exercise.take(files.get(words, files.get("", "")), cell)
+        else:
+            print(f"The first line must be one of: {', '.join(f'{name} {known}' for known in files)}.")
 
     return take

@@ -7,12 +7,14 @@ import fnmatch
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Literal
+from typing import Final
 
 import msgspec
 
 from autograder.assignment import Assignment
-from autograder.edits import MANIFEST, Edit, Edits
+from autograder.contents import Contents, contents_of, needless
+from autograder.edits import LOCK, MANIFEST, Edit, Edits
+from autograder.network import advice, advice_before
 from autograder.roles import LayerReader, Role, StepRoles, runtime_dependencies
 from autograder.sandbox import GradingEngine
 from autograder.serving import Answer, ask
@@ -20,10 +22,23 @@ from autograder.timing import Clock, TooSlow
 from autograder.workspace import Workspace
 from layerlab.engines.base import BuildOptions
 from layerlab.errors import LayerlabError
-from layerlab.model import BuildRecord, StepRecord
+from layerlab.model import BuildRecord, ImageView, StepRecord
 
 # What a student's Dockerfile can bring about. All else is the grader's own trouble.
 STUDENTS_FAULTS = frozenset({"dockerfile", "context", "missing-source", "step-failed", "unsupported", "base-image"})
+
+
+# Which checks look at what happens after which edit. In a build with stages an edit may cost a whole build, so no other is tried,
+# and where a check looks at the steps of one role alone, the plan need not decide the others.
+_LOOKS_AT: Final = {
+    "edited": ("edit-source",),
+    "readme": ("edit-unrelated",),
+    "modules": ("edit-unrelated",),
+    "dependency": ("edit-dependency",),
+    "schema": ("edit-schema",),
+}
+_LOOKS_FOR: Final[dict[str, Role]] = {"dependency": "install", "schema": "generate"}
+_LOOK_INSIDE: Final = frozenset({"small", "lean", "unprivileged"})
 
 
 class InfrastructureError(Exception):
@@ -45,10 +60,12 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """All that was seen of one answer.
 
     ``first``    the build of the app as it is. The others are what a build does after it: ``again`` without a change, ``touched``
-                 with other times, ``readme``, ``modules``, ``dependency`` and ``schema`` with that edit alone.
-                 ``edited`` is the same for the source edit.
+                 with other times, ``readme``, ``modules``, ``dependency`` and ``schema`` with that edit alone (in the last two, steps
+                 that install or generate nothing may be undecided).
+                 ``edited`` is the same for the source edit. What no check of the assignment asks for is empty.
     ``source``   the build with the source edit; ``answer`` is what its image says, ``expected`` what it should.
     ``base``     the name of the base image of the final stage; empty where the image does not stand on one. ``wasted`` in bytes.
+    ``contents`` of the first build's image.
     """
 
     first: Built
@@ -64,6 +81,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     expected: str = ""
     base: str = ""
     wasted: int = 0
+    contents: Contents = msgspec.field(default_factory=Contents)
 
     def role(self, role: Role) -> tuple[int, ...]:
         """Numbers of the steps with this role in the first build."""
@@ -90,6 +108,9 @@ class Observer:
         self._options = BuildOptions(context=str(directory), tag=f"grading:{_label(str(directory))}", offline=True)
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
         self._reader = LayerReader(engine, runtime_dependencies(manifest))
+        lock = json.loads((directory / LOCK).read_text(encoding="utf-8"))
+        self._needless = needless(manifest, lock, [path.name for path in directory.glob("src/*.ts")])
+        self._checks = {check.id for check in assignment.checks}
 
     def observe(self) -> Observation:
         """Look. Raises ``InfrastructureError`` and what the engine raises for trouble of its own."""
@@ -107,12 +128,17 @@ class Observer:
         if not first.image:
             return Observation(first=first)
         edits = self._edits
-        wasted = self._engine.view(self._options.tag or "").wasted
-        base = self._base(first)
+        view = self._engine.view(self._options.tag or "")
+        base, below = self._base(first)
+        contents = self._contents(view, below) if self._checks & _LOOK_INSIDE else Contents()
         again = self._verdicts()
         self._workspace.touch()
         touched = self._verdicts()
-        seen = {name: self._after(edit) for name, edit in _planned(self._fresh).items()}
+        seen = {
+            name: self._after(edit, _numbers(first, _LOOKS_FOR.get(name)))
+            for name, edit in _planned(self._fresh).items()
+            if self._checks.intersection(_LOOKS_AT[name])
+        }
         with self._workspace.edited(edits.source):
             source = self._build()
             answer = self._serve() if source.image else Answer(problem="the build with the edited source failed")
@@ -125,7 +151,8 @@ class Observer:
             answer=answer,
             expected=edits.answer,
             base=base,
-            wasted=wasted,
+            wasted=view.wasted,
+            contents=contents,
         )
 
     def _build(self) -> Built:
@@ -135,12 +162,13 @@ class Observer:
             what = slow.instruction or "the build"
             return Built(problem=f"{what} was stopped: it took more than the {slow.seconds:g} s that are allowed")
         except LayerlabError as error:
-            return Built(problem=self._fault(error.kind, error.message, error.line))
+            what_to_do = advice_before(error.kind, error.message)
+            problem = self._fault(error.kind, error.message, error.line)
+            return Built(problem=f"{problem}. {what_to_do}" if what_to_do else problem)
         if record.failure is not None:
             failure = record.failure
-            problem = self._fault(failure.kind, failure.message, failure.line)
-            problem += f" {failure.remedy}" if failure.remedy else ""
             log = next((step.log for step in record.steps if step.status == "failed"), "")
+            problem = f"{self._fault(failure.kind, failure.message, failure.line)}. {advice(failure, log)}".rstrip()
             return Built(steps=record.steps, problem=problem, log=log)
         return self._built(record)
 
@@ -153,18 +181,19 @@ class Observer:
             raise InfrastructureError(f"{kind}: {message}")
         return f"Dockerfile line {line}: {message}" if line else message
 
-    def _after(self, edit: Edit) -> tuple[StepRecord, ...]:
+    def _after(self, edit: Edit, matter: frozenset[int] | None) -> tuple[StepRecord, ...]:
         with self._workspace.edited(edit):
-            return self._verdicts()
+            return self._verdicts(matter)
 
-    def _verdicts(self) -> tuple[StepRecord, ...]:
-        """What a build would do now. Only where a plan cannot tell without running a step is it built."""
+    def _verdicts(self, matter: frozenset[int] | None = None) -> tuple[StepRecord, ...]:
+        """What a build would do now. Only where a plan cannot tell without running a step is it built. ``matter``: the steps that it
+        must tell of; without it, all."""
         try:
             steps = self._engine.plan(self._options).steps
         except LayerlabError as error:
             self._fault(error.kind, error.message, error.line)
             return ()
-        if any(step.status == "undecided" for step in steps):
+        if any(step.status == "undecided" and (matter is None or step.number in matter) for step in steps):
             return self._build().steps
         return steps
 
@@ -172,8 +201,13 @@ class Observer:
         seconds = min(self._assignment.limits.answer_seconds, self._clock.left())
         return ask(self._engine, self._options.tag or "", port=self._edits.port, path="/", seconds=seconds)
 
-    def _base(self, built: Built) -> str:
-        """The allowed base whose layers the image begins with."""
+    def _contents(self, view: ImageView, below: int) -> Contents:
+        tag = self._options.tag or ""
+        user = self._engine.image_config(tag)["config"].get("User", "")
+        return contents_of(self._engine.layer_entries(tag), view.origin, below, user, self._needless)
+
+    def _base(self, built: Built) -> tuple[str, int]:
+        """The allowed base whose layers the image begins with, and how many these are; an empty name and 0 where there is none."""
         config = self._engine.image_config(self._options.tag or "")
         layers = tuple(config["rootfs"]["diff_ids"])
         for name in _bases_of(built.steps):
@@ -183,15 +217,20 @@ class Observer:
             with contextlib.suppress(LayerlabError):
                 below = self._engine.bases.resolve(name, offline=True).diff_ids
                 if layers[: len(below)] == below:
-                    return name
-        return ""
+                    return name, len(below)
+        return "", 0
+
+
+def _numbers(built: Built, role: Role | None) -> frozenset[int] | None:
+    """Numbers of the steps with a role; ``None`` for no role in particular."""
+    return None if role is None else frozenset(item.number for item in built.roles if role in item.roles)
 
 
 def _label(path: str) -> str:
     return hashlib.sha256(path.encode()).hexdigest()[:16]
 
 
-def _planned(edits: Edits) -> dict[Literal["readme", "modules", "dependency", "schema", "edited"], Edit]:
+def _planned(edits: Edits) -> dict[str, Edit]:
     return {
         "edited": edits.source,
         "readme": edits.readme,

@@ -37,8 +37,8 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 def prepare(course: Path, assignment: Assignment, place: Path, report: Callable[[str], None]) -> Prepared:
     """Prepare grading below ``place``; quick when it is prepared already.
 
-    Raises ``ExecutorError`` where this machine cannot isolate a build step (then nothing is graded here), ``LayerlabError`` where the
-    app's packages cannot be fetched.
+    A quiz is graded from plans: for one, only the directories are made. Else this raises ``ExecutorError`` where this machine cannot
+    isolate a build step (then no build is graded here), ``LayerlabError`` where the app's packages cannot be fetched.
     """
     app = (course.resolve().parent / assignment.app).resolve()
     prepared = Prepared(
@@ -51,6 +51,8 @@ def prepare(course: Path, assignment: Assignment, place: Path, report: Callable[
     )
     for directory in (prepared.store, prepared.cache, prepared.results, prepared.work):
         Path(directory).mkdir(parents=True, exist_ok=True)
+    if assignment.kind == "quiz":
+        return prepared
     with Filling(prepared.store, prepared.cache) as engine:
         host = engine.host
         if not host.executor:

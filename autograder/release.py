@@ -13,12 +13,12 @@ from typing import Any
 
 import nbformat
 
-from autograder.assignment import load_assignment, notebook_of
+from autograder.assignment import Assignment, load_assignment, notebook_of
 from autograder.collect import Submission
 from autograder.grade import grade
 from autograder.prepare import prepare
 from autograder.rubric import check_rubric
-from autograder.starter import solution
+from autograder.starter import solution, starter_cell
 from layerlab.errors import LayerlabError, UsageError
 
 _SECONDS = 180
@@ -69,7 +69,24 @@ def release(course: Path, name: str, *, place: Path, report: Callable[[str], Non
     path = course / "release" / name / f"{name}.ipynb"
     if not path.is_file():
         raise LayerlabError(f"nbgrader wrote no {path}")
+    try:
+        _check_answers(path, assignment)
+    except LayerlabError:
+        shutil.rmtree(path.parent, ignore_errors=True)
+        raise
     return path
+
+
+def _check_answers(path: Path, assignment: Assignment) -> None:
+    """Whatever nbgrader's settings did: the students' answer cells hold the starter texts. Raises ``LayerlabError``."""
+    notebook: Any = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    found = {cell.metadata["nbgrader"]["grade_id"]: cell.source for cell in notebook.cells if "nbgrader" in cell.metadata}
+    wrong = [answer.grade_id for answer in assignment.answers if found.get(answer.grade_id) != starter_cell(answer)]
+    if wrong:
+        raise LayerlabError(
+            f"the release has something else than the starter text in {', '.join(wrong)}, so it was deleted",
+            remedy="c.GenerateAssignment.preprocessors in nbgrader_config.py must have StarterSolutions.",
+        )
 
 
 def _generate(course: Path, name: str) -> None:

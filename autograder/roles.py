@@ -1,6 +1,7 @@
 """What a step does, told by the files in its layer and never by its text.
 
-``install``   makes a folder that holds every package which the app depends on.
+``install``   makes a folder that holds most of the packages which the app depends on; one that leaves out what only the build needs
+              is an installation, too.
 ``generate``  makes Prisma's client of the app's schema.
 ``build``     makes the compiled form of the app's sources.
 Only commands have roles: a COPY of what another step made is no second install.
@@ -56,7 +57,7 @@ def roles_of(entries: Iterable[LayerEntry], dependencies: frozenset[str]) -> tup
             found.add("generate")
         if path.endswith(".js") and "/node_modules/" not in f"/{path}" and entry.type in ("file", "hardlink"):
             compiled.setdefault(posixpath.dirname(path), {})[path] = entry.size
-    if dependencies and any(names == dependencies for names in packages.values()):
+    if any(2 * len(names) > len(dependencies) for names in packages.values()):
         found.add("install")
     output: list[tuple[str, int]] = []
     for folder, files in compiled.items():

@@ -9,7 +9,7 @@ from typing import Final
 from autograder.assignment import Assignment, CheckSpec
 from autograder.checks.base import Finding, served
 from autograder.checks.caching import edit_dependency, edit_schema, edit_source, edit_unrelated, no_change
-from autograder.checks.image import serves, size
+from autograder.checks.image import lean, serves, size, small, unprivileged
 from autograder.observe import Observation
 from autograder.record import CheckResult, CheckStatus
 from layerlab.errors import UsageError
@@ -25,15 +25,19 @@ JUDGES: Final[Mapping[str, Judge]] = MappingProxyType(
         "no-change": no_change,
         "serves": serves,
         "size": size,
+        "small": small,
+        "lean": lean,
+        "unprivileged": unprivileged,
     }
 )
 
 
 def check_rubric(assignment: Assignment) -> None:
     """Raises ``UsageError`` for a check that nobody can judge: better before a class is graded than after."""
-    unknown = [check.id for check in assignment.checks if check.id not in JUDGES]
+    known = JUDGES.keys() if assignment.kind == "build" else {question.id for question in assignment.questions}
+    unknown = [check.id for check in assignment.checks if check.id not in known]
     if unknown:
-        raise UsageError(f"assignment {assignment.name} has unknown checks: {', '.join(unknown)}", remedy=f"Known: {', '.join(JUDGES)}.")
+        raise UsageError(f"assignment {assignment.name} has unknown checks: {', '.join(unknown)}", remedy=f"Known: {', '.join(known)}.")
 
 
 def judge(observation: Observation, assignment: Assignment) -> tuple[CheckResult, ...]:
@@ -50,7 +54,7 @@ def judge(observation: Observation, assignment: Assignment) -> tuple[CheckResult
         # An image without the app is quick to rebuild and wastes nothing. That is no achievement.
         reason = "The image does not hold the app: no step of the build installs its packages and compiles its sources."
         return none(assignment, reason, status="failed")
-    return tuple(_result(check, JUDGES[check.id](observation, assignment)) for check in assignment.checks)
+    return tuple(result_of(check, JUDGES[check.id](observation, assignment)) for check in assignment.checks)
 
 
 def none(assignment: Assignment, message: str, *, status: CheckStatus = "not-run") -> tuple[CheckResult, ...]:
@@ -60,13 +64,13 @@ def none(assignment: Assignment, message: str, *, status: CheckStatus = "not-run
     )
 
 
-def _result(check: CheckSpec, finding: Finding) -> CheckResult:
+def result_of(check: CheckSpec, finding: Finding) -> CheckResult:
+    """The points of a finding by the check's weights. Raises ``UsageError`` where the two have other parts."""
     if finding.parts.keys() != check.weights.keys():
         raise UsageError(f"the assignment weighs {sorted(check.weights)} of {check.id}; its parts are {sorted(finding.parts)}")
     maximum = float(check.points)
-    held = [name for name, right in finding.parts.items() if right]
-    if len(held) == len(finding.parts):
+    if all(share >= 1 for share in finding.parts.values()):
         return CheckResult(id=check.id, status="passed", points=maximum, max_points=maximum, message=finding.message)
-    points = round(maximum * sum(check.weights[name] for name in held), 2)
+    points = round(maximum * sum(check.weights[name] * share for name, share in finding.parts.items()), 2)
     message = f"{finding.message} Read: {check.read}"
-    return CheckResult(id=check.id, status="partial" if held else "failed", points=points, max_points=maximum, message=message)
+    return CheckResult(id=check.id, status="partial" if points else "failed", points=points, max_points=maximum, message=message)

@@ -19,6 +19,7 @@ from layerlab.engines.embedded.executors.base import BindMount, Executor, Output
 
 # Below /dev, which is made anew for every command, so nothing of it can end in a layer.
 NPM_CACHE: Final = "/dev/.npm-cache"
+_PACKAGES: Final = "/dev/.npm-packages"
 _INDEX: Final = "index-v5"
 _CONTENT: Final = "content-v2"
 _OFFLINE: Final = {"npm_config_offline": "true", "npm_config_logs_max": "0", "npm_config_audit": "false", "npm_config_fund": "false"}
@@ -62,7 +63,8 @@ class _Confined:
     def _lent(self, stack: contextlib.ExitStack) -> list[BindMount]:
         """The cache for one command. What one command leaves in it would be another student's packages, so none sees another's.
 
-        npm rewrites the index even when it only reads, so the index is a copy; the packages themselves are the cache's, read-only.
+        npm rewrites the index even when it only reads, so the index is a copy; the packages themselves are the cache's, read-only. They
+        are reached by links, so that ``npm cache clean``, which many write behind their install, can remove what it sees.
         A step may have another user than root, so anybody may write to the copy.
         """
         place = stack.enter_context(tempfile.TemporaryDirectory(prefix="autograder-npm-", ignore_cleanup_errors=True))
@@ -74,9 +76,12 @@ class _Confined:
             os.chmod(folder, 0o777)
             for name in files:
                 os.chmod(os.path.join(folder, name), 0o666)
+        packages = os.path.join(self._cache, "_cacache", _CONTENT)
+        for name in os.listdir(packages):
+            os.symlink(f"{_PACKAGES}/{name}", os.path.join(place, "_cacache", _CONTENT, name))
         return [
             BindMount(source=place, target=NPM_CACHE, readonly=False),
-            BindMount(source=os.path.join(self._cache, "_cacache", _CONTENT), target=f"{NPM_CACHE}/_cacache/{_CONTENT}", readonly=True),
+            BindMount(source=packages, target=_PACKAGES, readonly=True),
         ]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import traitlets
 from nbgrader.preprocessors import ClearSolutions  # type: ignore[import-untyped]  # nbgrader carries no types
 
-from autograder.assignment import Assignment, load_assignment
+from autograder.assignment import AnswerCell, Assignment, load_assignment
 from layerlab.errors import UsageError
 
 
@@ -31,7 +31,12 @@ def replace_answers(notebook: Any, assignment: Assignment) -> None:
         if len(cells) != 1:
             raise UsageError(f"the source notebook has {len(cells)} cells {answer.grade_id!r}; it needs one")
         solution(cells[0].source, answer.grade_id)
-        cells[0].source = f"{answer.magic}\n{answer.starter.rstrip()}"
+        cells[0].source = starter_cell(answer)
+
+
+def starter_cell(answer: AnswerCell) -> str:
+    """What an answer cell holds in the students' notebook."""
+    return f"{answer.magic}\n{answer.starter.rstrip()}"
 
 
 def solution(source: str, grade_id: str) -> str:

@@ -38,8 +38,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 def examine(engine: EmbeddedEngine, engine_name: str = "auto") -> Finding:
     """Probe this machine afresh; ``engine_name`` is what ``--engine`` says. Raises ``StoreError`` when the store cannot be used at all."""
-    known = engine.host
-    host = probe_host(engine.store_path, known.binary or None, known.fingerprint)
+    host = probe_host(engine.host.store)
     return Finding(
         works=bool(host.executor),
         engine=choose(engine_name),

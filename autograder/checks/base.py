@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -13,9 +14,9 @@ _LENGTH: Final = 100
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """A verdict on one check: each part, and whether it holds. ``message``: for the student, in whole sentences."""
+    """A verdict on one check: for each part whether it holds, or, from 0 to 1, how much of it. ``message``: in whole sentences."""
 
-    parts: dict[str, bool]
+    parts: Mapping[str, float]
     message: str
 
 

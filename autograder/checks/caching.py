@@ -92,11 +92,11 @@ def _must_run(seen: Observation, role: Role, steps: tuple[StepRecord, ...], file
     numbers = seen.role(role)
     if not numbers:
         return Finding(parts={"runs": False}, message=f"No step {_WHAT[role]}.")
-    # The last one makes what the image has; an earlier one may be another stage's.
-    last = next((step for step in steps if step.number == numbers[-1]), None)
-    if last is not None and reran(last):
-        return Finding(parts={"runs": True}, message=f"An edit of {files} runs {name_of(last)} again.")
-    shown = name_of(last) if last is not None else f"the step that {_WHAT[role]}"
+    # With several, each makes what some stage has, and one that stays cached leaves that stage behind.
+    found = {step.number: step for step in steps if step.number in numbers}
+    if len(found) == len(numbers) and all(map(reran, found.values())):
+        return Finding(parts={"runs": True}, message=f"An edit of {files} runs {' and '.join(map(name_of, found.values()))} again.")
+    shown = next((name_of(step) for step in found.values() if not reran(step)), f"the step that {_WHAT[role]}")
     return Finding(
         parts={"runs": False},
         message=f"After an edit of {files}, {shown} stays cached, so the image keeps the old state: "

@@ -1,4 +1,4 @@
-"""Checks on the image itself: that it runs and serves what was edited, and what it wastes."""
+"""Checks on the image itself: that it runs and serves what was edited, what it holds and what it wastes, and who it runs as."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from autograder.checks.base import Finding, served
 from autograder.observe import Observation
 
 _SHOWN = 120
+_MIB = 1 << 20
 
 
 def serves(seen: Observation, assignment: Assignment) -> Finding:
@@ -19,8 +20,10 @@ def serves(seen: Observation, assignment: Assignment) -> Finding:
     answer = seen.answer
     if answer.body is None:
         message = f"The image does not serve: {answer.problem}."
-        if answer.log.strip():
-            message += f" Its last words: {_printable(answer.log.strip()[-400:])}"
+        # What is wrong stands above the list of calls that led there.
+        said = "\n".join(line for line in answer.log.splitlines() if not line.lstrip().startswith("at ")).strip()
+        if said:
+            message += f" Its last words: {_printable(said[-400:])}"
         return Finding(parts=failed, message=message)
     if not served(seen):
         got = _printable(answer.body.strip()[:_SHOWN])
@@ -36,6 +39,47 @@ def size(seen: Observation, assignment: Assignment) -> Finding:
     limit = assignment.limits.wasted_bytes
     text = f"{seen.wasted:,} bytes of the image are hidden by later layers; at most {limit:,} are allowed."
     return Finding(parts={"wasted": seen.wasted <= limit}, message=text)
+
+
+def small(seen: Observation, assignment: Assignment) -> Finding:
+    """The layers above the base have no more bytes than each limit of the check. What a later layer hides counts: it travels, too."""
+    limits = next(check.limits for check in assignment.checks if check.id == "small")
+    own = seen.contents.own
+    text = f"The layers above the base have {own / _MIB:.1f} MiB."
+    for limit in sorted(limits.values(), reverse=True):
+        if own > limit:
+            largest = ", ".join(f"/{_printable(path)[:_SHOWN]} {size / _MIB:.1f} MiB" for path, size in seen.contents.largest)
+            text += f" The next limit is {limit / _MIB:.0f} MiB. The largest folders: {largest}."
+            break
+    return Finding(parts={name: own <= limit for name, limit in limits.items()}, message=text)
+
+
+def lean(seen: Observation, _: Assignment) -> Finding:
+    """The image holds nothing that only its build needs."""
+    found = seen.contents
+    told = []
+    if found.packages:
+        told.append(f"It has packages for development: {_several(found.packages)}.")
+    if found.compilers:
+        told.append(f"It has the compiler: {_several(found.compilers)}, which --omit=dev alone keeps, as another package's optional peer.")
+    if found.sources:
+        told.append(f"It has sources that were compiled: {_several(found.sources)}.")
+    parts = {"dev-packages": not found.packages, "compiler": not found.compilers, "sources": not found.sources}
+    return Finding(parts=parts, message=" ".join(told) or "The image holds nothing that only its build needs.")
+
+
+def unprivileged(seen: Observation, _: Assignment) -> Finding:
+    """The image's configuration names a user, and not root."""
+    user = seen.contents.user
+    name = user.partition(":")[0]
+    if name == "root" or not name.strip("0"):
+        return Finding(parts={"user": False}, message="The image runs as root: end its last stage with a USER, for example node.")
+    return Finding(parts={"user": True}, message=f"The image runs as {_printable(user)[:_SHOWN]}.")
+
+
+def _several(names: tuple[str, ...]) -> str:
+    shown = ", ".join(_printable(name)[:_SHOWN] for name in names[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
 
 
 def _printable(text: str) -> str:

@@ -18,8 +18,13 @@ APP = ROOT / "node-app"
 
 
 def ps1() -> Assignment:
-    """The shipped assignment."""
+    """The first of the shipped assignments."""
     return load_assignment(COURSE, "ps1")
+
+
+def ps2() -> Assignment:
+    """The second, on stages."""
+    return load_assignment(COURSE, "ps2")
 
 
 def notebook(dockerfile: str | None = "FROM node:alpine\n", dockerignore: str = "node_modules\n") -> dict[str, Any]:

@@ -12,16 +12,22 @@ import nbclient
 import nbformat
 import pytest
 
+from autograder.assignment import load_assignment
 from autograder.classroom import grade_class
 from autograder.cli import main
 from autograder.collect import Submission
 from autograder.grade import grade
+from autograder.network import NO_NETWORK
 from autograder.prepare import prepare
 from autograder.processes import sandboxed
 from autograder.record import ClassRecord, SubmissionResult
+from autograder.release import reference
+from autograder.sandbox import GradingEngine
+from autograder.scenario import apply, begin, verdicts
 from autograder.starter import replace_answers
+from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
-from tests.autograder.material import APP, COURSE, cell_of, notebook, ps1, submit
+from tests.autograder.material import APP, COURSE, cell_of, notebook, ps1, ps2, submit
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 
@@ -193,10 +199,19 @@ def test_a_step_cannot_leave_packages_to_others(graded: ClassRecord, course: Pat
         return sorted((str(path), path.lstat().st_mtime_ns) for path in (place / "npm-cache").rglob("*"))
 
     before = tree()
-    harm = 'cd "$npm_config_cache/_cacache" && rm -rf index-v5 && mkdir evil && ! rm -rf content-v2/sha512'
+    harm = 'cd "$npm_config_cache/_cacache" && rm -rf index-v5 && mkdir evil && ! rm -rf content-v2/sha512/*'
     result = _grade(course, place, f"FROM node:alpine\nRUN {harm}\nRUN ! ls $npm_config_cache/_cacache/evil\n")
     assert "does not hold the app" in result.checks[0].message
     assert tree() == before
+
+
+@pytest.mark.parametrize("command", ["npm install left-pad", "npm ci --cache /tmp/mine", "curl https://example.org"])
+def test_a_step_that_wants_the_network_is_told_what_there_is(graded: ClassRecord, course: Path, place: Path, command: str) -> None:
+    """Instead of words on proxies, which a student could not act on."""
+    result = _grade(course, place, f"FROM node:alpine\nWORKDIR /app\nCOPY package*.json ./\nRUN {command}\n")
+    assert (result.status, result.score) == ("graded", 0)
+    assert NO_NETWORK in result.checks[0].message
+    assert "proxy" not in result.checks[0].message
 
 
 def test_trouble_of_the_grader_is_no_zero(graded: ClassRecord, course: Path, place: Path, tmp_path: Path) -> None:
@@ -230,3 +245,50 @@ def test_the_notebook_says_what_grading_says(graded: ClassRecord, place: Path, m
         assert errors == ([] if kind == "source" else ["CheckFailed"] * 7)
     assert reports["source"] == {check.id: check.points for check in ps1().checks}
     assert set(reports["released"].values()) == {None}
+
+
+# --- the second assignment, graded by the same code --------------------------------------------------------------------------------
+
+STAGES = reference(COURSE, "ps2").files["Dockerfile"]
+OTHER_WORDS = STAGES.replace("AS build", "as one").replace("--from=build", "--from=0").replace("\n", "\r\n")
+
+
+@pytest.mark.parametrize(
+    ("dockerfile", "lost"),
+    [
+        pytest.param(STAGES, {}, id="the reference"),
+        pytest.param(OTHER_WORDS.replace("USER node", "user 1000:1000"), {}, id="the same in other words"),
+        pytest.param(
+            OTHER_WORDS.replace("USER node", "copy . ."), {"lean": 6, "unprivileged": 10}, id="sources in it, and it runs as root"
+        ),
+        pytest.param(OPTIMISED.replace("EXPOSE", "EXPOSE 8080"), {"small": 25, "lean": 20, "unprivileged": 10}, id="one stage"),
+    ],
+)
+def test_stages(graded: ClassRecord, course: Path, place: Path, dockerfile: str, lost: dict[str, float]) -> None:
+    """What each answer loses, and nothing else."""
+    prepared = prepare(course, ps2(), place, lambda _text: None)
+    files = {"Dockerfile": dockerfile, ".dockerignore": IGNORE}
+    result = grade(ps2(), prepared, Submission(student="ann", files=files, digest=""), "stages")
+    assert result.status == "graded", result.reason
+    assert {check.id: check.max_points - check.points for check in result.checks if check.status != "passed"} == lost, result.checks
+
+
+# --- the quiz ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["argument", "environment", "mode"])
+def test_a_quiz_is_right_about_real_builds(graded: ClassRecord, course: Path, place: Path, tmp_path: Path, name: str) -> None:
+    """What it says without building anything is what the engine then does, and why."""
+    prepared = prepare(course, ps1(), place, lambda _text: None)
+    question = next(question for question in load_assignment(COURSE, "quiz").questions if question.id == name)
+    context = tmp_path / "context"
+    begin(question, APP, context)
+    with GradingEngine(prepared.store, prepared.cache) as engine:
+        built = engine.build(BuildOptions(context=str(context), offline=True, build_args=question.arguments))
+        for turn in question.turns:
+            for change in turn.changes:
+                apply(question, change, context)
+            built = engine.build(BuildOptions(context=str(context), offline=True, build_args=turn.arguments))
+    assert [(step.instruction, step.status, step.cause) for step in built.steps] == [
+        (step.instruction, step.status, step.cause) for step in verdicts(question, APP)
+    ]

@@ -49,3 +49,12 @@ def test_linked_packages_count() -> None:
     """As pnpm has them."""
     links = (entry("n/express", "symlink"), entry("n/@prisma/client", "symlink"))
     assert roles_of(links, DEPENDENCIES)[0] == {"install"}
+
+
+def test_an_installation_may_leave_packages_out() -> None:
+    """What only the build needs is often left out for the image. Most is enough, half is not."""
+    four = frozenset({*DEPENDENCIES, "prisma", "adapter"})
+    paths = ("n/express/package.json", "n/@prisma/client/package.json", "n/adapter/package.json")
+    assert roles_of(map(entry, paths), four)[0] == {"install"}
+    assert roles_of(map(entry, paths[:2]), four)[0] == frozenset()
+    assert roles_of((), frozenset())[0] == frozenset()

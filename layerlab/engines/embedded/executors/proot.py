@@ -2,7 +2,7 @@
 
 proot follows a command with ptrace and translates the paths in its system calls. That makes a root filesystem, **but no wall**: a hostile
 command can get past it, its processes and network are the host's, and limits are ours alone. Whoever runs code of others must not use it
-(``isolates``). What it cannot do at all is listed in ``docs/differences.md``.
+(``Host.isolates``). What it cannot do at all is listed in ``docs/differences.md``.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ class ProotExecutor:
 
     name = "proot"
     ids: Literal["full", "single"] = "single"
-    isolates = False
 
     def __init__(self, binary: str, directory: str) -> None:
         self.binary = binary

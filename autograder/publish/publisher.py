@@ -1,0 +1,229 @@
+"""What ``grade`` does when a class is graded: gradebook, feedback and grades, one student at a time, in this one process.
+
+nbgrader never opens a submission here. It is shown a folder of our own with the published notebooks, so what a student handed in
+besides the answers cannot matter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import nbformat
+from nbconvert.exporters import NotebookExporter
+from nbgrader.api import Gradebook  # type: ignore[import-untyped]  # nbgrader carries no types
+from nbgrader.converters import Autograde, GenerateFeedback, NbGraderException  # type: ignore[import-untyped]
+from nbgrader.coursedir import CourseDirectory  # type: ignore[import-untyped]
+from sqlalchemy.exc import SQLAlchemyError
+from traitlets.config import Config
+
+from autograder.assignment import Assignment, load_assignment
+from autograder.collect import Submission
+from autograder.publish.gradebook import programs_on_path, register, withdraw
+from autograder.publish.grades import GradesCsv
+from autograder.publish.rebuild import published_notebook, trusted_notebook
+from autograder.publish.settings import CONFIG, autograde_steps, load_settings
+from autograder.publish.timestamp import TIMESTAMP, read_timestamp
+from autograder.record import ClassRecord, SubmissionResult
+from layerlab.errors import LayerlabError, UsageError
+from layerlab.fsutil import locked
+
+GRADES: Final = "grades.csv"
+_LOCK: Final = ".publish.lock"
+_STAGE: Final = ".publish-"
+_EVERY: Final = 20
+
+
+class Published(msgspec.Struct, frozen=True, kw_only=True):
+    """What reached nbgrader: students by what became of them. ``failed``: graded, but not published, and why.
+
+    ``gradebook``  the database's address. ``feedback``: the folder of the pages. ``grades``: the CSV file.
+    """
+
+    published: tuple[str, ...]
+    stale: tuple[str, ...]
+    without_score: tuple[str, ...]
+    failed: dict[str, str]
+    gradebook: str
+    feedback: str
+    grades: str
+
+
+def publish(
+    course: Path, record: ClassRecord, answers: Callable[[SubmissionResult], Submission], report: Callable[[str], None]
+) -> Published:
+    """Publish a record. ``answers`` gives what a graded result is about; what it raises is that student's failure.
+
+    Raises ``UsageError`` for a course without settings, or a gradebook that knows other test cells than the source notebook;
+    ``LayerlabError`` for a gradebook that cannot be read or written.
+    """
+    course = course.resolve()
+    if not (course / CONFIG).is_file():
+        raise UsageError(f"{course} has no {CONFIG}", remedy="Publishing needs nbgrader's settings; or grade with --no-publish.")
+    assignment = load_assignment(course, record.assignment)
+    with locked(str(course / _LOCK)), programs_on_path(), _stage(course) as stage, warnings.catch_warnings():
+        # nbconvert and the database warn about matters of theirs.
+        warnings.simplefilter("ignore")
+        try:
+            return _Publisher(course, assignment, stage, answers).run(record, report)
+        except SQLAlchemyError as error:
+            raise LayerlabError(
+                f"the gradebook cannot be used: {str(error).splitlines()[0]}",
+                remedy="Is it on a full or read-only disk? After an upgrade of nbgrader run `nbgrader db upgrade`. Then publish again.",
+            ) from error
+
+
+@contextlib.contextmanager
+def _stage(course: Path) -> Iterator[Path]:
+    """A folder below the course, where nbgrader looks for submissions. Whoever has the lock also removes what a killed run left."""
+    for left in course.glob(f"{_STAGE}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=course, prefix=_STAGE) as stage:
+        yield Path(stage)
+
+
+class _Publisher:
+    def __init__(self, course: Path, assignment: Assignment, stage: Path, answers: Callable[[SubmissionResult], Submission]) -> None:
+        self._course = course
+        self._assignment = assignment
+        self._stage = stage
+        self._answers = answers
+        self._settings = load_settings(course)
+        self._place = CourseDirectory(config=self._settings)
+        self._place.assignment_id = assignment.name
+
+    def run(self, record: ClassRecord, report: Callable[[str], None]) -> Published:
+        register(self._place.db_url, self._place.course_id, self._assignment.name, trusted_notebook(self._course, self._assignment))
+        found: dict[str, list[str]] = {"published": [], "stale": [], "none": []}
+        failed: dict[str, str] = {}
+        size = len(record.submissions)
+        report(f"publishing {size} submission{'' if size == 1 else 's'}")
+        for number, result in enumerate(record.submissions, start=1):
+            state, reason = self._one(result)
+            found[state].append(result.student)
+            if reason:
+                failed[result.student] = reason
+                report(f"{result.student} is graded but not published: {reason}")
+            if state == "stale":
+                report(f"{result.student} keeps the score of an earlier submission, marked stale")
+            if number % _EVERY == 0 and number < size:
+                report(f"published {number} of {size}")
+        grades = self._course / GRADES
+        with Gradebook(self._place.db_url, self._place.course_id) as gradebook:
+            plugin = GradesCsv(config=self._settings)
+            plugin.to = str(grades)
+            plugin.export(gradebook)
+        return Published(
+            published=tuple(found["published"]),
+            stale=tuple(found["stale"]),
+            without_score=tuple(found["none"]),
+            failed=failed,
+            gradebook=self._place.db_url,
+            feedback=str(self._course / self._place.feedback_directory),
+            grades=str(grades),
+        )
+
+    def _one(self, result: SubmissionResult) -> tuple[str, str]:
+        """What became of one submission, and why it failed. One student's failure is no other's."""
+        reason = ""
+        if result.status == "graded":
+            try:
+                self._grade(result)
+                self._feedback(result.student)
+                return "published", ""
+            except Exception as error:  # noqa: BLE001 - must not stop the class
+                reason = f"{type(error).__name__}: {error}" if not isinstance(error, LayerlabError) else str(error)
+            except BaseException:
+                # Stopped in the middle: what is written by then is no score.
+                self._withdraw(result.student)
+                raise
+        state = self._withdraw(result.student)
+        if state == "stale":
+            # The student sees the mark, too. An earlier page that cannot be renewed is still that of the score.
+            with contextlib.suppress(LayerlabError):
+                self._feedback(result.student)
+        return state, reason
+
+    def _withdraw(self, student: str) -> str:
+        state: str = withdraw(self._place.db_url, self._place.course_id, self._assignment.name, student)
+        return state
+
+    def _grade(self, result: SubmissionResult) -> None:
+        name, student = self._assignment.name, result.student
+        notebook = published_notebook(self._course, self._assignment, self._answers(result), result)
+        folder = self._stage / student / name
+        folder.mkdir(parents=True)
+        (folder / f"{name}.ipynb").write_text(nbformat.writes(notebook), encoding="utf-8")  # type: ignore[no-untyped-call]
+        if time := read_timestamp(self._course, name, student):
+            (folder / TIMESTAMP).write_text(time, encoding="ascii")
+        own = Config()
+        own.CourseDirectory.submitted_directory = self._stage.name
+        # The notebook is ours already. Whatever steps a course sets: one that cleared it would leave test cells without output, which
+        # read as full points.
+        own.Autograde.sanitize_preprocessors = []
+        own.Autograde.autograde_preprocessors = autograde_steps()
+        own.Autograde.exporter_class = NotebookExporter
+        self._convert(Autograde, student, own)
+
+    def _feedback(self, student: str) -> None:
+        self._convert(GenerateFeedback, student, Config())
+
+    def _convert(self, kind: Any, student: str, own: Config) -> None:
+        settings = Config(self._settings)
+        settings.merge(own)
+        place = CourseDirectory(config=settings)
+        place.assignment_id, place.student_id = self._assignment.name, student
+        converter = kind(coursedir=place, config=settings)
+        converter.force = True
+        with _quiet(converter.log) as log:
+            try:
+                converter.start()
+            # nbgrader leaves the process for some faults.
+            except (NbGraderException, SystemExit) as error:
+                raise LayerlabError(f"nbgrader {kind.__name__}: {_last_words(log.getvalue()) or error}") from error
+
+
+@contextlib.contextmanager
+def _quiet(log: logging.Logger) -> Iterator[io.StringIO]:
+    """Keep what nbgrader logs from the terminal; its errors are in the text that this gives."""
+    text = io.StringIO()
+    handler = logging.StreamHandler(text)
+    handler.setLevel(logging.ERROR)
+    log.addHandler(handler)
+    propagated, log.propagate = log.propagate, False
+    try:
+        yield text
+    finally:
+        log.removeHandler(handler)
+        log.propagate = propagated
+
+
+def _last_words(log: str) -> str:
+    """The last line of the first traceback in a log, else the log's first line."""
+    lines = log.splitlines()
+    for number, line in enumerate(lines):
+        if line.startswith("Traceback"):
+            return next((end for end in lines[number + 1 :] if end and not end.startswith((" ", "\t"))), line)
+    return lines[0] if lines else ""
+
+
+def summary(done: Published) -> str:
+    """Where things are, and how many students have which kind of score."""
+    numbers = [f"{len(done.published)} published", f"{len(done.stale)} stale", f"{len(done.without_score)} without score"]
+    gradebook = done.gradebook.removeprefix("sqlite:///").partition("?")[0]
+    places = f"gradebook {_short(gradebook)}, feedback {_short(done.feedback)}, grades {_short(done.grades)}"
+    return f"{', '.join(numbers)}: {places}"
+
+
+def _short(path: str) -> str:
+    found = os.path.relpath(path)
+    return path if found.startswith("..") else found
