@@ -4,74 +4,125 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterable
 from typing import Final
 
-from layerlab.engines.embedded.executors.base import Root
-
 _BLOCK: Final = 512
+# What a file counts at least, empty or not: a disk runs out of files, too.
+_LEAST: Final = 4096
 
 
 class DiskUse:
     """Bytes that the commands of a submission have written, all its steps together.
 
-    Free space is asked for first, which costs nothing. Other submissions use the same disk, so only where more than ``limit`` bytes
-    have gone is it looked up who wrote them. ``directory``: anywhere on the file system.
+    While a command runs, free space is asked for first, which costs nothing. Other submissions use the same disk, so only where more
+    than ``limit`` bytes have gone is it looked up who wrote them. ``directory``: where the commands write.
     """
 
     def __init__(self, directory: str, limit: int) -> None:
-        self._directory = directory
+        self.directory = directory
         self._limit = limit
         self._free = self._available()
         self._earlier = 0
         self._places: dict[str, int] = {}
 
-    def opened(self, root: Root) -> None:
-        """A command begins to write to ``root``. A whole tree has the image in it, which is not what the command wrote."""
-        self._places[root.tree or root.upper] = _size(root.tree) if root.tree else 0
+    def opened(self, places: Iterable[str]) -> None:
+        """A command begins, and may write to these directories. What is in them already is not its work."""
+        for place in places:
+            self._places[place] = size_of(place)
 
-    def closed(self, root: Root) -> None:
-        """The command has ended."""
-        place = root.tree or root.upper
-        before = self._places.pop(place, 0)
-        if self._gone() > self._limit:
-            self._earlier += _size(place) - before
+    def closed(self, places: Iterable[str]) -> bool:
+        """The command has ended. Whether it alone has left more than the limit, be it holes, which no disk feels and every reader does."""
+        written = 0
+        for place in places:
+            if place in self._places:
+                written += size_of(place) - self._places.pop(place)
+        return self.written(written)
 
-    def exceeded(self) -> bool:
-        """Whether it is more than the limit."""
+    def written(self, size: int) -> bool:
+        """So many bytes more were written. Whether that is too much, by itself or with all before."""
+        self._earlier += size
+        return size > self._limit or (self._earlier > self._limit and self._gone() > self._limit)
+
+    def exceeded(self, processes: Iterable[int]) -> bool:
+        """Whether it is more than the limit, with what these processes write now."""
         if self._gone() <= self._limit:
             return False
-        return self._earlier + sum(_size(place) - before for place, before in list(self._places.items())) > self._limit
+        now = sum(size_of(place) - before for place, before in list(self._places.items()))
+        return self._earlier + now + sum(unlinked(processes)) > self._limit
 
     def _gone(self) -> int:
         return self._free - self._available()
 
     def _available(self) -> int:
-        status = os.statvfs(self._directory)
-        return status.f_bavail * status.f_frsize
+        status = os.statvfs(self.directory)
+        return status.f_bavail * status.f_frsize + status.f_favail * _LEAST
 
 
-def _size(tree: str) -> int:
-    """Bytes on disk below a directory. What cannot be looked into counts as more than any limit: a step may take the permissions away."""
+def size_of(tree: str) -> int:
+    """Bytes below a directory, as they are on disk or as a reader sees them, whichever is more.
+
+    What cannot be looked into counts as more than any limit: a step may take permissions away, or nest folders until no path leads there.
+    """
     total = 0
-    hidden = False
+    seen: set[tuple[int, int]] = set()
+    folders = [tree]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISDIR(status.st_mode):
+                        folders.append(entry.path)
+                    elif status.st_nlink > 1:
+                        if (status.st_dev, status.st_ino) in seen:
+                            continue
+                        seen.add((status.st_dev, status.st_ino))
+                    total += max(status.st_blocks * _BLOCK, status.st_size if stat.S_ISREG(status.st_mode) else 0, _LEAST)
+        except (FileNotFoundError, NotADirectoryError):
+            # It went while we looked.
+            continue
+        except OSError:
+            return 1 << 62
+    return total
 
-    def unreadable(error: OSError) -> None:
-        nonlocal hidden
-        hidden = hidden or isinstance(error, PermissionError)
 
-    for folder, _, files in os.walk(tree, onerror=unreadable):
-        for name in files:
-            with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(folder, name)).st_blocks * _BLOCK
-    return 1 << 62 if hidden else total
+def unlinked(processes: Iterable[int]) -> tuple[int, int]:
+    """Bytes of files that have no name and are held open: in memory (``memfd_create``) and on disk. No tree shows them."""
+    memory: dict[tuple[int, int], int] = {}
+    disk: dict[tuple[int, int], int] = {}
+    for process in processes:
+        with contextlib.suppress(OSError):
+            for number in os.listdir(f"/proc/{process}/fd"):
+                path = f"/proc/{process}/fd/{number}"
+                with contextlib.suppress(OSError):
+                    target = os.readlink(path)
+                    if not target.endswith(" (deleted)"):
+                        continue
+                    status = os.stat(path)
+                    if stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
+                        found = memory if target.startswith("/memfd:") else disk
+                        found[status.st_dev, status.st_ino] = status.st_blocks * _BLOCK
+    return sum(memory.values()), sum(disk.values())
 
 
 def memory_files(processes: Iterable[int]) -> int:
-    """Bytes in those file systems of a sandbox that are memory (``/dev``, ``/dev/shm``, mounts of type tmpfs); the host's do not count."""
-    process = max(processes, default=0)
+    """Bytes in what a sandbox has as files and is memory (``/dev``, ``/dev/shm``, mounts of type tmpfs, files without a name).
+
+    The host's own do not count.
+    """
     hosts = set(_memory_mounts("self"))
-    return sum(size for device, size in _memory_mounts(str(process)).items() if device not in hosts)
+    views: dict[str, int] = {}
+    processes = list(processes)
+    for process in processes:
+        with contextlib.suppress(OSError):
+            # A process may have mounts that the others do not see.
+            views[os.readlink(f"/proc/{process}/ns/mnt")] = process
+    found: dict[int, int] = {}
+    for process in views.values():
+        found |= _memory_mounts(str(process))
+    return sum(size for device, size in found.items() if device not in hosts) + unlinked(processes)[0]
 
 
 def _memory_mounts(process: str) -> dict[int, int]:

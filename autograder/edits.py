@@ -45,8 +45,11 @@ class Edits(msgspec.Struct, frozen=True, kw_only=True):
     port: int
 
 
-def draw(seed: str, app: Mapping[str, str], nonce: str = "") -> Edits:
+def draw(seed: str, app: Mapping[str, str], nonce: str = "", salt: str = "") -> Edits:
     """Draw the edits. ``app``: path to text, with at least the paths of ``NEEDED``.
+
+    ``salt``  of the answer: the seed decides what kind of edit is made, for all alike, and both together the words that the image must
+              serve. Whoever has read them in the feedback, and writes them into another answer, is asked for other words.
 
     ``nonce`` (letters and digits) goes into every edit as words that mean nothing: the same edit, and yet one that no cache can know.
     Raises ``UsageError`` where the app lacks the lines that an edit changes.
@@ -54,7 +57,7 @@ def draw(seed: str, app: Mapping[str, str], nonce: str = "") -> Edits:
     missing = [path for path in NEEDED if path not in app]
     if missing:
         raise UsageError(f"the app has no {', '.join(missing)}: the edits of the grading change them")
-    source, answer = _source(_generator(seed, "source"), app)
+    source, answer = _source(_generator(seed, "source"), _generator(f"{seed}\0{salt}", "words"), app)
     if nonce:
         source = msgspec.structs.replace(source, files=tuple((path, f"{text}// {nonce}\n") for path, text in source.files))
     return Edits(
@@ -78,11 +81,11 @@ def _name(draws: random.Random) -> str:
     return f"{draws.choice(_WORDS)}{draws.getrandbits(32):08x}"
 
 
-def _source(draws: random.Random, app: Mapping[str, str]) -> tuple[Edit, str]:
+def _source(draws: random.Random, answers: random.Random, app: Mapping[str, str]) -> tuple[Edit, str]:
     found = _GREETING.search(app[INDEX])
     if found is None or not _SEND.search(app[ROUTES]):
         raise UsageError(f'{INDEX} needs a line const GREETING = "…"; and {ROUTES} a line that sends `${{greeting}}\\n`')
-    words = f"{draws.choice(_WORDS)} {draws.choice(_WORDS)} {draws.getrandbits(64):016x}"
+    words = f"{answers.choice(_WORDS)} {answers.choice(_WORDS)} {answers.getrandbits(64):016x}"
     kind = draws.choice(("greeting", "route", "new-file"))
     if kind == "greeting":
         text = _GREETING.sub(lambda match: match[1] + words + match[3], app[INDEX])

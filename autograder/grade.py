@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import secrets
 import tempfile
 import time
@@ -88,11 +89,18 @@ def _observed(
         _engine(prepared, submission, Path(place), watch) as engine,
     ):
         workspace = Workspace(Path(prepared.app), Path(place) / "context", submission.files)
-        edits, fresh = draw(seed, app), draw(seed, app, nonce=secrets.token_hex(16))
-        observation = Observer(engine, assignment, workspace, edits, fresh, clock).observe()
+        salt = _digest(submission)
+        edits, fresh = draw(seed, app, salt=salt), draw(seed, app, nonce=secrets.token_hex(16), salt=salt)
+        once = not _has_mounts(submission.files["Dockerfile"])
+        observation = Observer(engine, assignment, workspace, edits, fresh, clock, once=once).observe()
         for sentence in watch.told[:1]:
             observation = _with_reason(observation, sentence)
         return judge(observation, assignment), observation.first.stand_in
+
+
+def _digest(submission: Submission) -> str:
+    """Identity of an answer's texts."""
+    return hashlib.sha256(msgspec.json.encode(submission.files, order="sorted")).hexdigest()
 
 
 def _with_reason(seen: Observation, sentence: str) -> Observation:

@@ -40,13 +40,18 @@ _LOOKS_AT: Final = {
 _LOOKS_FOR: Final[dict[str, Role]] = {"dependency": "install", "schema": "generate"}
 _LOOK_INSIDE: Final = frozenset({"small", "lean", "unprivileged"})
 
+_KILLED: Final = "exit code: 137"
+
 
 class InfrastructureError(Exception):
     """The grader could not do its work; the answer is not to blame. The message says what happened."""
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
-    """One build. ``steps``: as in its record; ``problem``: why there is no image, empty where there is one; ``log``: of the failed step."""
+    """One build. ``steps``: as in its record; ``problem``: why there is no image, empty where there is one; ``log``: of the failed step.
+
+    ``ended``  a limit ended it, which it would meet again.
+    """
 
     steps: tuple[StepRecord, ...] = ()
     roles: tuple[StepRoles, ...] = ()
@@ -54,6 +59,7 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
     log: str = ""
     stand_in: tuple[str, ...] = ()
+    ended: bool = False
 
 
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,12 +97,15 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 class Observer:
     """Looks at one answer. ``workspace``: the app with the answer in it. ``edits`` and ``fresh``: the same edits, without and with a nonce.
 
+    ``once``  the answer's build depends on nothing but its files. Then an image that serves what an edited source says was made of it,
+    and there is no need to build the app as it was before: the edited one is as good a start for all other edits.
+
     Submissions share layers, so what is cached says nothing by itself: another student may have built the very same. Verdicts are
     therefore of edits that nobody has built before. What is built to be run may come from others.
     """
 
     def __init__(
-        self, engine: GradingEngine, assignment: Assignment, workspace: Workspace, edits: Edits, fresh: Edits, clock: Clock
+        self, engine: GradingEngine, assignment: Assignment, workspace: Workspace, edits: Edits, fresh: Edits, clock: Clock, *, once: bool
     ) -> None:
         self._engine = engine
         self._fresh = fresh
@@ -104,6 +113,7 @@ class Observer:
         self._workspace = workspace
         self._edits = edits
         self._clock = clock
+        self._once = once
         directory = workspace.directory
         self._options = BuildOptions(context=str(directory), tag=f"grading:{_label(str(directory))}", offline=True)
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
@@ -124,10 +134,31 @@ class Observer:
                 self._engine.untag(self._options.tag or "", force=True)
 
     def _observe(self) -> Observation:
+        edits = self._edits
+        source, answer = Built(), Answer()
+        if self._once:
+            with self._workspace.edited(edits.source):
+                source, answer = self._source()
+                if answer.says(edits.answer):
+                    return self._after_first(source, source, answer)
+        if source.ended:
+            return Observation(first=source)
         first = self._build()
         if not first.image:
             return Observation(first=first)
-        edits = self._edits
+        seen = self._after_first(first, source, answer)
+        if self._once:
+            return seen
+        with self._workspace.edited(edits.source):
+            source, answer = self._source()
+        return msgspec.structs.replace(seen, source=source, answer=answer)
+
+    def _source(self) -> tuple[Built, Answer]:
+        source = self._build()
+        return source, self._serve() if source.image else Answer(problem="the build with the edited source failed")
+
+    def _after_first(self, first: Built, source: Built, answer: Answer) -> Observation:
+        """What is seen of the first build's image, and what builds do after it."""
         view = self._engine.view(self._options.tag or "")
         base, below = self._base(first)
         contents = self._contents(view, below) if self._checks & _LOOK_INSIDE else Contents()
@@ -139,9 +170,6 @@ class Observer:
             for name, edit in _planned(self._fresh).items()
             if self._checks.intersection(_LOOKS_AT[name])
         }
-        with self._workspace.edited(edits.source):
-            source = self._build()
-            answer = self._serve() if source.image else Answer(problem="the build with the edited source failed")
         return Observation(
             first=first,
             again=again,
@@ -149,7 +177,7 @@ class Observer:
             **seen,
             source=source,
             answer=answer,
-            expected=edits.answer,
+            expected=self._edits.answer,
             base=base,
             wasted=view.wasted,
             contents=contents,
@@ -160,7 +188,7 @@ class Observer:
             record = self._clock.build(self._engine, self._options)
         except TooSlow as slow:
             what = slow.instruction or "the build"
-            return Built(problem=f"{what} was stopped: it took more than the {slow.seconds:g} s that are allowed")
+            return Built(problem=f"{what} was stopped: it took more than the {slow.seconds:g} s that are allowed", ended=True)
         except LayerlabError as error:
             what_to_do = advice_before(error.kind, error.message)
             problem = self._fault(error.kind, error.message, error.line)
@@ -169,7 +197,7 @@ class Observer:
             failure = record.failure
             log = next((step.log for step in record.steps if step.status == "failed"), "")
             problem = f"{self._fault(failure.kind, failure.message, failure.line)}. {advice(failure, log)}".rstrip()
-            return Built(steps=record.steps, problem=problem, log=log)
+            return Built(steps=record.steps, problem=problem, log=log, ended=_KILLED in failure.message)
         return self._built(record)
 
     def _built(self, record: BuildRecord) -> Built:

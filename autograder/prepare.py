@@ -55,9 +55,10 @@ def prepare(course: Path, assignment: Assignment, place: Path, report: Callable[
         return prepared
     with Filling(prepared.store, prepared.cache) as engine:
         host = engine.host
-        if not host.executor:
+        if not host.isolates:
             raise ExecutorError(
-                "nothing on this machine can isolate a student's build, so nothing is graded: " + "; ".join(host.notes),
+                "nothing on this machine can isolate a student's build, so nothing is graded: "
+                + "; ".join(host.notes or (f"{host.executor} runs commands but isolates nothing",)),
                 remedy="Run `layerlab doctor`: it says what is missing.",
             )
         with locked(str(place / "prepare.lock")):

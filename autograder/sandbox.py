@@ -8,20 +8,28 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import tempfile
+from collections.abc import Mapping
 from typing import Any, Final, Literal, Self
 
 import msgspec
 
+from autograder.disk import size_of
 from autograder.watch import Watch
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.executors.base import BindMount, Executor, Output, Process, Root, Running
+from layerlab.engines.embedded.workers import WorkerProcess
+from layerlab.errors import ExecutorError, StepFailedError
 
 # Below /dev, which is made anew for every command, so nothing of it can end in a layer.
 NPM_CACHE: Final = "/dev/.npm-cache"
 _PACKAGES: Final = "/dev/.npm-packages"
 _INDEX: Final = "index-v5"
 _CONTENT: Final = "content-v2"
+# A proxy's address may have a password in it, a command can print it, and there is no network that a proxy could lead to.
+_PROXIES: Final = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy", "pip_index_url")
+_KILLED: Final = 137
 _OFFLINE: Final = {"npm_config_offline": "true", "npm_config_logs_max": "0", "npm_config_audit": "false", "npm_config_fund": "false"}
 
 
@@ -45,20 +53,17 @@ class _Confined:
         """See ``Executor.start``."""
         environment = {"npm_config_cache": NPM_CACHE, **({} if self._filling else _OFFLINE)}
         with contextlib.ExitStack() as stack:
-            if self._watch is not None:
-                self._watch.disk.opened(root)
-                stack.callback(self._watch.disk.closed, root)
             binds = [BindMount(source=self._cache, target=NPM_CACHE, readonly=False)] if self._filling else self._lent(stack)
-            running = self._inner.start(
-                root,
-                msgspec.structs.replace(
-                    process,
-                    network=self._filling and process.network,
-                    environment={**environment, **process.environment},
-                    binds=(*process.binds, *binds),
-                ),
+            changed = msgspec.structs.replace(
+                process,
+                network=self._filling and process.network,
+                environment={**environment, **(process.environment if self._filling else _without_proxies(process.environment))},
+                binds=(*process.binds, *binds),
             )
-            return _Owning(running, stack.pop_all(), self._watch)
+            places = [root.tree or root.upper, *(bind.source for bind in changed.binds if not bind.readonly)]
+            if self._watch is not None:
+                self._watch.disk.opened(places)
+            return _Owning(self._inner.start(root, changed), stack.pop_all(), self._watch, places)
 
     def _lent(self, stack: contextlib.ExitStack) -> list[BindMount]:
         """The cache for one command. What one command leaves in it would be another student's packages, so none sees another's.
@@ -67,7 +72,10 @@ class _Confined:
         are reached by links, so that ``npm cache clean``, which many write behind their install, can remove what it sees.
         A step may have another user than root, so anybody may write to the copy.
         """
-        place = stack.enter_context(tempfile.TemporaryDirectory(prefix="autograder-npm-", ignore_cleanup_errors=True))
+        # On the disk that is watched.
+        where = self._watch.disk.directory if self._watch is not None else None
+        place = tempfile.mkdtemp(prefix="autograder-npm-", dir=where)
+        stack.callback(_remove, place)
         index = os.path.join(place, "_cacache", _INDEX)
         shutil.copytree(os.path.join(self._cache, "_cacache", _INDEX), index)
         for name in ("tmp", _CONTENT):
@@ -85,13 +93,37 @@ class _Confined:
         ]
 
 
-class _Owning(contextlib.AbstractContextManager["Running"]):
-    """A started command with what was made for it alone, which goes when it has ended, and with a limit on its output."""
+def _without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables without the way of this machine to the network. What a Dockerfile sets itself stays."""
+    return {key: value for key, value in environment.items() if key.lower() not in _PROXIES or value != os.environ.get(key)}
 
-    def __init__(self, running: Running, stack: contextlib.ExitStack, watch: Watch | None) -> None:
+
+def _remove(place: str) -> None:
+    """Remove a directory that a command could write to; what cannot be removed stays.
+
+    ``tempfile.TemporaryDirectory`` would, before Python 3.11.8, follow a link that it cannot delete, and change the permissions of
+    whatever file of the grader's it leads to (CVE-2023-6597).
+    """
+    for folder, names, _ in os.walk(place):
+        for name in names:
+            path = os.path.join(folder, name)
+            with contextlib.suppress(OSError):
+                if stat.S_ISDIR(os.lstat(path).st_mode):
+                    os.chmod(path, 0o700)
+    shutil.rmtree(place, ignore_errors=True)
+
+
+class _Owning(contextlib.AbstractContextManager["Running"]):
+    """A started command with what was made for it alone, which goes when it has ended, and with limits on what it writes.
+
+    ``places``  the directories that it can write to.
+    """
+
+    def __init__(self, running: Running, stack: contextlib.ExitStack, watch: Watch | None, places: list[str]) -> None:
         self._running = running
         self._stack = stack
         self._watch = watch
+        self._places = places
 
     def __enter__(self) -> Running:
         return self
@@ -113,7 +145,12 @@ class _Owning(contextlib.AbstractContextManager["Running"]):
                     watch.too_much_output()
                     self._running.stop()
 
-        return self._running.wait(limited)
+        status = self._running.wait(limited)
+        # Before anything is read that it left: a file of holes takes no space, and for ever to read.
+        if watch is not None and watch.disk.closed(self._places):
+            watch.too_much_disk()
+            return _KILLED
+        return status
 
     def stop(self) -> None:
         """See ``Running.stop``."""
@@ -126,6 +163,24 @@ class _Owning(contextlib.AbstractContextManager["Running"]):
     def kill(self) -> None:
         """See ``Running.kill``."""
         self._running.kill()
+
+
+class _CountedWorker(WorkerProcess):
+    """The process that handles files; what it copies for a step counts as what the step writes."""
+
+    def __init__(self, store: str, mode: str, snapshotter: str, watch: Watch) -> None:
+        super().__init__(store, mode, snapshotter)
+        self._watch = watch
+
+    def ask(self, verb: str, **arguments: Any) -> dict[str, Any]:
+        """See ``WorkerProcess.ask``. Raises ``StepFailedError`` where a copy is too much: a few lines can multiply a large file."""
+        place = {"copy": "upper", "copy_out": "dest"}.get(verb)
+        path = os.path.join(self.store, arguments[place]) if place else ""
+        before = size_of(path) if path else 0
+        answer = super().ask(verb, **arguments)
+        if path and self._watch.disk.written(size_of(path) - before):
+            raise StepFailedError(f"the copy was undone: {self._watch.too_much_disk()}", exit_status=1)
+        return answer
 
 
 class GradingEngine(EmbeddedEngine):
@@ -141,8 +196,17 @@ class GradingEngine(EmbeddedEngine):
     def __enter__(self) -> Self:
         return self
 
+    @property
+    def worker(self) -> WorkerProcess:
+        """The worker process."""
+        if self._worker is None and self._watch is not None:
+            self._worker = _CountedWorker(self.store.path, self.host.worker, self.host.snapshotter, self._watch)
+        return super().worker
+
     def make_executor(self) -> Executor:
         """The executor of this host, confined. Raises ``ExecutorError`` where none isolates."""
+        if not self.host.isolates:
+            raise ExecutorError("nothing on this machine can isolate a student's build", remedy="Run `layerlab doctor`: it says why.")
         return _Confined(super().make_executor(), self._cache, self._watch, filling=self.filling)
 
 

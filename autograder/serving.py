@@ -30,6 +30,10 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
     log: str = ""
 
+    def says(self, text: str) -> bool:
+        """Whether the app answered with this text and nothing else."""
+        return self.status == 200 and self.body is not None and self.body.strip() == text
+
 
 class _Reply(msgspec.Struct):
     status: int = 0

@@ -52,10 +52,18 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
         """Note that a command wrote more than ``log_bytes``; the caller ends it."""
         self.told.append(f"it wrote more than {_mib(self.log_bytes)} MiB of output that are allowed")
 
+    def too_much_disk(self) -> str:
+        """Note that more was written to disk than is allowed; the caller lets the step fail. Returns the words."""
+        self.told.append(f"it wrote more than the {_mib(self._limits.disk_bytes)} MiB of disk that are allowed")
+        return self.told[-1]
+
     def _look(self) -> None:
         while not self._done.wait(_INTERVAL):
             found = sandboxed()
-            sentence = self._judge(found) if found else ""
+            try:
+                sentence = self._judge(found) if found else ""
+            except Exception as error:  # noqa: BLE001 - a thread that ends in silence would leave everything unlimited
+                sentence = f"what it uses cannot be measured: {type(error).__name__}"
             if sentence:
                 self.told.append(sentence)
                 end(found)
@@ -69,7 +77,7 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
             memory += memory_files(found)
         if memory > limits.memory_bytes:
             return f"it used {_mib(memory)} MiB of memory; at most {_mib(limits.memory_bytes)} are allowed"
-        if self.disk.exceeded():
+        if self.disk.exceeded(found):
             return f"it wrote more than the {_mib(limits.disk_bytes)} MiB of disk that are allowed"
         return ""
 

@@ -22,7 +22,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 def served(seen: Observation) -> bool:
     """Whether the image served what the edited source says."""
-    return seen.answer.status == 200 and seen.answer.body is not None and seen.answer.body.strip() == seen.expected
+    return seen.answer.says(seen.expected)
 
 
 def reran(step: StepRecord) -> bool:

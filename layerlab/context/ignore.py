@@ -14,6 +14,12 @@ from typing import Final
 from layerlab.errors import DockerfileError
 
 _ESCAPED_IN_REGEX: Final = frozenset(".$+()|{}^")
+# Wildcards that match any number of characters, as regular expressions.
+_STAR: Final = "[^/]*"
+_FOLDERS: Final = "(?:.*/)?"
+_REST: Final = ".*"
+# With more of them in one pattern, trying all ways one after the other (as ``re`` does) could take for ever.
+_FEW: Final = 4
 
 
 def parse_ignore_file(text: bytes) -> list[tuple[int, str]]:
@@ -48,7 +54,7 @@ def clean_path(path: str) -> str:
 
 
 class _Pattern:
-    __slots__ = ("_exact", "_expression", "_prefix", "_suffix", "exclusion", "text")
+    __slots__ = ("_exact", "_expression", "_parts", "_prefix", "_suffix", "exclusion", "text")
 
     def __init__(self, text: str, *, exclusion: bool) -> None:
         self.text = text
@@ -57,6 +63,7 @@ class _Pattern:
         self._prefix: str | None = None
         self._suffix: str | None = None
         self._expression: re.Pattern[str] | None = None
+        self._parts: list[str | re.Pattern[str]] | None = None
         self._compile()
 
     def _compile(self) -> None:
@@ -77,15 +84,15 @@ class _Pattern:
                         if kind == "exact":
                             kind = "prefix"
                         else:
-                            expression.append(".*")
+                            expression.append(_REST)
                             kind = "regex"
                     else:
-                        expression.append("(?:.*/)?")
+                        expression.append(_FOLDERS)
                         kind = "regex"
                     if turn == 0:
                         kind = "suffix"
                 else:
-                    expression.append("[^/]*")
+                    expression.append(_STAR)
                     kind = "regex"
             elif char == "?":
                 expression.append("[^/]")
@@ -118,8 +125,12 @@ class _Pattern:
         elif kind == "suffix":
             self._suffix = text[2:]
         else:
+            wild = (_STAR, _FOLDERS, _REST)
             try:
-                self._expression = re.compile("".join(expression) + r"\Z", re.DOTALL)
+                if sum(map(expression.count, wild)) > _FEW:
+                    self._parts = [part if part in wild else re.compile(part, re.DOTALL) for part in expression[1:]]
+                else:
+                    self._expression = re.compile("".join(expression) + r"\Z", re.DOTALL)
             except re.error as error:
                 raise ValueError(text) from error
 
@@ -130,6 +141,8 @@ class _Pattern:
             return path.startswith(self._prefix)
         if self._suffix is not None:
             return path.endswith(self._suffix) or (self._suffix.startswith("/") and path == self._suffix[1:])
+        if self._parts is not None:
+            return _matches_all_ways(self._parts, path)
         assert self._expression is not None
         return self._expression.match(path) is not None
 
@@ -140,6 +153,41 @@ class _Pattern:
         if plain == text:
             return (text + "/").startswith(directory + "/")
         return plain.startswith(directory + "/") or (directory + "/").startswith(plain)
+
+
+def _matches_all_ways(parts: list[str | re.Pattern[str]], path: str) -> bool:
+    """Follow all possibilities at once, so that the time is bounded by the length of the pattern times that of the path.
+
+    A possibility is a place in ``parts``, and whether it is inside the folders of a ``**``, which only a ``/`` ends.
+    """
+    places = _with_nothing(parts, {(0, False)})
+    for char in path:
+        following: set[tuple[int, bool]] = set()
+        for place, inside in places:
+            if place == len(parts):
+                continue
+            part = parts[place]
+            if part == _FOLDERS:
+                following.add((place, True))
+                if char == "/":
+                    following.add((place + 1, False))
+            elif part in (_STAR, _REST):
+                if part == _REST or char != "/":
+                    following.add((place, inside))
+            elif not isinstance(part, str) and part.match(char):
+                following.add((place + 1, False))
+        places = _with_nothing(parts, following)
+    return (len(parts), False) in places
+
+
+def _with_nothing(parts: list[str | re.Pattern[str]], places: set[tuple[int, bool]]) -> set[tuple[int, bool]]:
+    """The places and those reached from them by letting a wildcard match nothing."""
+    reached = set(places)
+    for place, inside in places:
+        while place < len(parts) and isinstance(parts[place], str) and not inside:
+            place += 1
+            reached.add((place, False))
+    return reached
 
 
 def _class_end(text: str, start: int) -> int:

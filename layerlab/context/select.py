@@ -210,13 +210,17 @@ def _descend(
 
 def compile_glob(pattern: str) -> re.Pattern[str]:
     """Go's ``path.Match`` for one path component. Raises ``DockerfileError`` with its words on a bad pattern."""
+    # What stands between two stars is taken where it is found first, for good: of one component nothing else can match more. Trying
+    # all places instead takes time exponential in the number of stars, and pattern and names may be a stranger's.
     expression = ""
+    starred = False
     position = 0
     while position < len(pattern):
         char = pattern[position]
         position += 1
         if char == "*":
-            expression += "[^/]*"
+            expression += ")(?>[^/]*?" if starred else "(?>[^/]*?"
+            starred = True
         elif char == "?":
             expression += "[^/]"
         elif char == "[":
@@ -234,6 +238,10 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
             position += 1
         else:
             expression += re.escape(char)
+    if starred:
+        # The last part stands at the end, not where it is found first.
+        before, _, last = expression.rpartition("(?>[^/]*?")
+        expression = f"{before}[^/]*{last}"
     return re.compile(expression + r"\Z", re.DOTALL)
 
 

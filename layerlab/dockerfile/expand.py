@@ -30,6 +30,9 @@ KNOWN_FORMS = (
     "The forms are ${V}, ${V:-x}, ${V-x}, ${V:+x}, ${V+x}, ${V:?x}, ${V?x}, ${V#p}, ${V##p}, ${V%p}, ${V%%p}, ${V/p/x}, ${V//p/x}."
 )
 ESCAPES = "In a pattern a backslash stands before *, ?, / or another backslash only."
+# Linux takes no longer string into an environment (MAX_ARG_STRLEN). Without a limit, a dozen lines that each repeat the variable of
+# the line before fill the memory of whoever plans the build.
+LONGEST = 128 << 10
 
 
 def expand(word: str, env: Mapping[str, str], *, escape: str = "\\", file: str | None = None, line: int | None = None) -> str:
@@ -142,6 +145,7 @@ class _Lexer:
         self.plain_quotes = plain_quotes
         self.position = 0
         self.words: list[str] = []
+        self._filled_in = 0
 
     def run(self, file: str | None, line: int | None) -> str:
         try:
@@ -283,6 +287,13 @@ class _Lexer:
         return self.text[start : self.position]
 
     def _dollar(self) -> str:
+        value = self._value()
+        self._filled_in += len(value)
+        if self._filled_in > LONGEST:
+            raise _SyntaxError(f"the variables come to more than {LONGEST} characters", "Use shorter values.")
+        return value
+
+    def _value(self) -> str:
         self.position += 1
         if self._peek() != "{":
             name = self._name()

@@ -15,6 +15,8 @@ ANY = "?"
 Token = tuple[Literal["*", "?", ""], str]
 """A wildcard, or ``("", character)`` for a literal one."""
 
+# The most steps of a replacement, which looks for its pattern at every place of the text: about a second.
+_WORK = 10_000_000
 _REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})")
 
 
@@ -94,6 +96,8 @@ def replace(pattern: str, value: str, replacement: str, *, every: bool) -> str:
     With ``every``, a dollar sign in the replacement is not plain text (see ``_fill``).
     """
     tokens = compile_pattern(pattern)
+    if len(tokens) * len(value) ** 2 > _WORK:
+        raise PatternError("the value is too long for a replacement")
     template = replacement if every and "$" in replacement else None
     parts: list[str] = []
     done = 0

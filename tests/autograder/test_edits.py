@@ -18,7 +18,7 @@ from layerlab.errors import UsageError
 from tests.autograder.material import APP
 
 TEXTS = read_app(APP)
-RECORDED = ("Hello from layer land! juniper harbor 3e4188559cfd4662", 23404, "a new file src/amber1ac98ae6.ts, used by src/routes.ts")
+RECORDED = ("Hello from layer land! birch kestrel dec30adf3e6cc4bf", 23404, "a new file src/harbor9cfd4662.ts, used by src/routes.ts")
 
 
 @given(st.text(max_size=20))
@@ -112,3 +112,11 @@ def test_an_edit_is_taken_back(tmp_path: Path) -> None:
             with workspace.edited(edit):
                 assert tree() != before
             assert tree() == before
+
+
+def test_the_words_are_another_answer_s_business() -> None:
+    """Two answers under one seed get the same kind of edit and must serve different words: what feedback shows is of no use to others."""
+    one, other = draw("2026", TEXTS, salt="one"), draw("2026", TEXTS, salt="other")
+    assert one.answer != other.answer
+    assert [path for path, _ in one.source.files] == [path for path, _ in other.source.files]
+    assert (one.dependency, one.schema, one.port) == (other.dependency, other.schema, other.port)

@@ -36,10 +36,19 @@ class EmbeddedRunner:
             self._layouts[base.name] = layout
 
     @functools.cached_property
-    def several_ids(self) -> bool:
-        """Whether files can be given to several users here, which takes root."""
+    def lacks(self) -> dict[str, str]:
+        """What this machine cannot do (``docs/differences.md``): a case's tag, to why such a case is left out."""
         with EmbeddedEngine(store=str(self._directory / "store-of-nothing")) as engine:
-            return engine.host.ids == "full"
+            host = engine.host
+        found = {}
+        if host.ids != "full":
+            found["several-ids"] = "a RUN changes owners or prints groups, and there is one id only"
+        if host.snapshotter == "copy":
+            found["split-hard-links"] = "a RUN changes a file that has several names, which splits them in an overlay alone"
+        if host.executor == "proot":
+            found["host-name"] = "proot cannot give a build a host name of its own"
+            found["sized-tmpfs"] = "proot cannot limit the size of a tmpfs mount"
+        return found
 
     def start(self) -> None:
         """An empty store with the base images."""

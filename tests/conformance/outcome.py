@@ -28,8 +28,8 @@ class Runner(Protocol):
     name: str
 
     @property
-    def several_ids(self) -> bool:
-        """Whether a step can have files of, and run as, more than one user."""
+    def lacks(self) -> Mapping[str, str]:
+        """What it cannot do on this machine: a case's tag, to why such a case is left out."""
         ...
 
     def start(self) -> None:

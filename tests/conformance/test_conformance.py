@@ -83,8 +83,9 @@ def test_case(case: Case, runner: Runner, tmp_path: Path, report: Callable[[Coun
         pytest.skip(f"{skipped}: the result of another image store")
     if runner.name == "embedded" and "older-frontend" in case.tags:
         pytest.skip("older-frontend: newer Dockerfile frontends decide otherwise, and so do we")
-    if "several-ids" in case.tags and not runner.several_ids:
-        pytest.skip("several-ids: a RUN changes owners or prints groups, and there is one id only")
+    for tag, reason in runner.lacks.items():
+        if tag in case.tags:
+            pytest.skip(f"{tag}: {reason}")
     if "busybox-output" in case.tags and not bases.has_busybox():
         pytest.skip("busybox-output: a RUN records what its tools print, and they are not BusyBox's: apt-get install busybox-static")
     try:

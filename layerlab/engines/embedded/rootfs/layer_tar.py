@@ -17,6 +17,7 @@ from typing import IO, Final
 import msgspec
 
 from layerlab.context.tree import blocks
+from layerlab.engines.embedded.rootfs.reading import open_file, readable
 
 WHITEOUT: Final = ".wh."
 OPAQUE: Final = ".wh..wh..opq"
@@ -59,6 +60,11 @@ def walk_layer(directory: str, *, owners: Owners | None = None) -> Iterator[Laye
 
 
 def _walk(directory: str, relative: str, links: dict[tuple[int, int], str], owners: Owners | None) -> Iterator[LayerEntry]:
+    with readable(directory):
+        yield from _walk_readable(directory, relative, links, owners)
+
+
+def _walk_readable(directory: str, relative: str, links: dict[tuple[int, int], str], owners: Owners | None) -> Iterator[LayerEntry]:
     with os.scandir(directory) as scan:
         items = sorted(scan, key=lambda item: os.fsencode(item.name))
     for item in items:
@@ -164,7 +170,7 @@ def write_tar(directory: str, entries: Iterator[LayerEntry], write: Callable[[by
             continue
         total += entry.size
         left = entry.size
-        descriptor = os.open(os.path.join(directory, entry.path), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = open_file(os.path.join(directory, entry.path))
         try:
             for block in blocks(descriptor):
                 write(block[:left])

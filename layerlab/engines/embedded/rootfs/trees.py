@@ -10,14 +10,18 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
+from layerlab.engines.embedded.rootfs.birth import birth_time
 from layerlab.engines.embedded.rootfs.copying import copy_attribute, copy_data, counted_names, is_directory, remove_tree
 from layerlab.engines.embedded.rootfs.layer_tar import OVERLAY_PREFIX
 from layerlab.engines.embedded.rootfs.paths import resolve
+from layerlab.engines.embedded.rootfs.reading import open_file, readable
 
-Mark = tuple[int, int, int, int, int]  # inode; ctime of a file or mtime of a directory, in ns; st_mode; owner
+Mark = tuple[int, int, int, int, int]  # identity; ctime of a file or mtime of a directory, in ns; st_mode; owner
+_POSITIVE: Final = (1 << 63) - 1
 
 
 def flatten(layers: list[str], target: str, *, real_ids: bool) -> None:
@@ -28,6 +32,11 @@ def flatten(layers: list[str], target: str, *, real_ids: bool) -> None:
 
 
 def _apply(source: str, target: str, links: dict[tuple[int, int], str], real_ids: bool) -> None:
+    with readable(source):
+        _apply_readable(source, target, links, real_ids)
+
+
+def _apply_readable(source: str, target: str, links: dict[tuple[int, int], str], real_ids: bool) -> None:
     with os.scandir(source) as scan:
         items = list(scan)
     for item in items:
@@ -63,7 +72,7 @@ def copy_one(source: str, target: str, status: os.stat_result, links: dict[tuple
             return
         if status.st_nlink > 1:
             links[identity] = target
-        with open(source, "rb", buffering=0) as origin, open(target, "xb", buffering=0) as sink:
+        with open(open_file(source), "rb", buffering=0) as origin, open(target, "xb", buffering=0) as sink:
             copy_data(origin.fileno(), sink.fileno())
     elif stat.S_ISFIFO(mode):
         os.mkfifo(target)
@@ -139,9 +148,12 @@ def remove_stubs(tree: str, stubs: list[str]) -> None:
                 os.unlink(here)
 
 
-def _mark(status: os.stat_result) -> Mark:
-    moment = status.st_mtime_ns if stat.S_ISDIR(status.st_mode) else status.st_ctime_ns
-    return (status.st_ino, moment, status.st_mode, status.st_uid, status.st_gid)
+def _mark(status: os.stat_result, path: str) -> Mark:
+    if not stat.S_ISDIR(status.st_mode):
+        return (status.st_ino, status.st_ctime_ns, status.st_mode, status.st_uid, status.st_gid)
+    # A directory that is removed and made anew may get the same inode, and its ctime changes with its contents.
+    identity = (status.st_ino * 1_000_000_007 + birth_time(path)) & _POSITIVE
+    return (identity, status.st_mtime_ns, status.st_mode, status.st_uid, status.st_gid)
 
 
 def marks(tree: str) -> dict[str, Mark]:
@@ -154,9 +166,10 @@ def marks(tree: str) -> dict[str, Mark]:
         for item in items:
             status = item.stat(follow_symlinks=False)
             path = f"{relative}/{item.name}" if relative else item.name
-            found[path] = _mark(status)
+            found[path] = _mark(status, item.path)
             if stat.S_ISDIR(status.st_mode):
-                note(item.path, path)
+                with readable(item.path):
+                    note(item.path, path)
 
     note(tree, "")
     return found
@@ -183,13 +196,15 @@ def difference(tree: str, before: dict[str, Mark], dest: str, *, real_ids: bool)
             path = f"{relative}/{item.name}" if relative else item.name
             old = before.get(path)
             if stat.S_ISDIR(status.st_mode):
-                if old != _mark(status):
+                mark = _mark(status, item.path)
+                if old != mark:
                     make(path)
-                replaced = old is not None and (old[0] != status.st_ino or not stat.S_ISDIR(old[2]))
+                replaced = old is not None and (old[0] != mark[0] or not stat.S_ISDIR(old[2]))
                 if replaced:
                     os.setxattr(f"{dest}/{path}", OVERLAY_PREFIX + "opaque", b"y")
-                visit(item.path, path, opaque=opaque or replaced)
-            elif old != _mark(status):
+                with readable(item.path):
+                    visit(item.path, path, opaque=opaque or replaced)
+            elif old != _mark(status, item.path):
                 make(relative)
                 copy_one(item.path, f"{dest}/{path}", status, links, real_ids=real_ids)
         prefix = f"{relative}/" if relative else ""
@@ -212,7 +227,8 @@ def _dress_directories(tree: str, dest: str, real_ids: bool) -> None:
     for item in items:
         if item.is_dir(follow_symlinks=False):
             below = f"{tree}/{item.name}"
-            _dress_directories(below, item.path, real_ids)
+            with readable(below):
+                _dress_directories(below, item.path, real_ids)
             _dress(below, item.path, os.lstat(below), real_ids)
 
 
@@ -290,7 +306,7 @@ def tree_changes(tree: str, before: dict[str, Mark], stubs: list[str]) -> list[C
             old = before.get(path)
             directory = stat.S_ISDIR(status.st_mode)
             inner = visit(path) if directory else []
-            mark = _mark(status)
+            mark = _mark(status, f"{tree}/{path}")
             if old is None:
                 if path not in ours or inner or (not directory and status.st_size):
                     found.append(("A", path))

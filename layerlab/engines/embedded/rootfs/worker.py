@@ -235,6 +235,9 @@ class Worker:
             found = _find_command(root, command, search, cwd, where)
             physical = "/" + inside(root, resolve(root, cwd))
         if missing:
+            if self.snapshotter == "copy":
+                # What is made here belongs to the step.
+                self._baselines.setdefault(upper, (trees.marks(upper), []))
             with self._rootfs(layers, upper=upper, work=work) as root:
                 copier = copying.Copier(root, real_ids=self.real_ids, owner=None)
                 for path in missing:
@@ -265,9 +268,9 @@ class Worker:
         """
         earlier = self._baselines.pop(tree, None)
         made = [*(earlier[1] if earlier is not None else ()), *trees.make_stubs(tree, stubs)]
-        marks = trees.marks(tree)
+        marks = earlier[0] if earlier is not None else trees.marks(tree)
         for stub in made:
-            del marks[stub]
+            marks.pop(stub, None)
         self._baselines[tree] = (marks, made)
         if keep:
             with open(keep, "wb") as stream:
