@@ -16,7 +16,9 @@ from autograder.edits import LOCK, MANIFEST
 from autograder.sandbox import Filling
 from layerlab.engines.base import BuildOptions
 from layerlab.errors import ExecutorError, LayerlabError
+from layerlab.fetching import lock_digest
 from layerlab.fsutil import locked, write_atomically
+from layerlab.offline import offline_folder
 
 BASE_ARCHIVE: Final = "base.tar"
 _FILL: Final = "FROM {base}\nWORKDIR /fill\nCOPY package.json package-lock.json ./\nRUN npm ci\n"
@@ -72,6 +74,13 @@ def _fill(engine: Filling, assignment: Assignment, app: Path, place: Path, repor
     if stamp.is_file() and stamp.read_text(encoding="ascii") == wanted:
         return
     report(f"preparing {assignment.base} and an npm cache; once on this machine")
+    folder = offline_folder()
+    if folder is not None and folder.fetched.lock == lock_digest(app):
+        engine.bases.resolve(assignment.base, offline=True, report=report)
+        shutil.copytree(folder.packages, place / "npm-cache", dirs_exist_ok=True)
+        engine.save((assignment.base,), str(place / BASE_ARCHIVE))
+        write_atomically(str(stamp), wanted.encode("ascii"))
+        return
     with tempfile.TemporaryDirectory(dir=place / "work", prefix="fill-") as directory:
         for name in (MANIFEST, LOCK):
             shutil.copyfile(app / name, Path(directory) / name)

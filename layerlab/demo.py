@@ -25,6 +25,7 @@ from layerlab.engines.base import BuildOptions, Event
 from layerlab.engines.connect import connect
 from layerlab.engines.embedded.store import default_store
 from layerlab.errors import LayerlabError, UsageError
+from layerlab.loopback import raise_loopback
 from layerlab.model import BuildRecord, StepRecord
 from layerlab.progress import TextProgress
 from layerlab.render import build_summary, history_table, steps_table
@@ -91,6 +92,7 @@ def run_demo(
     """
     source = find_app(app)
     started = time.monotonic()
+    raise_loopback()
     with contextlib.ExitStack() as stack:
         base = store if store is not None else default_store()
         os.makedirs(base, exist_ok=True)

@@ -1,11 +1,13 @@
-"""``demo``, ``doctor`` and ``reset``."""
+"""``demo``, ``doctor``, ``fetch`` and ``reset``."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from layerlab.commands.common import add_engine, print_json
+import msgspec
+
+from layerlab.commands.common import add_engine, note, print_json
 
 
 def add(verbs: Any) -> None:
@@ -14,6 +16,11 @@ def add(verbs: Any) -> None:
     doctor = verbs.add_parser("doctor", help="which engine and executor this machine gets, and why")
     add_engine(doctor)
     doctor.set_defaults(run=_doctor)
+    fetch = verbs.add_parser("fetch", help="store what the course needs from a network in one folder, for machines without one")
+    fetch.add_argument("--to", default="offline", metavar="DIR", help="the folder (default: offline)")
+    fetch.add_argument("--app", metavar="DIR", help="another app than the course's node-app")
+    fetch.add_argument("--json", action="store_true", help="print what was fetched as JSON")
+    fetch.set_defaults(run=_fetch)
     reset = verbs.add_parser("reset", help="restore the course's working copy of the app; what was in it goes into an archive")
     reset.add_argument("--json", action="store_true", help="print where it is, and the archive, as JSON")
     reset.set_defaults(run=_reset)
@@ -48,6 +55,20 @@ def _doctor(arguments: argparse.Namespace) -> int:
     else:
         print(report(found))
     return 0 if found.works else 1
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from layerlab.fetching import fetch
+
+    directory = Path(arguments.to)
+    fetched = fetch(directory, note, app=arguments.app)
+    if arguments.json:
+        print_json({"folder": str(directory.resolve()), **msgspec.to_builtins(fetched)})
+    else:
+        print(f"{directory} has what the course needs from a network.")
+    return 0
 
 
 def _reset(arguments: argparse.Namespace) -> int:

@@ -23,6 +23,7 @@ from layerlab.engines.embedded.store import ImageRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import BaseImageError
 from layerlab.fsutil import locked
+from layerlab.offline import offline_folder
 from layerlab.ops import BaseImage
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
 
@@ -71,10 +72,15 @@ class Bases:
         from layerlab.engines.embedded.registry import RegistryError
 
         reference = parse_reference(name)
-        why = "--offline was given"
+        folder = offline_folder()
+        layout = folder.image(canonical) if folder is not None and pinned is None else None
+        if layout is not None:
+            report(f"{canonical} is taken from the offline folder")
+            return self.import_layout(layout, reference.short, source="registry")
+        why = "--offline was given" if offline else "this is offline"
         unreachable = True
         remedy = None
-        if not offline:
+        if not offline and folder is None:
             try:
                 return self.pull(reference, report)
             except RegistryError as error:

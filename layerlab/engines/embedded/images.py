@@ -11,6 +11,7 @@ import msgspec
 
 from layerlab.engines.embedded.bases import canonical_name
 from layerlab.engines.embedded.container_store import ContainerRow, ContainerStore
+from layerlab.engines.embedded.kept_tree import KeptTree
 from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.engines.embedded.store import UNNAMED, ImageRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
@@ -164,6 +165,7 @@ def prune(store: Store, worker: WorkerProcess, report: Report, *, containers: Co
     before its layer, so a kill in between leaves nothing that points at nothing.
     """
     with store.to_itself():
+        KeptTree(store, worker).remove()
         rows = [(row, set(config_of(store, row)["rootfs"]["diff_ids"])) for row in store.images()]
         needed = {diff_id for row, diff_ids in rows if not row.name.startswith(UNNAMED) for diff_id in diff_ids}
         containers.sweep()

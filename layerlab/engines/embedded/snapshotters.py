@@ -1,7 +1,8 @@
 """Snapshotters: they prepare a root filesystem for one step and turn what the step changed into a layer directory.
 
 ``overlay`` mounts the layers below and catches the changes in an upper directory. ``copy`` works where overlayfs cannot be mounted:
-it copies all layers into one tree and finds the changes by metadata.
+it copies all layers into one tree and finds the changes by metadata. The tree of the last step is kept (``kept_tree``): the next step most
+often stands on it, and then nothing is copied but what differs.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 from typing import Protocol
 
 from layerlab.engines.embedded.executors.base import Root
+from layerlab.engines.embedded.kept_tree import KeptTree
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 
@@ -32,6 +34,10 @@ class Active(Protocol):
 
     def finish(self) -> str:
         """The layer directory that holds what changed."""
+        ...
+
+    def keep(self, layer: str) -> None:
+        """What was finished is now the layer directory ``layer``: the root filesystem may serve the next step. ``discard`` comes after."""
         ...
 
     def discard(self) -> None:
@@ -100,6 +106,9 @@ class _OverlayActive:
     def finish(self) -> str:
         return self.upper
 
+    def keep(self, layer: str) -> None:
+        """An overlay is mounted anew in no time."""
+
     def discard(self) -> None:
         self._worker.ask("remove", paths=[self._directory])
 
@@ -114,9 +123,12 @@ class _CopyActive:
         self.upper = f"{directory}/t"
         self.work = ""
         self.stub = ""
-        with store.guarded():
-            _make_root(os.path.join(store.path, self.upper))
-        worker.ask("flatten", layers=layers, tree=self.upper)
+        self._kept = KeptTree(store, worker)
+        # A container's tree is its own, and stays when it has ended.
+        if keep or not self._kept.take(self.upper, layers):
+            with store.guarded():
+                _make_root(os.path.join(store.path, self.upper))
+            worker.ask("flatten", layers=layers, tree=self.upper)
 
     def root(self) -> Root:
         return Root(tree=os.path.join(self._store.path, self.upper))
@@ -128,6 +140,9 @@ class _CopyActive:
         target = f"{self._directory}/u"
         self._worker.ask("difference", tree=self.upper, dest=target)
         return target
+
+    def keep(self, layer: str) -> None:
+        self._kept.give(self.upper, [*self.lowers, layer])
 
     def discard(self) -> None:
         self._worker.ask("remove", paths=[self._directory])

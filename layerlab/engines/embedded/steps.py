@@ -20,8 +20,9 @@ from layerlab.context import BuildContext
 from layerlab.context.select import fixed_part
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.ambient import CA_TARGET, ambient_environment, ca_bundle
-from layerlab.engines.embedded.executors.base import Executor, Process
+from layerlab.engines.embedded.executors.base import BindMount, Executor, Process
 from layerlab.engines.embedded.mounts import RunMounts
+from layerlab.engines.embedded.npm_cache import lend
 from layerlab.engines.embedded.snapshotters import Active, Snapshotter
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
@@ -29,10 +30,12 @@ from layerlab.errors import ContextError, DockerfileError, StepFailedError, Stor
 from layerlab.graph import Graph
 from layerlab.interrupt import Stop
 from layerlab.keys import content_sources
+from layerlab.offline import offline_folder
 from layerlab.ops import CopyOp, MkdirOp, Op, RunOp, Source
 from layerlab.plan import Decided, Solution
 
 LOG_LIMIT: Final = 64 << 10
+DISK_FULL: Final = "the disk is full: "
 _NETWORK_WORDS: Final = re.compile(
     r"EAI_AGAIN|ENOTFOUND|ENETUNREACH|ECONNREFUSED|ETIMEDOUT|Could not resolve host|Temporary failure in name resolution|"
     r"[Nn]etwork is unreachable|ENOTCACHED|bad address|Name or service not known"
@@ -100,6 +103,7 @@ class StepRunner:
             owners, owner = self._apply(op, decided, solution, active, log)
             layer = active.finish()
             number = self.store.place_layer(layer)
+            active.keep(f"s/{number}")
         except OSError as error:
             if isinstance(error, FileNotFoundError) and isinstance(op, CopyOp):
                 raise ContextError(
@@ -205,15 +209,22 @@ class StepRunner:
             environment.setdefault("HOME", prepared["home"])
             environment.update(mounts.secret_environment)
             network = op.network != "none"
+            lent: tuple[BindMount, ...] = ()
             if network:
                 bundle = ca_bundle(os.environ)
-                offline = self.options.offline or any(image.stand_in for image in self.graph.images.values())
+                folder = offline_folder()
+                stand_in = any(image.stand_in for image in self.graph.images.values())
+                offline = self.options.offline or folder is not None or stand_in
                 environment = {
                     **ambient_environment(os.environ, self.options.build_args, bundle=bundle is not None, offline=offline),
                     **environment,
                 }
                 if bundle is not None:
                     mounts.bind(bundle, CA_TARGET)
+                if folder is not None:
+                    loan = lend(folder.packages, scratch)
+                    environment = {**loan.environment, **environment}
+                    lent = loan.binds
             process = Process(
                 argv=(prepared["command"] or op.argv[0], *op.argv[1:]),
                 environment=environment,
@@ -222,7 +233,7 @@ class StepRunner:
                 gid=prepared["gid"],
                 groups=tuple(prepared["groups"]),
                 network=network,
-                binds=mounts.binds(["/" + path for path in prepared["targets"]]),
+                binds=(*mounts.binds(["/" + path for path in prepared["targets"]]), *lent),
                 tmpfs=mounts.tmpfs(["/" + path for path in prepared["targets"]]),
             )
             with executor.start(active.root(), process) as running, self.stop.calling(running.stop):
@@ -248,7 +259,7 @@ class StepRunner:
         # Not every program says why it could not write.
         if _DISK_WORDS.search(log[-4096:]) or self.store.is_full():
             return StoreError(
-                f"the disk is full: {decided.step.instruction} ended with exit code {status}",
+                f"{DISK_FULL}{decided.step.instruction} ended with exit code {status}",
                 file=self.graph.file,
                 line=decided.step.line,
                 remedy="Free some space, or put the store elsewhere (LAYERLAB_STORE), and build again.",
@@ -256,6 +267,8 @@ class StepRunner:
         remedy = None
         if _APK.search(log):
             remedy = "The stand-in for node:alpine has no apk: remove the line, or build where the real node:alpine can be pulled."
+        elif "ENOTCACHED" in log[-8192:] and offline_folder() is not None:
+            remedy = "This is offline: npm has only the packages of the app's own package-lock.json, as `./lab fetch` found it."
         elif _NETWORK_WORDS.search(log[-8192:]):
             remedy = "The step wanted the network and did not reach it: check the connection, the proxy variables and --network."
         elif status == 137:

@@ -10,11 +10,15 @@ import msgspec
 
 
 class BindMount(msgspec.Struct, frozen=True, kw_only=True):
-    """A file or directory of the host at ``target`` (absolute inside the root, free of links)."""
+    """A file or directory of the host at ``target`` (absolute inside the root, free of links).
+
+    ``checked``  whoever reads it notices a change, so where nothing can be read-only it needs no copy.
+    """
 
     source: str
     target: str
     readonly: bool
+    checked: bool = False
 
 
 class Root(msgspec.Struct, frozen=True, kw_only=True):

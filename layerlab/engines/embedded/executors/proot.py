@@ -116,7 +116,7 @@ class ProotExecutor:
 
     def _source(self, bind: BindMount, scratch: Path) -> str:
         """A mount's source. proot has no read-only mounts, so of what must stay as it is the command gets a copy."""
-        if not bind.readonly:
+        if not bind.readonly or bind.checked:
             return bind.source
         copy = Path(tempfile.mkdtemp(dir=scratch, prefix="readonly-")) / "copy"
         if os.path.isdir(bind.source):

@@ -60,6 +60,86 @@ def _apply_readable(source: str, target: str, links: dict[tuple[int, int], str],
         copy_one(item.path, where, status, links, real_ids=real_ids)
 
 
+class UndoError(Exception):
+    """A tree cannot be taken back to fewer layers: it must be made anew."""
+
+
+def rebase(tree: str, kept: list[str], undone: list[str], added: list[str], *, real_ids: bool) -> None:
+    """Turn ``tree``, made of the layers ``kept`` and ``undone``, into one made of ``kept`` and ``added`` (each lowest first).
+
+    Only what ``undone`` and ``added`` touch is copied. Raises ``UndoError`` and ``OSError``; the tree is of no use then.
+    """
+    for layer in reversed(undone):
+        _undo(layer, "", tree, kept + undone[: undone.index(layer)], real_ids)
+    flatten(added, tree, real_ids=real_ids)
+    os.chmod(tree, 0o755)
+
+
+def _undo(layer: str, relative: str, tree: str, below: list[str], real_ids: bool) -> None:
+    """Give everything that ``layer`` has below ``relative`` the state that it has in ``below``."""
+    for _, path, status in list(_listing(layer, relative)):
+        where = f"{tree}/{path}"
+        if stat.S_ISDIR(status.st_mode) and not _is_opaque(f"{layer}/{path}"):
+            seen = visible(path, below)
+            if seen and is_directory(seen[0]):
+                if not is_directory(where):
+                    raise UndoError(f"/{path} is no directory any more")
+                os.chmod(where, 0o700)
+                _undo(layer, path, tree, below, real_ids)
+                _undress(seen[0], where)
+                _dress(seen[0], where, os.lstat(seen[0]), real_ids)
+                continue
+        remove_tree(where)
+        _restore(where, visible(path, below), real_ids)
+
+
+def visible(path: str, layers: list[str]) -> list[str]:
+    """Where a path of the merged ``layers`` (lowest first) comes from, highest first: one file, or directories that lie on one another."""
+    found: list[str] = []
+    parts = path.split("/")
+    for layer in reversed(layers):
+        here = layer
+        hides = False
+        for depth, part in enumerate(parts):
+            here = f"{here}/{part}"
+            status = _lstat(here)
+            if status is None:
+                break
+            if not stat.S_ISDIR(status.st_mode):
+                # A file or a whiteout hides what lies below it, itself included.
+                hides = True
+                if depth == len(parts) - 1 and not found and not (stat.S_ISCHR(status.st_mode) and status.st_rdev == 0):
+                    found.append(here)
+                break
+            hides = hides or _is_opaque(here)
+            if depth == len(parts) - 1:
+                found.append(here)
+        if hides:
+            break
+    return found
+
+
+def _restore(where: str, sources: list[str], real_ids: bool) -> None:
+    for source in reversed(sources):
+        status = os.lstat(source)
+        if not stat.S_ISDIR(status.st_mode):
+            if status.st_nlink > 1:
+                raise UndoError(f"{source} has several names")
+            copy_one(source, where, status, {}, real_ids=real_ids)
+            continue
+        if not is_directory(where):
+            os.mkdir(where)
+        os.chmod(where, 0o700)
+        _apply(source, where, {}, real_ids)
+        _dress(source, where, status, real_ids)
+
+
+def _undress(source: str, target: str) -> None:
+    """Take away the extended attributes that ``source`` does not have."""
+    for name in set(counted_names(target)) - set(counted_names(source)):
+        os.removexattr(target, name)
+
+
 def copy_one(source: str, target: str, status: os.stat_result, links: dict[tuple[int, int], str], *, real_ids: bool) -> None:
     """Copy one non-directory with owner, mode, times and xattrs; hard links among the copies stay hard links."""
     mode = status.st_mode

@@ -261,6 +261,14 @@ class Worker:
         trees.flatten([layer for layer in layers if layer], tree, real_ids=self.real_ids)
         return {}
 
+    def rebase(self, tree: str, kept: list[str], undone: list[str], added: list[str]) -> dict[str, Any]:
+        """Copy snapshotter: make ``tree`` the merged view of other layers; says whether that could be done. If not, it is of no use."""
+        try:
+            trees.rebase(tree, kept, undone, added, real_ids=self.real_ids)
+        except (trees.UndoError, OSError):
+            return {"done": False}
+        return {"done": True}
+
     def baseline(self, tree: str, stubs: list[tuple[str, bool]], keep: str = "") -> dict[str, Any]:
         """Copy snapshotter: make missing mount points, then note the state of ``tree`` before a step changes it.
 

@@ -1,0 +1,57 @@
+"""Lending an npm cache to one command: it can install from it without a network, and can do it no harm.
+
+npm rewrites the index even when it only reads, so the index is a copy, made anew each time; the packages themselves are the cache's,
+read-only. They are reached by links, so that ``npm cache clean``, which many write behind their install, can remove what it sees.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from typing import Final, NamedTuple
+
+from layerlab.engines.embedded.executors.base import BindMount
+
+# Below /dev, which is made anew for every command, so nothing of it can end in a layer.
+NPM_CACHE: Final = "/dev/.npm-cache"
+_PACKAGES: Final = "/dev/.npm-packages"
+_INDEX: Final = "index-v5"
+_CONTENT: Final = "content-v2"
+_OFFLINE: Final = {"npm_config_offline": "true", "npm_config_logs_max": "0", "npm_config_audit": "false", "npm_config_fund": "false"}
+
+
+class Lent(NamedTuple):
+    """What a command gets. ``place``: the directory that was made for it, which the caller removes."""
+
+    place: str
+    environment: dict[str, str]
+    binds: tuple[BindMount, ...]
+
+
+def lend(cache: str, directory: str | None = None) -> Lent:
+    """Lend a filled cache, with the copy of its index in ``directory``. Raises ``OSError``.
+
+    A step may have another user than root, so anybody may write to the copy.
+    """
+    place = tempfile.mkdtemp(prefix="npm-", dir=directory)
+    try:
+        shutil.copytree(os.path.join(cache, "_cacache", _INDEX), os.path.join(place, "_cacache", _INDEX))
+        for name in ("tmp", _CONTENT):
+            os.mkdir(os.path.join(place, "_cacache", name))
+        for folder, _, files in os.walk(place):
+            os.chmod(folder, 0o777)
+            for name in files:
+                os.chmod(os.path.join(folder, name), 0o666)
+        packages = os.path.join(cache, "_cacache", _CONTENT)
+        for name in os.listdir(packages):
+            os.symlink(f"{_PACKAGES}/{name}", os.path.join(place, "_cacache", _CONTENT, name))
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    # npm checks the digest of each package that it takes, so where an executor has no read-only mounts no copy is needed.
+    binds = (
+        BindMount(source=place, target=NPM_CACHE, readonly=False),
+        BindMount(source=packages, target=_PACKAGES, readonly=True, checked=True),
+    )
+    return Lent(place, {"npm_config_cache": NPM_CACHE, **_OFFLINE}, binds)
