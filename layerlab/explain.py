@@ -146,27 +146,33 @@ class Explainer:
         return mine is not None and theirs is not None and mine != theirs
 
     def _origin(self, decided: Decided, solution: Solution) -> int | None:
-        """Number of the first step above ``decided`` where this build went another way than the last one."""
+        """Number of the first step above ``decided`` that ran, or rather of its origin; where none ran, of the first that differs from
+        the last build: its result came from an earlier one."""
         by_number = {d.step.number: d for d in solution.steps}
         chain: list[Decided] = []
         current = by_number.get(decided.parent) if decided.parent is not None else None
         while current is not None:
             chain.append(current)
             current = by_number.get(current.parent) if current.parent is not None else None
+        different: int | None = None
         for above in reversed(chain):
             number = above.step.number
+            if number in self._origins:
+                return self._origins[number]
+            if different is not None:
+                continue
             if above.step.keyword == "FROM":
                 label = self.graph.stage(above.step.stage).label
                 assert self.before is not None
                 mine = _bases(self.graph).get(label)
                 theirs = self.before.bases.get(label)
                 if mine is not None and theirs is not None and mine != theirs:
-                    return number
+                    different = number
                 continue
             partner = self._partners.get(number)
             if partner is None or partner.key != above.key:
-                return self._origins.get(number, number)
-        return None
+                different = number
+        return different
 
     def _reason_of_hit(self, decided: Decided) -> str:
         partner = self._partners.get(decided.step.number)

@@ -299,3 +299,16 @@ def test_a_plan_is_what_the_build_then_does(shared: Lab, edits: list[tuple[str, 
     record = shared.build(dockerfile)
     assert [(s.instruction, s.status, s.cause) for s in planned.steps] == [(s.instruction, s.status, s.cause) for s in record.steps]
     assert set(verdicts(shared.plan(dockerfile))) == {"cached"}
+
+
+def test_an_edit_that_was_taken_back_is_no_cause(lab: Lab) -> None:
+    """One edit is undone, which an earlier build has; another is new, and it alone made the steps run."""
+    for manifest, source in (("1", "1"), ("2", "1"), ("1", "2")):
+        lab.file("package.json", manifest)
+        lab.file("src/index.ts", source)
+        record = lab.build(APP)
+    copied, built = missed(record)
+    assert (copied.instruction, built.instruction) == ("COPY . .", "RUN cat src/index.ts > built")
+    assert built.cause is not None
+    assert "src/index.ts changed" in built.cause.text
+    assert "package.json" not in built.cause.text
