@@ -21,6 +21,9 @@ ROOT: Final = Path("/sys/fs/cgroup")
 _MEMORY_MARGIN: Final = 1 << 30
 _PROCESS_MARGIN: Final = 256
 _END_SECONDS: Final = 5.0
+_PREFIX: Final = "layerlab-"
+# A grader that was killed could not remove its groups. No submission takes so long, so an empty one of this age is nobody's.
+_OLD_SECONDS: Final = 24 * 3600
 
 
 @contextlib.contextmanager
@@ -34,6 +37,7 @@ def group(name: str, limits: Limits, root: Path = ROOT, membership: Path = Path(
     try:
         for parent, settings in _places(root, membership, memory, processes):
             directory = parent / name
+            _sweep(parent)
             try:
                 directory.mkdir()
                 made.append(directory)
@@ -69,6 +73,14 @@ def _places(root: Path, membership: Path, memory: str, processes: str) -> Iterat
         for controller, file, value in (("memory", "memory.limit_in_bytes", memory), ("pids", "pids.max", processes)):
             if controller in controllers.split(",") and (root / controller / "cgroup.procs").is_file():
                 yield root / controller / path.lstrip("/"), {file: value}
+
+
+def _sweep(parent: Path) -> None:
+    for left in parent.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left.stat().st_mtime > _OLD_SECONDS:
+                # It fails where a process is in it.
+                left.rmdir()
 
 
 def _read(path: Path) -> str:

@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -21,10 +21,14 @@ from autograder.prepare import Prepared, prepare
 from autograder.record import ClassRecord, SubmissionResult
 from autograder.results import Results
 from autograder.rubric import check_rubric
+from autograder.sandbox import GradingEngine
 from autograder.worker import Job
-from layerlab.errors import UsageError
+from layerlab.errors import LayerlabError, UsageError
 
 __all__ = ["answers_of", "default_place", "grade_class", "prepare_class"]
+
+# Of layers between two classes.
+_KEPT_BYTES: Final = 20 << 30
 
 Report = Callable[[str], None]
 
@@ -60,6 +64,7 @@ def grade_class(
             if left:
                 report(f"trying {len(left)} again that the grader had trouble with: {', '.join(job.submission.student for job in left)}")
                 run.take(left, machine, last=True)
+        _tidy(prepared)
     return ClassRecord(assignment=name, seed=seed, submissions=tuple(sorted(run.results, key=lambda result: result.student)))
 
 
@@ -78,6 +83,12 @@ def answers_of(course: Path, assignment: Assignment, place: Path, result: Submis
     if Results(assignment, prepared, seed).digest(data) != result.digest:
         raise UsageError(f"the submission of {result.student} has changed since it was graded", remedy="Grade it again.")
     return collect(data, assignment, result.student)
+
+
+def _tidy(prepared: Prepared) -> None:
+    """Keep the grading store within bounds: each class leaves layers that hardly any other will use. Trouble waits for the next time."""
+    with contextlib.suppress(LayerlabError, OSError), GradingEngine(prepared.store, prepared.cache) as engine:
+        engine.prune(_KEPT_BYTES, lambda _text: None)
 
 
 def _wanted(course: Path, name: str, students: tuple[str, ...]) -> list[str]:

@@ -20,6 +20,7 @@ import msgspec
 from autograder.assignment import AnswerCell, Assignment
 
 _BRACKETS: Final = re.compile(rb'[\[\]{}"\\]')
+_SHOWN: Final = 60
 _STUDENT: Final = re.compile(r"[^\W_][\w.@+-]{0,127}")
 
 
@@ -51,11 +52,15 @@ def students_of(course: Path, assignment: str) -> list[str]:
     place = course / "submitted"
     if not place.is_dir():
         return []
-    return sorted(
-        item.name
-        for item in place.iterdir()
-        if _STUDENT.fullmatch(item.name) and (item / assignment).is_dir() and not (item.is_symlink() or (item / assignment).is_symlink())
-    )
+    return sorted(item.name for item in place.iterdir() if _STUDENT.fullmatch(item.name) and _has(item, assignment))
+
+
+def _has(folder: Path, assignment: str) -> bool:
+    try:
+        return (folder / assignment).is_dir() and not (folder.is_symlink() or (folder / assignment).is_symlink())
+    except PermissionError:
+        # Who takes our permission away is told so, and does not stop the class.
+        return not folder.is_symlink()
 
 
 def read_submission(course: Path, assignment: Assignment, student: str) -> bytes:
@@ -112,7 +117,7 @@ def collect(data: bytes, assignment: Assignment, student: str) -> Submission:
     for grade_id, same in sorted(by_id.items()):
         if len(same) > 1:
             raise Rejected(
-                f"{len(same)} cells have the grade_id {grade_id!r}; delete the copies, or start again from the released notebook"
+                f"{len(same)} cells have the grade_id {grade_id[:_SHOWN]!r}; delete the copies, or start again from the released notebook"
             )
     files = {answer.file: _answer(by_id, answer, assignment.limits.answer_bytes) for answer in assignment.answers}
     return Submission(student=student, files=files, digest=hashlib.sha256(data).hexdigest())

@@ -5,24 +5,28 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import tempfile
 from collections.abc import Iterable
 from typing import Final
 
 _BLOCK: Final = 512
 # What a file counts at least, empty or not: a disk runs out of files, too.
 _LEAST: Final = 4096
+_ROOM: Final = 64 << 20
 
 
 class DiskUse:
     """Bytes that the commands of a submission have written, all its steps together.
 
     While a command runs, free space is asked for first, which costs nothing. Other submissions use the same disk, so only where more
-    than ``limit`` bytes have gone is it looked up who wrote them. ``directory``: where the commands write.
+    than ``limit`` bytes have gone is it looked up who wrote them. ``directory``: where the commands write. ``scarce``: whether the disk
+    was seen to be full or nearly so, whoever filled it.
     """
 
     def __init__(self, directory: str, limit: int) -> None:
         self.directory = directory
         self._limit = limit
+        self.scarce = False
         self._free = self._available()
         self._earlier = 0
         self._places: dict[str, int] = {}
@@ -33,7 +37,7 @@ class DiskUse:
             self._places[place] = size_of(place)
 
     def closed(self, places: Iterable[str]) -> bool:
-        """The command has ended. Whether it alone has left more than the limit, be it holes, which no disk feels and every reader does."""
+        """The command has ended. Whether that was too much, be it in holes, which no disk feels and every reader does."""
         written = 0
         for place in places:
             if place in self._places:
@@ -41,9 +45,9 @@ class DiskUse:
         return self.written(written)
 
     def written(self, size: int) -> bool:
-        """So many bytes more were written. Whether that is too much, by itself or with all before."""
+        """So many bytes more were written. Whether that is too much, with all before."""
         self._earlier += size
-        return size > self._limit or (self._earlier > self._limit and self._gone() > self._limit)
+        return self._earlier > self._limit
 
     def exceeded(self, processes: Iterable[int]) -> bool:
         """Whether it is more than the limit, with what these processes write now."""
@@ -52,21 +56,31 @@ class DiskUse:
         now = sum(size_of(place) - before for place, before in list(self._places.items()))
         return self._earlier + now + sum(unlinked(processes)) > self._limit
 
+    def probe(self) -> None:
+        """Try whether there is room: free space does not tell of a user's quota."""
+        try:
+            with tempfile.TemporaryFile(dir=self.directory) as stream:
+                stream.write(bytes(1 << 20))
+        except OSError:
+            self.scarce = True
+
     def _gone(self) -> int:
         return self._free - self._available()
 
     def _available(self) -> int:
         status = os.statvfs(self.directory)
+        if status.f_bavail * status.f_frsize < _ROOM:
+            self.scarce = True
         return status.f_bavail * status.f_frsize + status.f_favail * _LEAST
 
 
 def size_of(tree: str) -> int:
-    """Bytes below a directory, as they are on disk or as a reader sees them, whichever is more.
+    """Bytes below a directory, as they are on disk or as a reader sees them, whichever is more; each name of a file counts, since a
+    copy may have each as a file of its own.
 
     What cannot be looked into counts as more than any limit: a step may take permissions away, or nest folders until no path leads there.
     """
     total = 0
-    seen: set[tuple[int, int]] = set()
     folders = [tree]
     while folders:
         try:
@@ -75,10 +89,6 @@ def size_of(tree: str) -> int:
                     status = entry.stat(follow_symlinks=False)
                     if stat.S_ISDIR(status.st_mode):
                         folders.append(entry.path)
-                    elif status.st_nlink > 1:
-                        if (status.st_dev, status.st_ino) in seen:
-                            continue
-                        seen.add((status.st_dev, status.st_ino))
                     total += max(status.st_blocks * _BLOCK, status.st_size if stat.S_ISREG(status.st_mode) else 0, _LEAST)
         except (FileNotFoundError, NotADirectoryError):
             # It went while we looked.

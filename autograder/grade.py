@@ -131,9 +131,10 @@ def _engine(prepared: Prepared, submission: Submission, place: Path, watch: Watc
         try:
             yield engine
         finally:
-            # A step may leave directories without permissions behind; the worker can remove them, a plain rmtree cannot.
+            # A step may leave directories without permissions behind; the worker can remove them. A plain rmtree cannot, and that of
+            # ``tempfile`` would follow links out of them (see ``sandbox``).
             with contextlib.suppress(LayerlabError, OSError):
-                engine.worker.ask("remove", paths=["s"])
+                engine.worker.ask("remove", paths=["s", "mounts", "containers", "tmp"])
 
 
 def _has_mounts(dockerfile: str) -> bool:

@@ -9,12 +9,15 @@ import fcntl
 import http.client
 import json
 import os
+import signal
 import sys
 import time
 
 _NEW_USER = 0x10000000
 _NEW_NET = 0x40000000
 _GET_USER_NAMESPACE = 0xB701
+# From the request to the end of the answer. A limit on each read alone would let an answer drip for ever.
+_ANSWER_SECONDS = 5
 
 
 def _join(process: int) -> None:
@@ -28,13 +31,20 @@ def _join(process: int) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
+def _too_slow(_number: int, _frame: object) -> None:
+    raise TimeoutError(f"it took the request and did not finish its answer within {_ANSWER_SECONDS} s")
+
+
 def _ask(port: int, path: str, limit: int) -> dict[str, object]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    signal.signal(signal.SIGALRM, _too_slow)
+    signal.setitimer(signal.ITIMER_REAL, _ANSWER_SECONDS)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
         return {"status": answer.status, "body": answer.read(limit).decode("utf-8", "replace")}
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         connection.close()
 
 

@@ -1,4 +1,4 @@
-"""Finding and ending the processes of sandboxes: what descends from this process and has a network of its own."""
+"""Finding and ending the processes of sandboxes: what descends from this process and has a network and a process list of its own."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from collections.abc import Iterable
 
 
 def sandboxed() -> frozenset[int]:
-    """Process ids of all that runs in a sandbox of this process."""
-    own = os.readlink("/proc/self/ns/net")
+    """Process ids of all that runs in a sandbox of this process.
+
+    The grader's probe enters the network of a sandbox, and nothing else of it: it is not to be ended with what runs there, or its silence
+    would be taken for trouble of the grader.
+    """
+    own = {name: os.readlink(f"/proc/self/ns/{name}") for name in ("net", "pid")}
     found = set()
     for process in _descendants(os.getpid()):
         with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/{process}/ns/net") != own:
+            if all(os.readlink(f"/proc/{process}/ns/{name}") != here for name, here in own.items()):
                 found.add(process)
     return frozenset(found)
 

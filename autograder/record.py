@@ -11,6 +11,8 @@ from typing import Literal
 
 import msgspec
 
+from autograder.assignment import Assignment
+
 SCHEMA = 1
 
 CheckStatus = Literal["passed", "partial", "failed", "not-run"]
@@ -85,6 +87,14 @@ class ClassRecord(msgspec.Struct, frozen=True, kw_only=True):
     seed: str
     submissions: tuple[SubmissionResult, ...]
     schema: int = SCHEMA
+
+
+def fits(result: SubmissionResult, student: str, assignment: Assignment) -> bool:
+    """Whether a result that came from elsewhere is of this student, and has the checks and maxima of the assignment and no others."""
+    if result.student != student or result.max_score != assignment.max_score:
+        return False
+    rules = {check.id: check.points for check in assignment.checks}
+    return result.status != "graded" or {check.id: check.max_points for check in result.checks} == rules
 
 
 def graded(student: str, checks: tuple[CheckResult, ...], *, reason: str = "") -> SubmissionResult:

@@ -11,7 +11,7 @@ import msgspec
 
 from autograder.assignment import Assignment
 from autograder.prepare import Prepared
-from autograder.record import SubmissionResult
+from autograder.record import SubmissionResult, fits
 from layerlab import __version__
 from layerlab.fsutil import write_atomically
 
@@ -25,6 +25,7 @@ class Results:
 
     def __init__(self, assignment: Assignment, prepared: Prepared, seed: str) -> None:
         self._directory = Path(prepared.results)
+        self._assignment = assignment
         self._rules = f"{GRADER_VERSION}\0{__version__}\0{seed}\0{assignment.digest()}\0{_tree_digest(Path(prepared.app))}\0".encode()
 
     def digest(self, data: bytes) -> str:
@@ -37,7 +38,7 @@ class Results:
             result = msgspec.json.decode(self._file(student, digest).read_bytes(), type=SubmissionResult)
         except (OSError, msgspec.MsgspecError, ValueError):
             return None
-        return result if result.digest == digest and result.student == student else None
+        return result if result.digest == digest and fits(result, student, self._assignment) else None
 
     def keep(self, result: SubmissionResult) -> None:
         """Keep a result, if it has a score: trouble of the grader is tried again by the next run. Raises ``OSError``."""

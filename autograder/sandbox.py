@@ -146,6 +146,8 @@ class _Owning(contextlib.AbstractContextManager["Running"]):
                     self._running.stop()
 
         status = self._running.wait(limited)
+        if watch is not None and status != 0:
+            watch.disk.probe()
         # Before anything is read that it left: a file of holes takes no space, and for ever to read.
         if watch is not None and watch.disk.closed(self._places):
             watch.too_much_disk()
@@ -195,6 +197,11 @@ class GradingEngine(EmbeddedEngine):
 
     def __enter__(self) -> Self:
         return self
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it is known that the disk had room all the time, so that a step that says otherwise is wrong."""
+        return self._watch is not None and not self._watch.disk.scarce
 
     @property
     def worker(self) -> WorkerProcess:

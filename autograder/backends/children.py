@@ -14,7 +14,7 @@ import msgspec
 
 from autograder import __name__ as package
 from autograder.cgroups import group
-from autograder.record import SubmissionResult
+from autograder.record import SubmissionResult, fits
 from autograder.worker import Job
 
 # A worker ends by itself at the submission's limit; this much later it is ended.
@@ -41,7 +41,7 @@ class Children:
             data = msgspec.json.encode(msgspec.structs.replace(job, groups=groups, parent=os.getpid()))
             output = self._run([sys.executable, "-P", "-m", f"{package}.worker"], data, limits.submission_seconds + _GRACE_SECONDS)
         result = msgspec.json.decode(output, type=SubmissionResult)
-        if result.student != job.submission.student or result.max_score != job.assignment.max_score:
+        if not fits(result, job.submission.student, job.assignment):
             raise ValueError("the worker answered for another submission")
         return result
 

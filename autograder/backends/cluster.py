@@ -23,7 +23,7 @@ from autograder.backends.children import Children
 from autograder.collect import Submission
 from autograder.places import default_place
 from autograder.prepare import prepare
-from autograder.record import SubmissionResult
+from autograder.record import SubmissionResult, fits
 from autograder.results import GRADER_VERSION, NOT_OF_THE_APP
 from autograder.worker import Job
 from layerlab import __version__
@@ -119,7 +119,7 @@ def _outcome(future: Any, job: Job) -> Outcome:
         result = msgspec.json.decode(future.result(), type=SubmissionResult)
     except Exception as error:  # noqa: BLE001 - whatever befell another machine must not stop the class
         return Outcome(student=student, trouble=f"{type(error).__name__}: {error}")
-    if result.student != student or result.max_score != job.assignment.max_score:
+    if not fits(result, student, job.assignment):
         return Outcome(student=student, trouble="the cluster answered for another submission")
     return Outcome(student=student, result=result)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Iterator
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import nbclient
@@ -13,8 +17,6 @@ import nbformat
 import pytest
 
 from autograder.assignment import load_assignment
-from autograder.classroom import grade_class
-from autograder.cli import main
 from autograder.collect import Submission
 from autograder.grade import grade
 from autograder.network import NO_NETWORK
@@ -26,85 +28,71 @@ from autograder.sandbox import GradingEngine
 from autograder.scenario import apply, begin, verdicts
 from autograder.starter import replace_answers
 from layerlab.engines.base import BuildOptions
-from layerlab.engines.embedded.engine import EmbeddedEngine
-from tests.autograder.material import APP, COURSE, cell_of, notebook, ps1, ps2, submit
+from tests.autograder.material import APP, COURSE, ROOT, ps1, ps2
+from tests.sample_class.make import expected, make, students
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 
-NAIVE = ps1().answers[0].starter
 OPTIMISED = (APP / "Dockerfile.optimized").read_text(encoding="utf-8")
 IGNORE = (APP / ".dockerignore").read_text(encoding="utf-8")
-# Lower case, CRLF, another folder, another user, only what is needed copied: none of it matters.
-MULTI_STAGE = """\
-from node:alpine as build
-workdir /src
-copy package*.json .
-run npm ci
-copy prisma prisma/
-copy prisma.config.ts .
-run npx prisma generate
-copy tsconfig.json .
-copy src src/
-run npm run build
+# The instructor's commands, typed one after the other.
+SEED = "class"
 
-FROM node:alpine
-WORKDIR /srv
-ENV DATABASE_URL=file:/tmp/dev.db
-COPY --from=build /src/node_modules node_modules
-COPY --from=build /src/dist dist
-COPY --from=build /src/package.json .
-USER node
-CMD ["node", "dist/index.js"]
-""".replace("\n", "\r\n")
-HARD_CODED = (
-    "FROM node:alpine\nCMD node -e \"require('http').createServer((q, s) => s.end('Hello from layer land!')).listen(process.env.PORT)\"\n"
-)
-ANSWERS: dict[str, tuple[str | None, str]] = {
-    "reference": (None, ""),
-    "naive": (NAIVE.replace("/app", "/srv"), ""),
-    "naive-twin": ("# the same as another's\n" + NAIVE.replace("/app", "/srv"), ""),
-    "unchanged": ("# mine\n" + NAIVE, ""),
-    "empty": ("# nothing yet\n", ""),
-    "no-ignore": (OPTIMISED, ""),
-    "lesson": (OPTIMISED, IGNORE),
-    "multi-stage": (MULTI_STAGE, "node_modules\n"),
-    "cache-mount": (OPTIMISED.replace("RUN npm install", "RUN --mount=type=cache,target=/root/.npm npm install"), IGNORE),
-    "wrong-command": (OPTIMISED.replace("dist/index.js", "index.js"), IGNORE),
-    "hard-coded": (HARD_CODED, ""),
-    "online": ("FROM node:alpine\nRUN node -e \"fetch('$(npm config get registry)').catch(() => process.exit(7))\"\n", ""),
-}
+
+class Room(NamedTuple):
+    """The sample class, after ``release``, ``make.py`` and ``grade --json``."""
+
+    course: Path
+    record: ClassRecord
+    said: str
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where the grader works. What steps left there only the worker can remove."""
-    # Notebooks grade in the folder "grading" beside the store.
-    path = tmp_path_factory.mktemp("machine") / "grading"
-    yield path
-    with EmbeddedEngine(str(path / "store")) as engine:
-        engine.worker.ask("remove", paths=["s"])
+def place(machine: Path) -> Path:
+    """Where the grader works."""
+    return machine
 
 
-@pytest.fixture(scope="module")
-def course(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A course with a submission for each answer, and two that cannot be graded."""
-    root = tmp_path_factory.mktemp("class")
+def _course(root: Path) -> Path:
+    """A course like ours, with nobody in it."""
     (root / "node-app").symlink_to(APP)
-    (root / "exercises").mkdir()
-    (root / "exercises" / "source").symlink_to(COURSE / "source")
-    for student, (dockerfile, dockerignore) in ANSWERS.items():
-        submit(root / "exercises", student, notebook(dockerfile, dockerignore))
-    twice = notebook()
-    twice["cells"].append(cell_of(twice, "dockerfile"))
-    submit(root / "exercises", "tampered", twice)
-    submit(root / "exercises", "garbage", {}).write_bytes(b"\xff")
-    return root / "exercises"
+    course = root / "exercises"
+    course.mkdir()
+    (course / "source").symlink_to(COURSE / "source")
+    shutil.copy(COURSE / "nbgrader_config.py", course)
+    return course
+
+
+def _run(*words: str) -> tuple[str, str]:
+    """One command of the autograder: what it prints, and what it says meanwhile."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "autograder", *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=580,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
 
 
 @pytest.fixture(scope="module")
-def graded(course: Path, place: Path) -> ClassRecord:
-    """The class, graded once."""
-    return grade_class(course, "ps1", place=place, workers=2, seed="class", report=lambda _text: None)
+def room(tmp_path_factory: pytest.TempPathFactory, place: Path) -> Room:
+    """Thirty students, graded and published once."""
+    course = _course(tmp_path_factory.mktemp("class"))
+    here = ("--course", str(course), "--place", str(place))
+    _run("release", "ps1", *here)
+    assert len(make(course)) == 30
+    printed, said = _run("grade", "ps1", "--json", "--workers", "2", "--seed", SEED, *here)
+    return Room(course, msgspec.json.decode(printed, type=ClassRecord), said)
+
+
+@pytest.fixture(scope="module")
+def course(room: Room) -> Path:
+    """The class's course."""
+    return room.course
 
 
 def of(record: ClassRecord, student: str) -> SubmissionResult:
@@ -112,54 +100,78 @@ def of(record: ClassRecord, student: str) -> SubmissionResult:
     return next(result for result in record.submissions if result.student == student)
 
 
-@pytest.mark.parametrize(
-    ("student", "lost"),
-    [
-        ("reference", {}),
-        ("lesson", {}),
-        ("multi-stage", {}),
-        ("cache-mount", {}),
-        ("no-ignore", {"edit-unrelated": 0}),
-        ("wrong-command", {"serves": 0}),
-        ("naive", {"edit-source": 0, "edit-unrelated": 0, "serves": 0}),
-        ("naive-twin", {"edit-source": 0, "edit-unrelated": 0, "serves": 0}),
-    ],
-)
-def test_scores(graded: ClassRecord, student: str, lost: dict[str, float]) -> None:
-    """What each answer loses, and nothing else. A twin gets what its twin gets, though its layers are there already."""
-    result = of(graded, student)
-    assert result.status == "graded", result.reason
-    assert {check.id: check.points for check in result.checks if check.points != check.max_points} == lost, result.checks
+def lost(result: SubmissionResult) -> dict[str, float] | str:
+    """Points that are missing, by check; ``"all"`` for a score of 0."""
+    return (
+        "all" if result.score == 0 else {check.id: check.max_points - check.points for check in result.checks if check.status != "passed"}
+    )
 
 
-@pytest.mark.parametrize("student", ["unchanged", "empty", "hard-coded", "online"])
-def test_nothing_for_nothing(graded: ClassRecord, student: str) -> None:
-    """By rule, for an image without the app, and for a step that wanted the network."""
-    assert of(graded, student).score == 0
+@pytest.mark.parametrize("student", students())
+def test_each_of_the_thirty_gets_what_the_answer_deserves(room: Room, student: str) -> None:
+    """Any right order, any wording; a twin gets what its twin gets, though its layers are there already; nothing for nothing."""
+    result, wanted = of(room.record, student), expected()[student]
+    assert result.status == wanted["status"], result.reason
+    if result.status == "graded":
+        assert lost(result) == wanted["lost"], result.checks
+    else:
+        assert (result.score, bool(result.reason)) == (None, True)
 
 
-def test_there_is_no_network(graded: ClassRecord) -> None:
-    """The step itself says so."""
-    assert "exit code: 7" in of(graded, "online").checks[0].message
+def test_gradebook_feedback_table_and_report_say_the_same(room: Room) -> None:
+    """For each student; who has no score has none anywhere, which is not a zero."""
+    scores = {result.student: result.score for result in room.record.submissions}
+    with (room.course / "grades.csv").open(encoding="utf-8", newline="") as stream:
+        exported = {line["student_id"]: line["score"] for line in csv.DictReader(stream)}
+    assert exported == {student: "" if score is None else str(score) for student, score in scores.items() if student in exported}
+    assert exported.keys() >= {student for student, score in scores.items() if score is not None}
+    report = (room.course / "report" / "ps1" / "index.html").read_text(encoding="utf-8")
+    for student, score in scores.items():
+        feedback = room.course / "feedback" / student / "ps1" / "ps1.html"
+        assert feedback.is_file() == (score is not None)
+        assert f">{student}</a>" in report
+        if score is not None:
+            assert f"Score: {score}" in feedback.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("student", ["tampered", "garbage"])
-def test_a_broken_submission_stops_nobody_and_has_no_score(graded: ClassRecord, student: str) -> None:
-    """The class went on; the reason is in words."""
-    result = of(graded, student)
-    assert (result.status, result.score) == ("rejected", None)
-    assert result.reason
+def test_a_dask_cluster_gives_the_same_scores(room: Room, place: Path) -> None:
+    """A LocalCluster of two workers, which knows none of the results."""
+    shutil.rmtree(place / "results")
+    printed, _ = _run(
+        "grade",
+        "ps1",
+        "--json",
+        "--no-publish",
+        "--backend",
+        "dask",
+        "--workers",
+        "2",
+        "--seed",
+        SEED,
+        "--course",
+        str(room.course),
+        "--place",
+        str(place),
+    )
+    record = msgspec.json.decode(printed, type=ClassRecord)
+    assert [(result.student, result.status, lost(result)) for result in record.submissions] == [
+        (result.student, result.status, lost(result)) for result in room.record.submissions
+    ]
 
 
-def test_a_second_run_takes_the_results(graded: ClassRecord, course: Path, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_run_takes_the_results(room: Room, place: Path) -> None:
     """Nothing is built again, and the JSON is the record."""
-    status = main(["grade", "ps1", "--course", str(course), "--place", str(place), "--seed", "class", "--json"])
-    printed = json.loads(capsys.readouterr().out)
-    assert status == 0
-    assert (printed["schema"], printed["assignment"], printed["seed"]) == (1, "ps1", "class")
-    for row in printed["submissions"]:
-        before = of(graded, row["student"])
-        assert (row["status"], row["score"], row["seconds"]) == (before.status, before.score, before.seconds)
+    words = ("grade", "ps1", "--json", "--no-publish", "--seed", SEED, "--course", str(room.course), "--place", str(place))
+    first, second = (json.loads(_run(*words)[0]) for _ in range(2))
+    assert (first["schema"], first["assignment"], first["seed"]) == (1, "ps1", SEED)
+    assert first == second
+
+
+def test_progress_tells_how_long_it_will_take(room: Room) -> None:
+    """A line for each student, with what is left."""
+    lines = [line for line in room.said.splitlines() if line.startswith("[")]
+    assert len(lines) == 30
+    assert any("s left" in line for line in lines)
 
 
 # --- what a single submission may use ----------------------------------------------------------------------------------------------
@@ -182,9 +194,7 @@ def _grade(course: Path, place: Path, dockerfile: str, **limits: Any) -> Submiss
         ("for i in $(seq 60); do sleep 100 & done; wait", {"processes": 40}, "at most 40 are allowed"),
     ],
 )
-def test_limits_end_a_step_and_say_so(
-    graded: ClassRecord, course: Path, place: Path, command: str, limits: dict[str, Any], words: str
-) -> None:
+def test_limits_end_a_step_and_say_so(course: Path, place: Path, command: str, limits: dict[str, Any], words: str) -> None:
     """Too much is the answer's failure, with the step and the limit."""
     result = _grade(course, place, f"FROM node:alpine\nRUN {command}\n", **limits)
     assert (result.status, result.score) == ("graded", 0)
@@ -192,7 +202,7 @@ def test_limits_end_a_step_and_say_so(
     assert not sandboxed()
 
 
-def test_a_step_cannot_leave_packages_to_others(graded: ClassRecord, course: Path, place: Path) -> None:
+def test_a_step_cannot_leave_packages_to_others(course: Path, place: Path) -> None:
     """The prepared npm cache is there to be read: what a step does to it is gone with the step, or does not happen."""
 
     def tree() -> list[tuple[str, int]]:
@@ -206,7 +216,7 @@ def test_a_step_cannot_leave_packages_to_others(graded: ClassRecord, course: Pat
 
 
 @pytest.mark.parametrize("command", ["npm install left-pad", "npm ci --cache /tmp/mine", "curl https://example.org"])
-def test_a_step_that_wants_the_network_is_told_what_there_is(graded: ClassRecord, course: Path, place: Path, command: str) -> None:
+def test_a_step_that_wants_the_network_is_told_what_there_is(course: Path, place: Path, command: str) -> None:
     """Instead of words on proxies, which a student could not act on."""
     result = _grade(course, place, f"FROM node:alpine\nWORKDIR /app\nCOPY package*.json ./\nRUN {command}\n")
     assert (result.status, result.score) == ("graded", 0)
@@ -214,7 +224,7 @@ def test_a_step_that_wants_the_network_is_told_what_there_is(graded: ClassRecord
     assert "proxy" not in result.checks[0].message
 
 
-def test_trouble_of_the_grader_is_no_zero(graded: ClassRecord, course: Path, place: Path, tmp_path: Path) -> None:
+def test_trouble_of_the_grader_is_no_zero(course: Path, place: Path, tmp_path: Path) -> None:
     """Here the prepared base image is lost."""
     prepared = msgspec.structs.replace(prepare(course, ps1(), place, lambda _text: None), store=str(tmp_path / "a-file"))
     (tmp_path / "a-file").write_text("not a store")
@@ -224,7 +234,7 @@ def test_trouble_of_the_grader_is_no_zero(graded: ClassRecord, course: Path, pla
     assert "the grader failed, not the answer" in result.reason
 
 
-def test_the_notebook_says_what_grading_says(graded: ClassRecord, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_says_what_grading_says(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run from top to bottom: the source notebook passes every check, the released one none, each with a plain number or an error."""
     monkeypatch.setenv("LAYERLAB_STORE", str(place.parent / "store"))
     reports = {}
@@ -264,7 +274,7 @@ OTHER_WORDS = STAGES.replace("AS build", "as one").replace("--from=build", "--fr
         pytest.param(OPTIMISED.replace("EXPOSE", "EXPOSE 8080"), {"small": 25, "lean": 20, "unprivileged": 10}, id="one stage"),
     ],
 )
-def test_stages(graded: ClassRecord, course: Path, place: Path, dockerfile: str, lost: dict[str, float]) -> None:
+def test_stages(course: Path, place: Path, dockerfile: str, lost: dict[str, float]) -> None:
     """What each answer loses, and nothing else."""
     prepared = prepare(course, ps2(), place, lambda _text: None)
     files = {"Dockerfile": dockerfile, ".dockerignore": IGNORE}
@@ -277,7 +287,7 @@ def test_stages(graded: ClassRecord, course: Path, place: Path, dockerfile: str,
 
 
 @pytest.mark.parametrize("name", ["argument", "environment", "mode"])
-def test_a_quiz_is_right_about_real_builds(graded: ClassRecord, course: Path, place: Path, tmp_path: Path, name: str) -> None:
+def test_a_quiz_is_right_about_real_builds(course: Path, place: Path, tmp_path: Path, name: str) -> None:
     """What it says without building anything is what the engine then does, and why."""
     prepared = prepare(course, ps1(), place, lambda _text: None)
     question = next(question for question in load_assignment(COURSE, "quiz").questions if question.id == name)

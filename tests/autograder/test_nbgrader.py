@@ -20,7 +20,6 @@ import pytest
 
 from autograder.cli import main
 from autograder.release import _check_answers, reference
-from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import LayerlabError
 from tests.autograder.material import APP, COURSE, ROOT, cell_of, notebook, ps1, submit
 
@@ -28,11 +27,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.network]
 
 
 class Class:
-    """A course in a folder of its own, graded on a machine of its own."""
+    """A course in a folder of its own. ``place``: where it is graded."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, place: Path) -> None:
         self.root = base / "exercises"
-        self.place = base / "machine" / "grading"
+        self.place = place
         self.root.mkdir()
         (base / "node-app").symlink_to(APP)
         (self.root / "source").symlink_to(COURSE / "source")
@@ -42,7 +41,7 @@ class Class:
             **{name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")},
             "PATH": os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if not Path(part, "alembic").exists()),
             "PYTHONPATH": str(ROOT),
-            "LAYERLAB_STORE": str(base / "machine" / "store"),
+            "LAYERLAB_STORE": str(place.parent / "store"),
             "JUPYTER_CONFIG_DIR": str(base / "config"),
             "JUPYTER_DATA_DIR": str(base / "data"),
             "IPYTHONDIR": str(base / "ipython"),
@@ -68,9 +67,9 @@ class Class:
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
+def room(tmp_path_factory: pytest.TempPathFactory, machine: Path) -> Class:
     """A released assignment, and three submissions: a good one, one as it was handed out, and one that is no notebook."""
-    made = Class(tmp_path_factory.mktemp("room"))
+    made = Class(tmp_path_factory.mktemp("room"), machine)
     assert main(["release", "ps1", "--course", str(made.root), "--place", str(made.place)]) == 0
     good = made.released()
     # The reference solution: then a step that Validate builds as well is built once.
@@ -80,9 +79,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Class]:
     (submit(made.root, "ann", good).parent / "notes.txt").write_text("nobody asked for it", encoding="utf-8")
     submit(made.root, "bob", made.released())
     submit(made.root, "eve", {}).write_text("[" * 100_000, encoding="utf-8")
-    yield made
-    with EmbeddedEngine(str(made.place / "store")) as engine:
-        engine.worker.ask("remove", paths=["s"])
+    return made
 
 
 @pytest.fixture(scope="module")

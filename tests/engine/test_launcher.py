@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from layerlab.engines.embedded.executors.launcher import Setup, launcher
-from layerlab.engines.embedded.executors.seccomp import faked_root_filter, proot_filter
+from layerlab.engines.embedded.executors.seccomp import bwrap_filter, proot_filter
 
 
 def _written(tmp_path: Path, argv: list[str], environment: dict[str, str], setup: Setup, machine: str = "") -> str:
@@ -102,9 +102,9 @@ def test_the_program_for_another_machine(tmp_path: Path) -> None:
     assert "'A'" in done.stdout
 
 
-def test_both_filters_are_whole_instructions() -> None:
+def test_all_filters_are_whole_instructions() -> None:
     """Of eight bytes each, and within the kernel's limit."""
-    for program in (faked_root_filter(), proot_filter(network=True), proot_filter(network=False)):
+    for program in (bwrap_filter(faked_root=True), bwrap_filter(faked_root=False), proot_filter(network=True), proot_filter(network=False)):
         assert program is not None
         assert len(program) % 8 == 0
         assert len(program) // 8 <= 4096

@@ -17,6 +17,7 @@ DOCKER_HUB: Final = "docker.io"
 _HUB_HOST: Final = "registry-1.docker.io"
 _PATH: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*\Z")
 # ``domain`` of distribution/reference: names joined by dots, or an IPv6 address in brackets, and perhaps a port.
+INVALID_REFERENCE: Final = "invalid reference format"
 _NAME: Final = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _HOST: Final = re.compile(rf"(?:{_NAME}(?:\.{_NAME})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?\Z")
 _TAG: Final = re.compile(r"[\w][\w.-]{0,127}\Z")
@@ -73,5 +74,5 @@ def parse_reference(text: str) -> Reference:
         path = f"library/{path}"
     if _HOST.match(registry) is None or _PATH.match(path) is None or _TAG.match(tag) is None or (digest and _DIGEST.match(digest) is None):
         hint = "Names are lower case." if text != text.lower() else "Write NAME, NAME:TAG or HOST/NAME:TAG."
-        raise UsageError(f"invalid reference format: {text!r}", remedy=hint)
+        raise UsageError(f"{INVALID_REFERENCE}: {text!r}", remedy=hint)
     return Reference(registry, path, tag, digest)

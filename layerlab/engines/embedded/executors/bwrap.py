@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from layerlab.engines.embedded.executors.base import Output, Process, Root, Running
-from layerlab.engines.embedded.executors.seccomp import faked_root_filter
+from layerlab.engines.embedded.executors.seccomp import bwrap_filter
 from layerlab.engines.embedded.executors.switch_user import program
 from layerlab.errors import ExecutorError
 
@@ -149,13 +149,13 @@ class BwrapExecutor:
             write_maps = _Maps(info_read, info_write, block_write)
         else:
             command += ["--uid", str(process.uid), "--gid", str(process.gid)]
-            program_bytes = faked_root_filter()
-            if program_bytes is not None:
-                read, write = _pipe(stack)
-                os.write(write.number, program_bytes)
-                write.close()
-                command += ["--seccomp", str(read.number)]
-                pipes.append(read.number)
+        program_bytes = bwrap_filter(faked_root=self.ids == "single")
+        if program_bytes is not None:
+            read, write = _pipe(stack)
+            os.write(write.number, program_bytes)
+            write.close()
+            command += ["--seccomp", str(read.number)]
+            pipes.append(read.number)
         # Started by root, bwrap would otherwise leave every capability, enough to undo each of its mounts.
         command += ["--cap-drop", "ALL"]
         if self.ids == "full" or process.uid == 0:

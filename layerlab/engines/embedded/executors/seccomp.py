@@ -4,6 +4,10 @@
 "done" lets them go on, as Charliecloud's ``ch-image --force=seccomp`` does (``doc/ch-image_desc.rst``, "fake root by seccomp"). The
 owners that matter for the image come from ``--chown``, USER and WORKDIR instead.
 
+**No further user namespace.** In one a command would have every capability: it could mount file systems that are memory past every
+count, and reach parts of the kernel that are otherwise root's. Docker's default profile refuses the same, and answers ``clone3``, whose
+flags a filter cannot see, as if the kernel lacked it.
+
 **Calls that proot does not translate.** proot 5.1 does not know ``statx``, ``faccessat2``, ``openat2`` and ``clone3``, or handles them
 wrongly; a program that is told that the kernel lacks them (ENOSYS) uses the older ones. It also has no network namespace: a step that
 must have no network gets no internet socket at all.
@@ -19,6 +23,7 @@ from typing import Final, NamedTuple
 _LD_ABS: Final = 0x20
 _JEQ: Final = 0x15
 _RET: Final = 0x06
+_JUMP: Final = 0x05
 _AND: Final = 0x54
 _ALLOW: Final = 0x7FFF0000
 _ERRNO: Final = 0x00050000
@@ -26,6 +31,7 @@ _FORMAT: Final = 0o170000
 _DEVICES: Final = (0o020000, 0o060000)
 # AF_INET, AF_INET6, AF_PACKET.
 _INTERNET: Final = (2, 10, 17)
+_NEW_USER: Final = 0x10000000
 
 
 class _Machine(NamedTuple):
@@ -39,6 +45,8 @@ class _Machine(NamedTuple):
     untranslated: tuple[int, ...]
     socket: int
     io_uring_setup: int
+    # unshare clone clone3, by the architecture's number: its own, and the older one of which it runs programs, too
+    namespaces: dict[int, tuple[int, int, int]]
 
 
 _MACHINES: Final = {
@@ -49,6 +57,7 @@ _MACHINES: Final = {
         (332, 439, 437, 435),
         41,
         425,
+        {0xC000003E: (272, 56, 435), 0x40000003: (310, 120, 435)},
     ),
     "aarch64": _Machine(
         0xC00000B7,
@@ -57,18 +66,24 @@ _MACHINES: Final = {
         (291, 439, 437, 435),
         198,
         425,
+        {0xC00000B7: (97, 220, 435), 0x40000028: (337, 120, 435)},
     ),
 }
 
 
-def faked_root_filter() -> bytes | None:
-    """The program for bwrap in single-id mode, or ``None`` on a machine whose system call numbers are not known here."""
+def bwrap_filter(*, faked_root: bool) -> bytes | None:
+    """The program for what bwrap runs, or ``None`` on a machine whose system call numbers are not known here."""
     machine = _MACHINES.get(os.uname().machine)
     if machine is None:
         return None
-    program = _Program(machine.architecture)
-    _fake_root(program, machine)
-    return program.assembled()
+    program, older = (_Program(architecture) for architecture in machine.namespaces)
+    if faked_root:
+        _fake_root(program, machine)
+    for part, (unshare, clone, clone3) in zip((program, older), machine.namespaces.values(), strict=True):
+        for call in (unshare, clone):
+            part.answer_where(call, 0, _NEW_USER, (_NEW_USER,), errno.EPERM)
+        part.answer(clone3, errno.ENOSYS)
+    return program.assembled(otherwise=older)
 
 
 def proot_filter(*, network: bool) -> bytes | None:
@@ -120,6 +135,10 @@ class _Program:
         block += [(_RET, 0, 0, _ALLOW), (_RET, 0, 0, _ERRNO | number)]
         self._lines += [(_JEQ, 0, len(block), call), *block]
 
-    def assembled(self) -> bytes:
-        """The program's bytes."""
-        return b"".join(struct.pack("<HBBI", *line) for line in (*self._lines, (_RET, 0, 0, _ALLOW)))
+    def assembled(self, otherwise: _Program | None = None) -> bytes:
+        """The program's bytes. ``otherwise``: what decides on calls of another architecture; without it they are made."""
+        lines = [*self._lines, (_RET, 0, 0, _ALLOW)]
+        if otherwise is not None:
+            # In the place of the third line, which lets them be made, to the line behind the last.
+            lines[2] = (_JUMP, 0, 0, len(lines) - 3)
+        return b"".join(struct.pack("<HBBI", *line) for line in lines) + (otherwise.assembled() if otherwise is not None else b"")
