@@ -13,15 +13,15 @@ import pytest
 
 from .conftest import ROOT
 
-ACTS = ["naive-first", "naive-again", "naive-edit", "optimized-first", "optimized-again", "optimized-edit"]
+ACTS = ["naive-first", "naive-again", "naive-edit", "optimized-first", "optimized-again", "optimized-edit", "grade"]
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The demo's JSON."""
-    env = {**os.environ, "LAYERLAB_STORE": str(tmp_path_factory.mktemp("demo")), "PYTHONPATH": str(ROOT)}
+    """The JSON of ``./lab demo``."""
+    env = {**os.environ, "LAYERLAB_STORE": str(tmp_path_factory.mktemp("demo") / "store"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-m", "layerlab", "demo", "--json"], env=env, capture_output=True, text=True, timeout=500, check=False
+        [sys.executable, "-m", "autograder", "demo", "--json"], env=env, capture_output=True, text=True, timeout=500, check=False
     )
     assert done.returncode == 0, done.stderr
     record: dict[str, Any] = json.loads(done.stdout)
@@ -77,8 +77,20 @@ def test_the_app_that_was_built_serves_the_edited_greeting(told: dict[str, Any])
 @pytest.mark.slow
 @pytest.mark.network
 def test_a_stand_in_is_called_one(told: dict[str, Any]) -> None:
-    for item in told["acts"]:
+    for item in told["acts"][:-1]:
         assert all("stand-in" in text for text in item["record"]["stand_in"])
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_it_ends_with_two_submissions_that_are_graded(told: dict[str, Any]) -> None:
+    """The good one scores full; the naive one loses what it rebuilds needlessly, and what it does not serve."""
+    record = told["acts"][-1]["record"]
+    lost = {
+        row["student"]: {check["id"] for check in row["checks"] if check["points"] < check["max_points"]} for row in record["submissions"]
+    }
+    assert lost == {"good": set(), "naive": {"edit-source", "edit-unrelated", "serves"}}
+    assert [row["status"] for row in record["submissions"]] == ["graded", "graded"]
 
 
 def test_the_course_s_app_keeps_what_the_lesson_relies_on() -> None:
