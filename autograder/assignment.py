@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from autograder.question import Question, listed
+from autograder.quizzes.question import Question, listed
 from layerlab.errors import DockerfileError, UsageError
 
 Positive = Annotated[float, msgspec.Meta(gt=0)]

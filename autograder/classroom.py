@@ -16,12 +16,12 @@ from autograder import record
 from autograder.assignment import Assignment, load_assignment
 from autograder.backends.base import Backend, Outcome
 from autograder.collect import Rejected, Submission, collect, read_submission, students_of
+from autograder.confine.sandbox import GradingEngine
 from autograder.places import default_place
 from autograder.prepare import Prepared, prepare
 from autograder.record import ClassRecord, SubmissionResult
 from autograder.results import Results
 from autograder.rubric import check_rubric
-from autograder.sandbox import GradingEngine
 from autograder.worker import Job
 from layerlab.errors import LayerlabError, UsageError
 

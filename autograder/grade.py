@@ -15,15 +15,15 @@ import msgspec
 from autograder import record
 from autograder.assignment import Assignment
 from autograder.collect import Submission
+from autograder.confine.sandbox import GradingEngine
+from autograder.confine.timing import Clock
+from autograder.confine.watch import Watch
 from autograder.edits import draw
 from autograder.observe import Built, InfrastructureError, Observation, Observer
 from autograder.prepare import Prepared
-from autograder.quiz import judge_quiz, predictions
+from autograder.quizzes.grading import judge_quiz, predictions
 from autograder.record import CheckResult, SubmissionResult
 from autograder.rubric import judge, none
-from autograder.sandbox import GradingEngine
-from autograder.timing import Clock
-from autograder.watch import Watch
 from autograder.workspace import Workspace, read_app
 from layerlab.dockerfile import parse
 from layerlab.errors import DockerfileError, LayerlabError

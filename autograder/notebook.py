@@ -15,9 +15,9 @@ from autograder.assignment import AnswerCell, Assignment, load_assignment
 from autograder.classroom import default_place
 from autograder.collect import Submission
 from autograder.grade import grade
-from autograder.prediction import read_prediction
 from autograder.prepare import Prepared, prepare
-from autograder.question import steps_to_predict
+from autograder.quizzes.prediction import read_prediction
+from autograder.quizzes.question import steps_to_predict
 from autograder.record import CheckResult, SubmissionResult
 from autograder.words import verdict, wrapped
 from layerlab.engines.base import BuildOptions

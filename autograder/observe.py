@@ -12,13 +12,13 @@ from typing import Final
 import msgspec
 
 from autograder.assignment import Assignment
+from autograder.confine.sandbox import GradingEngine
+from autograder.confine.serving import Answer, ask
+from autograder.confine.timing import Clock, TooSlow
 from autograder.contents import Contents, contents_of, needless
 from autograder.edits import LOCK, MANIFEST, Edit, Edits
 from autograder.network import advice, advice_before
 from autograder.roles import LayerReader, Role, StepRoles, runtime_dependencies
-from autograder.sandbox import GradingEngine
-from autograder.serving import Answer, ask
-from autograder.timing import Clock, TooSlow
 from autograder.workspace import Workspace
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.references import INVALID_REFERENCE

@@ -12,8 +12,8 @@ from typing import Final
 import msgspec
 
 from autograder.assignment import Assignment
+from autograder.confine.sandbox import Filling
 from autograder.edits import LOCK, MANIFEST
-from autograder.sandbox import Filling
 from layerlab.engines.base import BuildOptions
 from layerlab.errors import ExecutorError, LayerlabError
 from layerlab.fetching import lock_digest

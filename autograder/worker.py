@@ -15,11 +15,11 @@ from typing import Final
 import msgspec
 
 from autograder.assignment import Assignment
-from autograder.cgroups import join
 from autograder.collect import Submission
+from autograder.confine.cgroups import join
+from autograder.confine.watch import limit_files
 from autograder.grade import grade
 from autograder.prepare import Prepared
-from autograder.watch import limit_files
 from layerlab.interrupt import interruptible
 
 # prctl(2).

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from autograder import __name__ as package
-from autograder.cgroups import group
+from autograder.confine.cgroups import group
 from autograder.record import SubmissionResult, fits
 from autograder.worker import Job
 

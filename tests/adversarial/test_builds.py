@@ -29,9 +29,9 @@ import pytest
 from autograder.classroom import grade_class, prepare_class
 from autograder.cli import main
 from autograder.collect import Submission
+from autograder.confine.processes import sandboxed
 from autograder.edits import draw
 from autograder.grade import _digest
-from autograder.processes import sandboxed
 from autograder.record import ClassRecord, SubmissionResult
 from autograder.workspace import read_app
 from layerlab.engines.embedded.engine import EmbeddedEngine

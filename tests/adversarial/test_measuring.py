@@ -11,10 +11,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from autograder import sandbox, watch
-from autograder.cgroups import group
-from autograder.disk import DiskUse, memory_files, size_of, unlinked
-from autograder.question import base_image
+from autograder.confine import sandbox, watch
+from autograder.confine.cgroups import group
+from autograder.confine.disk import DiskUse, memory_files, size_of, unlinked
+from autograder.quizzes.question import base_image
 from layerlab.context.ignore import IgnoreRules
 from layerlab.context.select import compile_glob
 from layerlab.dockerfile import parse

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from autograder.assignment import Assignment, load_assignment, notebook_of
+from autograder.confine.serving import Answer
 from autograder.observe import Built, Observation
 from autograder.roles import Role, StepRoles
-from autograder.serving import Answer
 from layerlab.model import Cause, Status, StepRecord
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from autograder.assignment import Limits
-from autograder.cgroups import group
+from autograder.confine.cgroups import group
 
 _LEAVES_ONE_BEHIND = """
 import os, sys, time
-from autograder.cgroups import join
+from autograder.confine.cgroups import join
 join(tuple(sys.argv[1:]))
 if os.fork() == 0:
     os.setsid()

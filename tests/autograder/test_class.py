@@ -18,14 +18,14 @@ import pytest
 
 from autograder.assignment import load_assignment
 from autograder.collect import Submission
+from autograder.confine.processes import sandboxed
+from autograder.confine.sandbox import GradingEngine
 from autograder.grade import grade
 from autograder.network import NO_NETWORK
 from autograder.prepare import prepare
-from autograder.processes import sandboxed
+from autograder.quizzes.scenario import apply, begin, verdicts
 from autograder.record import ClassRecord, SubmissionResult
 from autograder.release import reference
-from autograder.sandbox import GradingEngine
-from autograder.scenario import apply, begin, verdicts
 from autograder.starter import replace_answers
 from layerlab.engines.base import BuildOptions
 from tests.autograder.material import APP, COURSE, ROOT, ps1, ps2

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from autograder.assignment import load_assignment, notebook_of
 from autograder.collect import Rejected, Submission, collect
 from autograder.grade import grade
-from autograder.prediction import WORD_OF, read_prediction
 from autograder.prepare import Prepared, prepare
-from autograder.question import Question, Replace, Touch, Turn, listed, steps_to_predict
-from autograder.quiz import judge_question
+from autograder.quizzes.grading import judge_question
+from autograder.quizzes.prediction import WORD_OF, read_prediction
+from autograder.quizzes.question import Question, Replace, Touch, Turn, listed, steps_to_predict
+from autograder.quizzes.scenario import verdicts
 from autograder.record import SubmissionResult
 from autograder.release import reference
-from autograder.scenario import verdicts
 from autograder.starter import replace_answers
 from layerlab.errors import UsageError
 from tests.autograder.material import APP, COURSE, cell_of

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autograder.collect import Submission
+from autograder.confine.serving import Answer
 from autograder.grade import by_rule
 from autograder.observe import Built, Observation
 from autograder.record import CheckResult, SubmissionResult, graded, without_score
 from autograder.roles import StepRoles
 from autograder.rubric import judge
-from autograder.serving import Answer
 from tests.autograder.material import observation, ps1, roles, steps
 
 ALL = {"edit-source": 30, "edit-dependency": 15, "edit-schema": 10, "edit-unrelated": 10, "no-change": 5, "serves": 25, "size": 5}

@@ -13,7 +13,20 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from autograder.question import DOCKERFILE, IGNORE, Change, Chmod, Question, Remove, Replace, Touch, Write, base_image, changed, joined
+from autograder.quizzes.question import (
+    DOCKERFILE,
+    IGNORE,
+    Change,
+    Chmod,
+    Question,
+    Remove,
+    Replace,
+    Touch,
+    Write,
+    base_image,
+    changed,
+    joined,
+)
 from autograder.workspace import Workspace
 from layerlab.context import Selected, Selection, load_context
 from layerlab.dockerfile import parse

@@ -11,11 +11,11 @@ from pathlib import Path
 from autograder.assignment import Assignment
 from autograder.checks.base import Finding, why
 from autograder.collect import Submission
-from autograder.prediction import CACHED, NO_VERDICT, RUNS, UNDECIDED, WORD_OF, Prediction, read_prediction
-from autograder.question import Question, steps_to_predict
+from autograder.quizzes.prediction import CACHED, NO_VERDICT, RUNS, UNDECIDED, WORD_OF, Prediction, read_prediction
+from autograder.quizzes.question import Question, steps_to_predict
+from autograder.quizzes.scenario import verdicts
 from autograder.record import CheckResult
 from autograder.rubric import result_of
-from autograder.scenario import verdicts
 from layerlab.model import StepRecord
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from autograder.processes import sandboxed
+from autograder.confine.processes import sandboxed
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.supervision import Supervised
 from layerlab.errors import DockerfileError, ExecutorError, StepFailedError, UsageError

@@ -12,8 +12,8 @@ import threading
 from typing import Final, Self
 
 from autograder.assignment import Limits
-from autograder.disk import DiskUse, memory_files
-from autograder.processes import end, sandboxed
+from autograder.confine.disk import DiskUse, memory_files
+from autograder.confine.processes import end, sandboxed
 
 _INTERVAL: Final = 0.1
 

@@ -15,8 +15,8 @@ from typing import Any, Final, Literal, Self
 
 import msgspec
 
-from autograder.disk import size_of
-from autograder.watch import Watch
+from autograder.confine.disk import size_of
+from autograder.confine.watch import Watch
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.executors.base import BindMount, Executor, Output, Process, Root, Running
 from layerlab.engines.embedded.workers import WorkerProcess
