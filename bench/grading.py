@@ -119,12 +119,17 @@ def _course(place: Path) -> Path:
 
 
 def _stock_course(place: Path, course: Path) -> Path:
-    """The same class for stock nbgrader: the same cells, with the other extension."""
+    """The same class for stock nbgrader: the same cells, with the other extension.
+
+    The two notebooks that cannot be graded are left out: stock nbgrader stops the whole class at one of them.
+    """
     stock = place / "stock"
     stock.mkdir()
     (stock / "nbgrader_config.py").write_text(STOCK_CONFIG.format(root=str(stock)), encoding="utf-8")
     for kind in ("source", "submitted"):
         for path in sorted((course / kind).glob("ps1/*.ipynb" if kind == "source" else "*/ps1/*.ipynb")):
+            if kind == "submitted" and "notebook" in expected()[path.parts[-3]]:
+                continue
             target = stock / path.relative_to(course)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes().replace(b"%load_ext autograder.notebook", b"%load_ext stock_grader"))
@@ -174,8 +179,8 @@ def main() -> int:
             subprocess.run([docker, "builder", "prune", "-af"], check=True, capture_output=True)
             seconds, scores = theirs(_stock_course(place, course))
             ours_by_student = {row["student"]: row["score"] for row in record["submissions"]}
-            same = sum(scores.get(student, 0.0) == (score or 0.0) for student, score in ours_by_student.items())
-            print(f"  stock: {seconds:.1f} s; {same} of {len(ours_by_student)} scores are the same", file=sys.stderr, flush=True)
+            same = sum(scores[student] == ours_by_student[student] for student in scores)
+            print(f"  stock: {seconds:.1f} s; {same} of {len(scores)} scores are the same", file=sys.stderr, flush=True)
             rows.append(_row("class of 30, 2 workers, against nbgrader and docker build", times[2], seconds, "≥ 20×"))
         rows.append(_row("class of 30, 2 workers against 1", times[2], times[1], "≥ 1.8×"))
         rows.append(f"| memory of a worker, the most | {memory / 1e6:.0f} MB | | | < 200 MB |")

@@ -24,7 +24,7 @@ if str(HERE.parent) not in sys.path:
     sys.path.insert(0, str(HERE.parent))
 
 from autograder.assignment import Assignment, answer_id, load_assignment  # noqa: E402
-from autograder.question import Change, Chmod, Question, Remove, Replace, Touch, Write  # noqa: E402
+from autograder.quizzes.question import Change, Chmod, Question, Remove, Replace, Touch, Write  # noqa: E402
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},

@@ -92,6 +92,7 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     ``executor``  ``bwrap``; ``snapshotter`` ``overlay`` or ``copy``; ``ids`` ``full`` or ``single``.
     ``stand_in``  names of base images for which a stand-in was used, with what that means.
+    ``predicted``  where nothing on this machine can run a step: the verdicts that the build would have had. They were not run.
     """
 
     engine: str
@@ -108,6 +109,7 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
     stand_in: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     failure: Failure | None = None
+    predicted: tuple[StepRecord, ...] = ()
     schema: int = SCHEMA
 
     @property

@@ -112,6 +112,8 @@ def build_summary(record: BuildRecord, stream: IO[str] | None = None) -> str:
     """What a build did: its table, its result, and how it was run."""
     ran = [step for step in record.steps if step.status in ("executed", "failed")]
     counted = [step for step in record.steps if step.status in ("executed", "cached", "failed", "skipped")]
+    if record.predicted:
+        return f"{steps_table(record.predicted, planned=True, stream=stream)}\n\n{prediction(record)}"
     lines = [steps_table(record.steps, stream=stream), ""]
     if record.failure is None:
         reused = sum(1 for step in counted if step.status == "cached")
@@ -121,6 +123,14 @@ def build_summary(record: BuildRecord, stream: IO[str] | None = None) -> str:
     else:
         lines.append(f"No image: step {next((s.number for s in ran if s.status == 'failed'), '?')} failed after {record.seconds:.1f} s.")
     return "\n".join(lines)
+
+
+def prediction(record: BuildRecord) -> str:
+    """One sentence on a build that could only be predicted."""
+    runs = sum(1 for step in record.predicted if step.status == "executed")
+    counted = sum(1 for step in record.predicted if step.status in ("executed", "cached", "undecided"))
+    cached = sum(1 for step in record.predicted if step.status == "cached")
+    return f"Predicted, not run: {runs} of {counted} steps would run, {cached} would come from the cache. There is no image."
 
 
 def how(record: BuildRecord) -> str:

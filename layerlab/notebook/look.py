@@ -8,7 +8,7 @@ import time
 
 from layerlab.engines.base import Event
 from layerlab.model import BuildRecord, StepRecord
-from layerlab.render import printable, size
+from layerlab.render import prediction, printable, size
 
 _WIDTH = 92
 _LOG_LINES = 12
@@ -52,15 +52,18 @@ class BuildLook:
         """All of it, as plain text."""
         record = self._record
         shown = [step for step in self._done if step.status not in ("metadata", "skipped")]
+        predicted = record.predicted if record is not None else ()
         seconds = record.seconds if record is not None else time.monotonic() - self._began
-        state = "" if record is None else " FINISHED" if record.failure is None else " FAILED"
+        state = "" if record is None else " FINISHED" if record.failure is None else " PREDICTED, NOT RUN" if predicted else " FAILED"
         lines = [_row(f"[+] Building {seconds:.1f}s{state}", self._engine + " engine")]
         if record is None and self._head:
             lines.append(f" => {self._head}")
         if record is None:
             lines += [f" => {printable(note)}" for note in self._notes]
-        for step in shown:
+        for step in () if predicted else shown:
             lines += _step(step)
+        for step in predicted:
+            lines += _forecast(step)
         if self._running is not None:
             lines.append(_row(f" => {_label(self._running)}", f"{time.monotonic() - self._since:.1f}s"))
             lines += [f" => => {line}"[:_WIDTH] for line in self._log[-3:]]
@@ -85,12 +88,23 @@ def _step(step: StepRecord) -> list[str]:
     cost = f"{step.seconds:.1f}s"
     if step.status == "executed" and step.makes_layer:
         cost = f"{size(step.size):>7}  {cost:>6}"
-    lines = [_row(f" => {word}{_label(step)}", cost)]
-    if step.cause is not None:
-        lines += textwrap.wrap(
-            printable(step.cause.text), _WIDTH, initial_indent=" =>   └ ", subsequent_indent=" =>     ", break_on_hyphens=False
-        )
-    return lines
+    return [_row(f" => {word}{_label(step)}", cost), *_why(step)]
+
+
+def _why(step: StepRecord) -> list[str]:
+    if step.cause is None:
+        return []
+    text = printable(step.cause.text)
+    return textwrap.wrap(text, _WIDTH, initial_indent=" =>   └ ", subsequent_indent=" =>     ", break_on_hyphens=False)
+
+
+def _forecast(step: StepRecord) -> list[str]:
+    """A step that was not run: what a build would do with it."""
+    word = {"executed": "would run", "cached": "would be cached", "undecided": "cannot be decided"}.get(step.status)
+    if word is None:
+        return []
+    lines = [_row(f" => {_label(step)}", word)]
+    return lines + _why(step)
 
 
 def _end(record: BuildRecord, log: list[str]) -> list[str]:
@@ -103,6 +117,8 @@ def _end(record: BuildRecord, log: list[str]) -> list[str]:
         lines.append(f"{ran} of {ran + reused} steps ran, {reused} came from the cache ({record.engine} engine, {record.executor}).")
         # The whole sentence is in the history; below each build of a notebook its head is enough.
         return lines + [f"note: {text.partition(' (')[0]}; %docker history says more." for text in record.stand_in]
+    if record.predicted:
+        return ["", prediction(record), f"  {printable(failure.message)}", *([f"  {failure.remedy}"] if failure.remedy else [])]
     failed = next((step for step in record.steps if step.status == "failed"), None)
     lines = []
     if failed is not None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from layerlab.engines.base import Event
 from layerlab.model import BuildRecord, PlanRecord, StepRecord
+from layerlab.render import prediction
 from layerlab.widgets.words import one_line, shown, summary
 
 LOG_LIMIT: Final = 24_000
@@ -78,5 +79,9 @@ def cleaned(text: str) -> str:
 
 
 def finished(record: BuildRecord) -> tuple[list[dict[str, Any]], str]:
-    """Steps and sentence of a build that is over."""
+    """Steps and sentence of a build that is over, or that could only be predicted."""
+    if record.predicted:
+        rows = [shown(step, "runs" if step.status == "executed" else None) for step in record.predicted]
+        labelled = ("runs", "cached", "undecided")
+        return [{**row, "word": f"{row['word']} (predicted)"} if row["verdict"] in labelled else row for row in rows], prediction(record)
     return [shown(step) for step in record.steps], summary(record)

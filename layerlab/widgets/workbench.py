@@ -301,7 +301,7 @@ class Workbench(LabWidget):
             steps, status = finished(outcome)
             notes = [*outcome.stand_in, *outcome.warnings]
             seconds = outcome.seconds
-            word = "failed" if outcome.failure is not None else "built"
+            word = "predicted" if outcome.predicted else "failed" if outcome.failure is not None else "built"
             if outcome.failure is not None:
                 failed = next((step for step in outcome.steps if step.status == "failed"), None)
                 self.problem = problem_of(outcome.failure, failed.log if failed is not None else "")

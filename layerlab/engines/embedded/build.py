@@ -19,8 +19,8 @@ from layerlab.engines.embedded.commits import Committer
 from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.steps import Made, StepRunner
 from layerlab.engines.embedded.store import PENDING, ImageRow
-from layerlab.engines.planning import Inputs
-from layerlab.errors import BuildInterruptedError, LayerlabError, StepFailedError, StoreError
+from layerlab.engines.planning import Inputs, make_plan
+from layerlab.errors import BuildInterruptedError, ExecutorError, LayerlabError, StepFailedError, StoreError
 from layerlab.explain import BuildTrace, Explainer, trace_of
 from layerlab.graph import HISTORY_COMMENT
 from layerlab.interrupt import Stop
@@ -58,6 +58,7 @@ class Build:
         self.fresh: set[str] = set()
         self.failed: tuple[int, LayerlabError] | None = None
         self.failed_log = ""
+        self.predicted: tuple[StepRecord, ...] = ()
         self.before: BuildTrace | None = None
         self._explainer: Explainer | None = None
         self._announced: set[int] = set()
@@ -65,6 +66,9 @@ class Build:
     def run(self) -> BuildRecord:
         for text in (*self.inputs.stand_in, *self.inputs.warnings):
             self.progress(Event(kind="note", text=text))
+        if not self.engine.host.executor:
+            # Before anything changes what the cache says.
+            self.predicted = make_plan(self.engine.name, self.options, self.inputs, self.engine.store, (), self.engine.content).steps
         solution = self._solve()
         try:
             while True:
@@ -261,6 +265,7 @@ class Build:
             stand_in=self.inputs.stand_in,
             warnings=self.inputs.warnings,
             failure=failure,
+            predicted=self.predicted if self.failed is not None and isinstance(self.failed[1], ExecutorError) else (),
         )
         self._remember(record, solution)
         self.inputs.context.save()

@@ -19,6 +19,7 @@ import msgspec
 from layerlab.context import BuildContext
 from layerlab.context.select import fixed_part
 from layerlab.engines.base import BuildOptions
+from layerlab.engines.embedded import memory
 from layerlab.engines.embedded.ambient import CA_TARGET, ambient_environment, ca_bundle
 from layerlab.engines.embedded.executors.base import BindMount, Executor, Process
 from layerlab.engines.embedded.mounts import RunMounts
@@ -236,11 +237,12 @@ class StepRunner:
                 binds=(*mounts.binds(["/" + path for path in prepared["targets"]]), *lent),
                 tmpfs=mounts.tmpfs(["/" + path for path in prepared["targets"]]),
             )
+            kills = memory.kills()
             with executor.start(active.root(), process) as running, self.stop.calling(running.stop):
                 status = running.wait(log.write)
             self.stop.check()
         if status != 0:
-            raise self._failure(op, decided, status, log.text())
+            raise self._failure(op, decided, status, log.text(), kills)
         return prepared["owners"], (prepared["uid"], prepared["gid"])
 
     def _mounts(self, op: RunOp, decided: Decided, solution: Solution, scratch: str) -> RunMounts:
@@ -255,7 +257,7 @@ class StepRunner:
             sources=[self._source(source, decided, position, solution) for position, source in enumerate(content_sources(op))],
         )
 
-    def _failure(self, op: RunOp, decided: Decided, status: int, log: str) -> Exception:
+    def _failure(self, op: RunOp, decided: Decided, status: int, log: str, kills: int) -> Exception:
         # Not every program says why it could not write.
         if _DISK_WORDS.search(log[-4096:]) or self.store.is_full():
             return StoreError(
@@ -271,8 +273,8 @@ class StepRunner:
             remedy = "This is offline: npm has only the packages of the app's own package-lock.json, as `./lab fetch` found it."
         elif _NETWORK_WORDS.search(log[-8192:]):
             remedy = "The step wanted the network and did not reach it: check the connection, the proxy variables and --network."
-        elif status == 137:
-            remedy = "It was killed (signal 9), most often because memory ran out."
+        else:
+            remedy = memory.remedy(status, log, kills)
         return StepFailedError(
             f'process "{" ".join(op.argv)}" did not complete successfully: exit code: {status}',
             exit_status=status,

@@ -304,12 +304,28 @@ def copy_data(source: int, sink: int) -> None:
         os.lseek(sink, start, os.SEEK_SET)
         offset = start
         while offset < end:
-            sent = os.sendfile(sink, source, offset, end - offset)
+            sent = _send(source, sink, offset, end - offset)
             if not sent:
                 break
             offset += sent
         offset = end
     os.ftruncate(sink, size)
+
+
+def _send(source: int, sink: int, offset: int, count: int) -> int:
+    """Copy bytes from the same place to the same place; a file system that can share blocks until they are written to does."""
+    try:
+        sent = os.copy_file_range(source, sink, count, offset, offset)
+    except OSError as error:
+        # Two file systems, or one that cannot.
+        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        sent = 0
+    if not sent:
+        # Some file systems say 0 where they mean that they cannot.
+        os.lseek(sink, offset, os.SEEK_SET)
+        sent = os.sendfile(sink, source, offset, count)
+    return sent
 
 
 def counted_names(path: int | str) -> list[str]:
