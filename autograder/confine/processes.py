@@ -29,13 +29,14 @@ def end(processes: Iterable[int]) -> None:
     The first process of a pid namespace takes all others with it (``pid_namespaces(7)``), however quickly they multiply.
     """
     found = list(processes)
-    first = [process for process in found if _number_inside(process) == 1]
+    first = [process for process in found if number_inside(process) == 1]
     for process in first or found:
         with contextlib.suppress(OSError):
             os.kill(process, signal.SIGKILL)
 
 
-def _number_inside(process: int) -> int:
+def number_inside(process: int) -> int:
+    """The process id that a process has in its own pid namespace, 0 when it has gone."""
     try:
         with open(f"/proc/{process}/status", encoding="utf-8", errors="replace") as stream:
             return next((int(line.split()[-1]) for line in stream if line.startswith("NSpid:")), 0)

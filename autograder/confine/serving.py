@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from autograder.confine.processes import sandboxed
+from autograder.confine.processes import number_inside, sandboxed
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.supervision import Supervised
 from layerlab.errors import DockerfileError, ExecutorError, StepFailedError, UsageError
@@ -20,6 +20,7 @@ from layerlab.errors import DockerfileError, ExecutorError, StepFailedError, Usa
 _BODY_LIMIT: Final = 64 << 10
 _LOG_LIMIT: Final = 2000
 _JOIN_SECONDS: Final = 15.0
+_LAST_WORDS_SECONDS: Final = 1.0
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +56,9 @@ def ask(engine: EmbeddedEngine, image: str, *, port: int, path: str, seconds: fl
             reader.start()
             process = _wait_for_sandbox(before, reader)
             reply = _probe(process, port, path, seconds) if process else _Reply(error="it ended at once")
+            if reply.body is None:
+                # Its last words may still be on their way.
+                reader.join(timeout=_LAST_WORDS_SECONDS)
             ended = not reader.is_alive()
         reader.join(timeout=5)
     except (StepFailedError, UsageError, DockerfileError) as error:
@@ -100,11 +104,11 @@ def _probe(process: int, port: int, path: str, seconds: float) -> _Reply:
 
 
 def _wait_for_sandbox(before: frozenset[int], reader: threading.Thread) -> int:
-    """The process id of something in the new sandbox's network, 0 where it ended first."""
+    """The process id of the first process of the new sandbox, which lives as long as that; 0 where it ended first."""
     end = time.monotonic() + _JOIN_SECONDS
     while reader.is_alive() and time.monotonic() < end:
-        new = sandboxed() - before
-        if new:
-            return min(new)
+        for process in sandboxed() - before:
+            if number_inside(process) == 1:
+                return process
         time.sleep(0.02)
     return 0

@@ -43,4 +43,4 @@ def hungry() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    print(json.dumps({"course": course, "hungry": hungry}[sys.argv[1]](*sys.argv[2:])))
+    print(json.dumps(course(*sys.argv[2:]) if sys.argv[1] == "course" else hungry()))
