@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import traitlets
-from nbgrader.preprocessors import ClearSolutions  # type: ignore[import-untyped]  # nbgrader carries no types
+from nbgrader.preprocessors import ClearSolutions
 
 from autograder.assignment import AnswerCell, Assignment, load_assignment
 from layerlab.errors import UsageError

@@ -9,7 +9,6 @@ import contextlib
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Mapping
 from typing import Any, Final, Literal, Self
 
@@ -19,18 +18,13 @@ from autograder.confine.disk import size_of
 from autograder.confine.watch import Watch
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.executors.base import BindMount, Executor, Output, Process, Root, Running
+from layerlab.engines.embedded.npm_cache import NPM_CACHE, lend
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import ExecutorError, StepFailedError
 
-# Below /dev, which is made anew for every command, so nothing of it can end in a layer.
-NPM_CACHE: Final = "/dev/.npm-cache"
-_PACKAGES: Final = "/dev/.npm-packages"
-_INDEX: Final = "index-v5"
-_CONTENT: Final = "content-v2"
 # A proxy's address may have a password in it, a command can print it, and there is no network that a proxy could lead to.
 _PROXIES: Final = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy", "pip_index_url")
 _KILLED: Final = 137
-_OFFLINE: Final = {"npm_config_offline": "true", "npm_config_logs_max": "0", "npm_config_audit": "false", "npm_config_fund": "false"}
 
 
 class _Confined:
@@ -51,9 +45,8 @@ class _Confined:
 
     def start(self, root: Root, process: Process) -> Running:
         """See ``Executor.start``."""
-        environment = {"npm_config_cache": NPM_CACHE, **({} if self._filling else _OFFLINE)}
         with contextlib.ExitStack() as stack:
-            binds = [BindMount(source=self._cache, target=NPM_CACHE, readonly=False)] if self._filling else self._lent(stack)
+            environment, binds = self._filled() if self._filling else self._lent(stack)
             changed = msgspec.structs.replace(
                 process,
                 network=self._filling and process.network,
@@ -65,32 +58,16 @@ class _Confined:
                 self._watch.disk.opened(places)
             return _Owning(self._inner.start(root, changed), stack.pop_all(), self._watch, places)
 
-    def _lent(self, stack: contextlib.ExitStack) -> list[BindMount]:
-        """The cache for one command. What one command leaves in it would be another student's packages, so none sees another's.
+    def _filled(self) -> tuple[dict[str, str], tuple[BindMount, ...]]:
+        """The cache itself, for the trusted install that fills it."""
+        return {"npm_config_cache": NPM_CACHE}, (BindMount(source=self._cache, target=NPM_CACHE, readonly=False),)
 
-        npm rewrites the index even when it only reads, so the index is a copy; the packages themselves are the cache's, read-only. They
-        are reached by links, so that ``npm cache clean``, which many write behind their install, can remove what it sees.
-        A step may have another user than root, so anybody may write to the copy.
-        """
-        # On the disk that is watched.
-        where = self._watch.disk.directory if self._watch is not None else None
-        place = tempfile.mkdtemp(prefix="autograder-npm-", dir=where)
-        stack.callback(_remove, place)
-        index = os.path.join(place, "_cacache", _INDEX)
-        shutil.copytree(os.path.join(self._cache, "_cacache", _INDEX), index)
-        for name in ("tmp", _CONTENT):
-            os.mkdir(os.path.join(place, "_cacache", name))
-        for folder, _, files in os.walk(place):
-            os.chmod(folder, 0o777)
-            for name in files:
-                os.chmod(os.path.join(folder, name), 0o666)
-        packages = os.path.join(self._cache, "_cacache", _CONTENT)
-        for name in os.listdir(packages):
-            os.symlink(f"{_PACKAGES}/{name}", os.path.join(place, "_cacache", _CONTENT, name))
-        return [
-            BindMount(source=place, target=NPM_CACHE, readonly=False),
-            BindMount(source=packages, target=_PACKAGES, readonly=True),
-        ]
+    def _lent(self, stack: contextlib.ExitStack) -> tuple[dict[str, str], tuple[BindMount, ...]]:
+        """The cache for one command: its environment and mounts. What one command leaves in it would be another student's packages, so
+        none sees another's. It lies on the disk that is watched."""
+        lent = lend(self._cache, self._watch.disk.directory if self._watch is not None else None)
+        stack.callback(_remove, lent.place)
+        return lent.environment, lent.binds
 
 
 def _without_proxies(environment: Mapping[str, str]) -> dict[str, str]:

@@ -59,8 +59,9 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
 
     def _look(self) -> None:
         while not self._done.wait(_INTERVAL):
-            found = sandboxed()
+            found: frozenset[int] = frozenset()
             try:
+                found = sandboxed()
                 sentence = self._judge(found) if found else ""
             except Exception as error:  # noqa: BLE001 - a thread that ends in silence would leave everything unlimited
                 sentence = f"what it uses cannot be measured: {type(error).__name__}"

@@ -18,7 +18,7 @@ from typing import Any
 
 import traitlets
 from nbconvert.exporters import NotebookExporter
-from nbgrader.converters import NbGraderException  # type: ignore[import-untyped]  # nbgrader carries no types
+from nbgrader.converters import NbGraderException
 
 from autograder.assignment import load_assignment
 from autograder.collect import Rejected, collect, read_submission

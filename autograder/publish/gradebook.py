@@ -15,8 +15,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Final, Literal
 
-from nbgrader.api import Gradebook, MissingEntry  # type: ignore[import-untyped]  # nbgrader carries no types
-from nbgrader.preprocessors import SaveCells  # type: ignore[import-untyped]
+from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.preprocessors import SaveCells
 
 from layerlab.errors import UsageError
 

@@ -9,7 +9,7 @@ import csv
 import io
 from typing import Any, Final
 
-from nbgrader.plugins import ExportPlugin  # type: ignore[import-untyped]  # nbgrader carries no types
+from nbgrader.plugins import ExportPlugin
 
 from autograder.publish.gradebook import row
 from layerlab.fsutil import write_atomically

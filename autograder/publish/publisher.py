@@ -20,9 +20,9 @@ from typing import Any, Final
 import msgspec
 import nbformat
 from nbconvert.exporters import NotebookExporter
-from nbgrader.api import Gradebook  # type: ignore[import-untyped]  # nbgrader carries no types
-from nbgrader.converters import Autograde, GenerateFeedback, NbGraderException  # type: ignore[import-untyped]
-from nbgrader.coursedir import CourseDirectory  # type: ignore[import-untyped]
+from nbgrader.api import Gradebook
+from nbgrader.converters import Autograde, GenerateFeedback, NbGraderException
+from nbgrader.coursedir import CourseDirectory
 from sqlalchemy.exc import SQLAlchemyError
 from traitlets.config import Config
 

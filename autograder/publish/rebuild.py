@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from nbgrader.utils import compute_checksum  # type: ignore[import-untyped]  # nbgrader carries no types
+from nbgrader.utils import compute_checksum
 
 from autograder.assignment import Assignment, notebook_of
 from autograder.collect import Submission

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from nbgrader.converters import Autograde, GenerateAssignment  # type: ignore[import-untyped]  # nbgrader carries no types
-from nbgrader.preprocessors import ClearSolutions, Execute  # type: ignore[import-untyped]
+from nbgrader.converters import Autograde, GenerateAssignment
+from nbgrader.preprocessors import ClearSolutions, Execute
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 

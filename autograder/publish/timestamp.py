@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from nbgrader.utils import parse_utc  # type: ignore[import-untyped]  # nbgrader carries no types
+from nbgrader.utils import parse_utc
 
 from autograder.collect import opened
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from nbgrader.api import Gradebook, MissingEntry  # type: ignore[import-untyped]
+from nbgrader.api import Gradebook, MissingEntry
 
 from autograder.backends.children import Children
 from autograder.backends.local import LocalBackend

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import nbformat
 import pytest
-from nbgrader.api import Gradebook, MissingEntry  # type: ignore[import-untyped]
-from nbgrader.utils import determine_grade  # type: ignore[import-untyped]
+from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.utils import determine_grade
 
 from autograder.assignment import load_assignment
 from autograder.collect import Submission, collect, read_submission
