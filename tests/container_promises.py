@@ -101,8 +101,9 @@ def it_runs_by_itself_and_stays_when_it_has_ended(engine: AnyEngine) -> None:
     with detached(engine, "echo out; echo err >&2; exit 3") as name:
         row = ended(engine, name)
         assert (row.state, row.exit_status) == ("exited", 3)
-        # A busy Docker may note the start of so short a command after its end.
         assert moment(row.created) <= min(moment(row.started), moment(row.finished))
+        # A busy Docker notes the start of so short a command after its end: 11 times out of 40, tried on 26.1.5.
+        assert engine.name == "docker" or moment(row.started) <= moment(row.finished)
         assert name not in [running.name for running in engine.containers()]
         assert sorted(log_of(engine, name).split()) == [b"err", b"out"]
 
