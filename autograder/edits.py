@@ -34,7 +34,8 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Edits(msgspec.Struct, frozen=True, kw_only=True):
-    """All edits of one grading. ``answer``: what the app says on ``/`` after ``source``; ``port``: where it is asked to listen."""
+    """All edits of one grading. ``answer``: what the app says on ``/`` after ``source``, with the drawn ``words`` in it; ``port``: where
+    it is asked to listen."""
 
     source: Edit
     dependency: Edit
@@ -42,6 +43,7 @@ class Edits(msgspec.Struct, frozen=True, kw_only=True):
     readme: Edit
     modules: Edit
     answer: str
+    words: str
     port: int
 
 
@@ -57,7 +59,8 @@ def draw(seed: str, app: Mapping[str, str], nonce: str = "", salt: str = "") -> 
     missing = [path for path in NEEDED if path not in app]
     if missing:
         raise UsageError(f"the app has no {', '.join(missing)}: the edits of the grading change them")
-    source, answer = _source(_generator(seed, "source"), _generator(f"{seed}\0{salt}", "words"), app)
+    words = _words(_generator(f"{seed}\0{salt}", "words"))
+    source, answer = _source(_generator(seed, "source"), words, app)
     if nonce:
         source = msgspec.structs.replace(source, files=tuple((path, f"{text}// {nonce}\n") for path, text in source.files))
     return Edits(
@@ -67,6 +70,7 @@ def draw(seed: str, app: Mapping[str, str], nonce: str = "", salt: str = "") -> 
         readme=_readme(_generator(seed, "readme"), app, nonce),
         modules=_modules(_generator(seed, "modules"), nonce),
         answer=answer,
+        words=words,
         port=20000 + _generator(seed, "port").getrandbits(12),
     )
 
@@ -81,11 +85,14 @@ def _name(draws: random.Random) -> str:
     return f"{draws.choice(_WORDS)}{draws.getrandbits(32):08x}"
 
 
-def _source(draws: random.Random, answers: random.Random, app: Mapping[str, str]) -> tuple[Edit, str]:
+def _words(draws: random.Random) -> str:
+    return f"{draws.choice(_WORDS)} {draws.choice(_WORDS)} {draws.getrandbits(64):016x}"
+
+
+def _source(draws: random.Random, words: str, app: Mapping[str, str]) -> tuple[Edit, str]:
     found = _GREETING.search(app[INDEX])
     if found is None or not _SEND.search(app[ROUTES]):
         raise UsageError(f'{INDEX} needs a line const GREETING = "…"; and {ROUTES} a line that sends `${{greeting}}\\n`')
-    words = f"{answers.choice(_WORDS)} {answers.choice(_WORDS)} {answers.getrandbits(64):016x}"
     kind = draws.choice(("greeting", "route", "new-file"))
     if kind == "greeting":
         text = _GREETING.sub(lambda match: match[1] + words + match[3], app[INDEX])

@@ -72,6 +72,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
                  that install or generate nothing may be undecided).
                  ``edited`` is the same for the source edit. What no check of the assignment asks for is empty.
     ``source``   the build with the source edit; ``answer`` is what its image says, ``expected`` what it should.
+    ``compiled`` whether the edited source is in what its build compiled, whatever the image then says.
     ``base``     the name of the base image of the final stage; empty where the image does not stand on one. ``wasted`` in bytes.
     ``contents`` of the first build's image.
     """
@@ -86,6 +87,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     edited: tuple[StepRecord, ...] = ()
     source: Built = msgspec.field(default_factory=Built)
     answer: Answer = msgspec.field(default_factory=Answer)
+    compiled: bool = False
     expected: str = ""
     base: str = ""
     wasted: int = 0
@@ -99,8 +101,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 class Observer:
     """Looks at one answer. ``workspace``: the app with the answer in it. ``edits`` and ``fresh``: the same edits, without and with a nonce.
 
-    ``once``  the answer's build depends on nothing but its files. Then an image that serves what an edited source says was made of it,
-    and there is no need to build the app as it was before: the edited one is as good a start for all other edits.
+    ``once``  the answer's build depends on nothing but its files. Then an image with what an edited source says was made of it, and
+    there is no need to build the app as it was before: the edited one is as good a start for all other edits.
 
     Submissions share layers, so what is cached says nothing by itself: another student may have built the very same. Verdicts are
     therefore of edits that nobody has built before. What is built to be run may come from others.
@@ -141,8 +143,10 @@ class Observer:
         if self._once:
             with self._workspace.edited(edits.source):
                 source, answer = self._source()
-                if answer.says(edits.answer):
-                    return self._after_first(source, source, answer)
+                compiled = self._reader.compiled_with(edits.words, source.steps, source.roles)
+                if compiled or answer.says(edits.answer):
+                    seen = self._after_first(source, source, answer)
+                    return msgspec.structs.replace(seen, compiled=compiled)
         if source.ended:
             return Observation(first=source)
         first = self._build()

@@ -15,6 +15,7 @@ from autograder.assignment import Assignment
 from autograder.confine.sandbox import Filling
 from autograder.edits import LOCK, MANIFEST
 from layerlab.engines.base import BuildOptions
+from layerlab.engines.embedded.npm_cache import make_lendable
 from layerlab.errors import ExecutorError, LayerlabError
 from layerlab.fetching import lock_digest
 from layerlab.fsutil import locked, write_atomically
@@ -78,6 +79,7 @@ def _fill(engine: Filling, assignment: Assignment, app: Path, place: Path, repor
     if folder is not None and folder.fetched.lock == lock_digest(app):
         engine.bases.resolve(assignment.base, offline=True, report=report)
         shutil.copytree(folder.packages, place / "npm-cache", dirs_exist_ok=True)
+        make_lendable(str(place / "npm-cache"))
         engine.save((assignment.base,), str(place / BASE_ARCHIVE))
         write_atomically(str(stamp), wanted.encode("ascii"))
         return
@@ -89,6 +91,7 @@ def _fill(engine: Filling, assignment: Assignment, app: Path, place: Path, repor
         record = engine.build(BuildOptions(context=directory, no_cache=True))
         if record.failure is None:
             engine.save((assignment.base,), str(place / BASE_ARCHIVE))
+            make_lendable(str(place / "npm-cache"))
     if record.failure is not None:
         log = next((step.log for step in record.steps if step.status == "failed"), "")
         raise LayerlabError(

@@ -17,12 +17,14 @@ import msgspec
 
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
+from layerlab.engines.embedded.rootfs.reading import open_file
 from layerlab.model import BuildRecord, StepRecord
 
 Role = Literal["install", "generate", "build"]
 ROLES: Final[tuple[Role, ...]] = ("install", "generate", "build")
 
 _CLIENT: Final = ".prisma/client/schema.prisma"
+_READ_LIMIT: Final = 1 << 20
 _COMPILED: Final = ("index.js", "routes.js", "visits.js")
 
 
@@ -81,6 +83,12 @@ def runtime_dependencies(manifest: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(manifest.get("dependencies", {}))
 
 
+def _start_of(path: str) -> bytes:
+    # Every folder of the path is one that the layer's walk went into, so none is a link.
+    with open(open_file(path), "rb") as stream:
+        return stream.read(_READ_LIMIT)
+
+
 class LayerReader:
     """Reads layers of an engine's store, each once."""
 
@@ -97,6 +105,16 @@ class LayerReader:
                 roles, compiled = self._layer(step.diff_id)
                 found.append(StepRoles(number=step.number, roles=roles, compiled=compiled))
         return tuple(found)
+
+    def compiled_with(self, words: str, steps: Iterable[StepRecord], roles: Iterable[StepRoles]) -> bool:
+        """Whether a compiled file of these steps has ``words`` in it. Raises ``OSError``."""
+        layers = {step.number: self._engine.store.layer_path(step.diff_id) for step in steps if step.diff_id is not None}
+        return any(
+            words.encode() in _start_of(posixpath.join(self._engine.store.path, layers[item.number] or "", path))
+            for item in roles
+            for path, size in item.compiled
+            if size <= _READ_LIMIT
+        )
 
     def _layer(self, diff_id: str) -> tuple[frozenset[Role], tuple[tuple[str, int], ...]]:
         if diff_id not in self._known:

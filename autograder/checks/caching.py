@@ -105,7 +105,7 @@ def _must_run(seen: Observation, role: Role, steps: tuple[StepRecord, ...], file
 
 
 def _reaches_image(seen: Observation) -> bool:
-    if served(seen):
+    if served(seen) or seen.compiled:
         return True
     before = {file for item in seen.first.roles if "build" in item.roles for file in item.compiled}
     ran = {step.number for step in seen.edited if reran(step)}

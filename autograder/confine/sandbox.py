@@ -10,17 +10,20 @@ import os
 import shutil
 import stat
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 import msgspec
 
 from autograder.confine.disk import size_of
+from autograder.confine.executions import Executions
 from autograder.confine.watch import Watch
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.executors.base import BindMount, Executor, Output, Process, Root, Running
 from layerlab.engines.embedded.npm_cache import NPM_CACHE, lend
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import ExecutorError, StepFailedError
+from layerlab.plan import CacheRecord, Decided
 
 # A proxy's address may have a password in it, a command can print it, and there is no network that a proxy could lead to.
 _PROXIES: Final = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy", "pip_index_url")
@@ -30,11 +33,12 @@ _KILLED: Final = 137
 class _Confined:
     """An executor whose commands see the npm cache and, unless it is being filled, no network but their own loopback."""
 
-    def __init__(self, inner: Executor, cache: str, watch: Watch | None, *, filling: bool) -> None:
+    def __init__(self, inner: Executor, cache: str, watch: Watch | None, *, filling: bool, overlay: bool) -> None:
         self._inner = inner
         self._cache = cache
         self._watch = watch
         self._filling = filling
+        self._overlay = overlay
         self.name = inner.name
         self.ids: Literal["full", "single"] = inner.ids
 
@@ -53,7 +57,7 @@ class _Confined:
                 environment={**environment, **(process.environment if self._filling else _without_proxies(process.environment))},
                 binds=(*process.binds, *binds),
             )
-            places = [root.tree or root.upper, *(bind.source for bind in changed.binds if not bind.readonly)]
+            places = [root.tree or root.upper, *(bind.upper or bind.source for bind in changed.binds if not bind.readonly)]
             if self._watch is not None:
                 self._watch.disk.opened(places)
             return _Owning(self._inner.start(root, changed), stack.pop_all(), self._watch, places)
@@ -65,7 +69,9 @@ class _Confined:
     def _lent(self, stack: contextlib.ExitStack) -> tuple[dict[str, str], tuple[BindMount, ...]]:
         """The cache for one command: its environment and mounts. What one command leaves in it would be another student's packages, so
         none sees another's. It lies on the disk that is watched."""
-        lent = lend(self._cache, self._watch.disk.directory if self._watch is not None else None)
+        directory = self._watch.disk.directory if self._watch is not None else None
+        # Where nothing is watched the directory is the system's, which may be no place for an overlay.
+        lent = lend(self._cache, directory, overlay=self._overlay and directory is not None)
         stack.callback(_remove, lent.place)
         return lent.environment, lent.binds
 
@@ -171,6 +177,7 @@ class GradingEngine(EmbeddedEngine):
         super().__init__(store)
         self._cache = os.path.abspath(cache)
         self._watch = watch
+        self._executions = Executions(self.store, Path(os.path.abspath(store)) / "executions")
 
     def __enter__(self) -> Self:
         return self
@@ -187,11 +194,24 @@ class GradingEngine(EmbeddedEngine):
             self._worker = _CountedWorker(self.store.path, self.host.worker, self.host.snapshotter, self._watch)
         return super().worker
 
+    def execution_key(self, decided: Decided) -> str | None:
+        """See ``EmbeddedEngine.execution_key``."""
+        return None if self.filling else self._executions.key(decided, self.worker)
+
+    def known_result(self, execution: str) -> CacheRecord | None:
+        """What the same command made of the same files in another student's build."""
+        return self._executions.find(execution)
+
+    def note_result(self, execution: str, record: CacheRecord) -> None:
+        """See ``known_result``."""
+        self._executions.note(execution, record)
+
     def make_executor(self) -> Executor:
         """The executor of this host, confined. Raises ``ExecutorError`` where none isolates."""
         if not self.host.isolates:
             raise ExecutorError("nothing on this machine can isolate a student's build", remedy="Run `layerlab doctor`: it says why.")
-        return _Confined(super().make_executor(), self._cache, self._watch, filling=self.filling)
+        overlay = self.host.snapshotter == "overlay"
+        return _Confined(super().make_executor(), self._cache, self._watch, filling=self.filling, overlay=overlay)
 
 
 class Filling(GradingEngine):

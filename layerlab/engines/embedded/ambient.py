@@ -22,6 +22,7 @@ _SYSTEM_BUNDLES: Final = (
     "/etc/ssl/cert.pem",
 )
 # Names of registries that an organisation mirrors; a lock file without addresses is served by any of them.
+_PRISMA_ENGINES: Final = ("PRISMA_SCHEMA_ENGINE_BINARY", "PRISMA_QUERY_ENGINE_LIBRARY")
 _MIRRORS: Final = ("npm_config_registry", "NPM_CONFIG_REGISTRY", "PIP_INDEX_URL")
 
 
@@ -52,5 +53,5 @@ def ambient_environment(environment: Mapping[str, str], build_args: Mapping[str,
     if bundle:
         found.update(dict.fromkeys(_CA_VARIABLES, CA_TARGET))
     if offline:
-        found["PRISMA_SCHEMA_ENGINE_BINARY"] = "/bin/sh"
+        found.update(dict.fromkeys(_PRISMA_ENGINES, "/bin/sh"))
     return found

@@ -53,7 +53,8 @@ class Build:
         self.started = started
         self.stop = stop or Stop()
         self.made: dict[int, Made] = {}
-        self.committer = Committer(engine.store, engine.worker, engine.spare_worker)
+        self.committer = Committer(engine.store, engine.worker, engine.spare_worker, self._written)
+        self.executions: dict[int, str] = {}
         self.causes: dict[int, Cause] = {}
         self.fresh: set[str] = set()
         self.failed: tuple[int, LayerlabError] | None = None
@@ -149,10 +150,8 @@ class Build:
         number = decided.step.number
         self._explain(decided, solution)
         with contextlib.ExitStack() as stack:
-            while (descriptor := engine.store.lock_key_held(key)) is None:
-                # Another build runs this very step. Asking again and again leaves room for a request to stop.
-                self.stop.pause(0.05)
-            stack.callback(os.close, descriptor)
+            if not self._lock(key, stack):
+                return
             if not decided.ignored_cache and engine.store.lookup(key) is not None:
                 # Another build ran this very step while we waited for the lock.
                 self.causes.pop(number, None)
@@ -171,6 +170,18 @@ class Build:
             if _reads_layers(decided) and self._flush():
                 # What is read from a stage must have its final name and owners: decide again.
                 return
+            execution = engine.execution_key(decided)
+            if execution is not None:
+                if not self._lock(execution, stack):
+                    return
+                self.executions[number] = execution
+                if (known := engine.known_result(execution)) is not None:
+                    self.made[number] = Made(number=0, lowers=[], owners={}, owner=(0, 0), seconds=known.seconds, log="")
+                    self.fresh.add(key)
+                    engine.store.put_record(msgspec.structs.replace(known, key=key, created=_now(), instruction=decided.step.instruction))
+                    self._announced.add(number)
+                    self.progress(Event(kind="done", step=self._record(decided, "skipped")))
+                    return
             try:
                 made = runner.run(decided, solution, lambda text: self.progress(Event(kind="log", text=text)))
                 record = CacheRecord(
@@ -189,6 +200,23 @@ class Build:
                 return
         self._announced.add(number)
         self.progress(Event(kind="done", step=self._record(decided, "skipped")))
+
+    def _lock(self, key: str, stack: contextlib.ExitStack) -> bool:
+        """Hold a key, for as long as ``stack`` does. False where layers got their names meanwhile: decide again.
+
+        Another build may do the very same step; asking again and again leaves room for a request to stop. Nobody waits while others may
+        wait for what he has done: two builds that need each other's steps would wait for ever.
+        """
+        while (descriptor := self.engine.store.lock_key_held(key)) is None:
+            if self._flush():
+                return False
+            self.stop.pause(0.05)
+        stack.callback(os.close, descriptor)
+        return True
+
+    def _written(self, number: int, record: CacheRecord) -> None:
+        if number in self.executions:
+            self.engine.note_result(self.executions[number], record)
 
     def _record(self, decided: Decided, otherwise: Status, *, cause: Cause | None = None) -> StepRecord:
         step = decided.step

@@ -44,12 +44,18 @@ class _Pending(msgspec.Struct):
 
 
 class Committer:
-    """Commits the layers of one build, and is the cache that the solver of that build sees."""
+    """Commits the layers of one build, and is the cache that the solver of that build sees.
 
-    def __init__(self, store: Store, worker: WorkerProcess, spare: Callable[[], WorkerProcess]) -> None:
+    ``written`` is told the number and the record of each step whose record is written, while its key is still held.
+    """
+
+    def __init__(
+        self, store: Store, worker: WorkerProcess, spare: Callable[[], WorkerProcess], written: Callable[[int, CacheRecord], None]
+    ) -> None:
         self._store = store
         self._worker = worker
         self._spare = spare
+        self._written = written
         self._pending: list[_Pending] = []
         self._pool: ThreadPoolExecutor | None = None
 
@@ -111,6 +117,7 @@ class Committer:
                 row = self._register(item)
                 record = msgspec.structs.replace(item.record, diff_id=row.diff_id, size=row.size)
                 self._store.put_record(record)
+                self._written(item.number, record)
                 item.release.close()
                 done.append(Committed(item.number, record))
                 pending.pop(0)

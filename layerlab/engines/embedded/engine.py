@@ -52,6 +52,7 @@ from layerlab.model import (
     PublishedPort,
     Verification,
 )
+from layerlab.plan import CacheRecord, Decided
 
 if TYPE_CHECKING:
     from layerlab.engines.embedded.transfer import Push
@@ -222,6 +223,18 @@ class EmbeddedEngine:
         paths = [path for path in (self.store.layer_path(diff_id) for diff_id in layers) if path]
         answer = self.worker.ask("content", layers=paths, selection=msgspec.to_builtins(wants))
         self.store.put_content(layers, wants, answer)
+
+    def execution_key(self, decided: Decided) -> str | None:
+        """A name for what a step is about to do, whatever its key, where an engine keeps count of that. This one does not: it runs what
+        no record answers for."""
+        return None
+
+    def known_result(self, execution: str) -> CacheRecord | None:
+        """The record of a step that did just this under another key."""
+        return None
+
+    def note_result(self, execution: str, record: CacheRecord) -> None:
+        """A step ran and has its record: the counterpart of ``known_result``."""
 
     # --- images -----------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 """Lending an npm cache to one command: it can install from it without a network, and can do it no harm.
 
-npm rewrites the index even when it only reads, so the index is a copy, made anew each time; the packages themselves are the cache's,
-read-only. They are reached by links, so that ``npm cache clean``, which many write behind their install, can remove what it sees.
+npm rewrites the index even when it only reads. Where there are overlays, the command gets one over the cache. Elsewhere the index is a
+copy, made anew each time, and the packages themselves are the cache's, read-only; they are reached by links, so that
+``npm cache clean``, which many write behind their install, can remove what it sees.
 """
 
 from __future__ import annotations
@@ -29,20 +30,41 @@ class Lent(NamedTuple):
     binds: tuple[BindMount, ...]
 
 
-def lend(cache: str, directory: str | None = None) -> Lent:
-    """Lend a filled cache, with the copy of its index in ``directory``. Raises ``OSError``.
+def make_lendable(cache: str) -> None:
+    """Prepare a filled cache for overlays. Raises ``OSError``.
 
-    A step may have another user than root, so anybody may write to the copy.
+    Below an overlay, a step with another user than root needs the permissions; the directory itself keeps others on this machine out.
+    """
+    _open_to_all(cache)
+    os.chmod(cache, 0o700)
+
+
+def _open_to_all(directory: str) -> None:
+    for folder, _, files in os.walk(directory):
+        os.chmod(folder, 0o777)
+        for name in files:
+            os.chmod(os.path.join(folder, name), 0o666)
+
+
+def lend(cache: str, directory: str | None = None, *, overlay: bool = False) -> Lent:
+    """Lend a filled cache; what the command writes, and a copy of the index where there is one, is in ``directory``.
+
+    ``overlay``  the executor can mount one there, and the cache was made lendable. Raises ``OSError``.
     """
     place = tempfile.mkdtemp(prefix="npm-", dir=directory)
+    environment = {"npm_config_cache": NPM_CACHE, **_OFFLINE}
+    if overlay:
+        upper, work = os.path.join(place, "upper"), os.path.join(place, "work")
+        os.mkdir(upper)
+        # The root of an overlay has the mode of the upper directory.
+        os.chmod(upper, 0o777)
+        os.mkdir(work)
+        return Lent(place, environment, (BindMount(source=cache, target=NPM_CACHE, readonly=False, upper=upper, work=work),))
     try:
         shutil.copytree(os.path.join(cache, "_cacache", _INDEX), os.path.join(place, "_cacache", _INDEX))
         for name in ("tmp", _CONTENT):
             os.mkdir(os.path.join(place, "_cacache", name))
-        for folder, _, files in os.walk(place):
-            os.chmod(folder, 0o777)
-            for name in files:
-                os.chmod(os.path.join(folder, name), 0o666)
+        _open_to_all(place)
         packages = os.path.join(cache, "_cacache", _CONTENT)
         for name in os.listdir(packages):
             os.symlink(f"{_PACKAGES}/{name}", os.path.join(place, "_cacache", _CONTENT, name))
@@ -54,4 +76,4 @@ def lend(cache: str, directory: str | None = None) -> Lent:
         BindMount(source=place, target=NPM_CACHE, readonly=False),
         BindMount(source=packages, target=_PACKAGES, readonly=True, checked=True),
     )
-    return Lent(place, {"npm_config_cache": NPM_CACHE, **_OFFLINE}, binds)
+    return Lent(place, environment, binds)

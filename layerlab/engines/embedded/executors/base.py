@@ -13,12 +13,16 @@ class BindMount(msgspec.Struct, frozen=True, kw_only=True):
     """A file or directory of the host at ``target`` (absolute inside the root, free of links).
 
     ``checked``  whoever reads it notices a change, so where nothing can be read-only it needs no copy.
+    ``upper``, ``work``  empty directories on one file system: what a command changes goes to ``upper``, and the source stays as it is.
+    Only for an executor on the overlay snapshotter; ``readonly`` means nothing then.
     """
 
     source: str
     target: str
     readonly: bool
     checked: bool = False
+    upper: str = ""
+    work: str = ""
 
 
 class Root(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Final, Literal
 
-from layerlab.engines.embedded.executors.base import Output, Process, Root, Running
+from layerlab.engines.embedded.executors.base import BindMount, Output, Process, Root, Running
 from layerlab.engines.embedded.executors.seccomp import bwrap_filter
 from layerlab.engines.embedded.executors.switch_user import program
 from layerlab.errors import ExecutorError
@@ -105,7 +105,7 @@ class BwrapExecutor:
             for path in _READ_ONLY if self.ids == "full" else ():
                 command += ["--ro-bind-try", path, path]
             # A mount point may lie inside another mount, so parents come first, as in BuildKit.
-            mounts = [(bind.target, ["--ro-bind" if bind.readonly else "--bind", bind.source, bind.target]) for bind in process.binds]
+            mounts = [(bind.target, _mount(bind)) for bind in process.binds]
             mounts += [(target, [*(("--size", str(size)) if size else ()), "--tmpfs", target]) for target, size in process.tmpfs]
             for _, words in sorted(mounts, key=lambda mount: mount[0].split("/")):
                 command += words
@@ -231,6 +231,13 @@ class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
         self._child.wait()
         if self._child.stdout is not None:
             self._child.stdout.close()
+
+
+def _mount(bind: BindMount) -> list[str]:
+    """bwrap's words for a mount."""
+    if bind.upper:
+        return ["--overlay-src", bind.source, "--overlay", bind.upper, bind.work, bind.target]
+    return ["--ro-bind" if bind.readonly else "--bind", bind.source, bind.target]
 
 
 def _children(process: int) -> list[int]:

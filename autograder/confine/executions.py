@@ -1,0 +1,92 @@
+"""Commands that ran already, by what they ran on: the same command on the same files need not run again for another student.
+
+A cache key tells how a root filesystem came about, so ``COPY package*.json ./`` and ``COPY package.json package-lock.json ./`` give
+what follows other keys, and yet the same files. Here a command is found by the files themselves. Its step has still been executed, as
+far as a verdict goes: no record of the cache answered for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from layerlab.context import Selection
+from layerlab.engines.embedded.store import PENDING, Store
+from layerlab.engines.embedded.workers import WorkerProcess
+from layerlab.fsutil import write_atomically
+from layerlab.ops import RunOp
+from layerlab.plan import CacheRecord, Decided
+
+# Layers of at most this many bytes are told by their files. To read larger ones takes longer than it saves.
+_SMALL: Final = 4 << 20
+
+
+class Executions:
+    """What is known of the commands of one store. ``directory`` is made when something is noted."""
+
+    def __init__(self, store: Store, directory: Path) -> None:
+        self._store = store
+        self._directory = directory
+
+    def find(self, key: str) -> CacheRecord | None:
+        """The record of a command, if its layer is still there."""
+        try:
+            record = msgspec.json.decode((self._directory / key).read_bytes(), type=CacheRecord)
+        except (OSError, msgspec.MsgspecError):
+            return None
+        row = self._store.layer(record.diff_id)
+        return None if row is None or row.damaged else record
+
+    def note(self, key: str, record: CacheRecord) -> None:
+        """Remember what a command made. Trouble costs no more than time."""
+        with contextlib.suppress(OSError):
+            self._directory.mkdir(exist_ok=True)
+            write_atomically(str(self._directory / key), msgspec.json.encode(record), durable=False)
+
+    def key(self, decided: Decided, worker: WorkerProcess) -> str | None:
+        """A name for a command together with all that it can read; ``None`` where it cannot be told."""
+        op = decided.step.op
+        # What a mount holds is in no layer.
+        if not isinstance(op, RunOp) or op.mounts or decided.below is None:
+            return None
+        files = self._files(decided.below, worker)
+        if files is None:
+            return None
+        # Which variables were arguments counts for explanations alone.
+        command = msgspec.structs.replace(op, arguments=())
+        return hashlib.sha256(msgspec.json.encode([command, files])).hexdigest()
+
+    def _files(self, layers: tuple[str, ...], worker: WorkerProcess) -> list[str] | None:
+        """What the files in ``layers`` are: digests of the files of small layers that follow each other, diff IDs of the others.
+
+        ``None`` where a layer has no final name yet.
+        """
+        found: list[str] = []
+        small: list[str] = []
+
+        def close() -> None:
+            if small:
+                selection = msgspec.to_builtins(Selection(path="/"))
+                found.append(worker.ask("content", layers=list(small), selection=selection)["digest"])
+                small.clear()
+
+        for diff_id in layers:
+            row = None if diff_id.startswith(PENDING) else self._store.layer(diff_id)
+            if row is None:
+                return None
+            path = self._store.layer_path(diff_id)
+            if not path:
+                continue
+            entries = worker.ask("entries", layer=path)["entries"] if row.size <= _SMALL else None
+            # What a layer removes shows only above what it removes it from.
+            if entries is not None and not any(entry["type"] in ("whiteout", "opaque") for entry in entries):
+                small.append(path)
+            else:
+                close()
+                found.append(diff_id)
+        close()
+        return found
