@@ -145,14 +145,13 @@ class Observer:
                 source, answer = self._source()
                 compiled = self._reader.compiled_with(edits.words, source.steps, source.roles)
                 if compiled or answer.says(edits.answer):
-                    seen = self._after_first(source, source, answer)
-                    return msgspec.structs.replace(seen, compiled=compiled)
+                    return self._after_first(source, source, answer, compiled=compiled)
         if source.ended:
             return Observation(first=source)
         first = self._build()
         if not first.image:
             return Observation(first=first)
-        seen = self._after_first(first, source, answer)
+        seen = self._after_first(first, source, answer, compiled=False)
         if self._once:
             return seen
         with self._workspace.edited(edits.source):
@@ -163,7 +162,7 @@ class Observer:
         source = self._build()
         return source, self._serve() if source.image else Answer(problem="the build with the edited source failed")
 
-    def _after_first(self, first: Built, source: Built, answer: Answer) -> Observation:
+    def _after_first(self, first: Built, source: Built, answer: Answer, *, compiled: bool) -> Observation:
         """What is seen of the first build's image, and what builds do after it."""
         view = self._engine.view(self._options.tag or "")
         base, below = self._base(first)
@@ -183,6 +182,7 @@ class Observer:
             **seen,
             source=source,
             answer=answer,
+            compiled=compiled,
             expected=self._edits.answer,
             base=base,
             wasted=view.wasted,

@@ -25,8 +25,8 @@ from layerlab.plan import CacheRecord, Decided
 _SMALL: Final = 4 << 20
 
 
-class Executions:
-    """What is known of the commands of one store. ``directory`` is made when something is noted."""
+class KnownRuns:
+    """What is known of the commands of one store: see ``Executions`` of the engine. ``directory`` is made when something is noted."""
 
     def __init__(self, store: Store, directory: Path) -> None:
         self._store = store

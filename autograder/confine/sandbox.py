@@ -16,14 +16,13 @@ from typing import Any, Final, Literal, Self
 import msgspec
 
 from autograder.confine.disk import size_of
-from autograder.confine.executions import Executions
+from autograder.confine.executions import KnownRuns
 from autograder.confine.watch import Watch
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.executors.base import BindMount, Executor, Output, Process, Root, Running
 from layerlab.engines.embedded.npm_cache import NPM_CACHE, lend
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import ExecutorError, StepFailedError
-from layerlab.plan import CacheRecord, Decided
 
 # A proxy's address may have a password in it, a command can print it, and there is no network that a proxy could lead to.
 _PROXIES: Final = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy", "pip_index_url")
@@ -177,7 +176,6 @@ class GradingEngine(EmbeddedEngine):
         super().__init__(store)
         self._cache = os.path.abspath(cache)
         self._watch = watch
-        self._executions = Executions(self.store, Path(os.path.abspath(store)) / "executions")
 
     def __enter__(self) -> Self:
         return self
@@ -188,23 +186,16 @@ class GradingEngine(EmbeddedEngine):
         return self._watch is not None and not self._watch.disk.scarce
 
     @property
+    def executions(self) -> KnownRuns | None:
+        """The commands that ran for all students. The trusted install is there to fill the npm cache, so it must run."""
+        return None if self.filling else KnownRuns(self.store, Path(self.store_path) / "executions")
+
+    @property
     def worker(self) -> WorkerProcess:
         """The worker process."""
         if self._worker is None and self._watch is not None:
             self._worker = _CountedWorker(self.store.path, self.host.worker, self.host.snapshotter, self._watch)
         return super().worker
-
-    def execution_key(self, decided: Decided) -> str | None:
-        """See ``EmbeddedEngine.execution_key``."""
-        return None if self.filling else self._executions.key(decided, self.worker)
-
-    def known_result(self, execution: str) -> CacheRecord | None:
-        """What the same command made of the same files in another student's build."""
-        return self._executions.find(execution)
-
-    def note_result(self, execution: str, record: CacheRecord) -> None:
-        """See ``known_result``."""
-        self._executions.note(execution, record)
 
     def make_executor(self) -> Executor:
         """The executor of this host, confined. Raises ``ExecutorError`` where none isolates."""

@@ -9,7 +9,7 @@ import contextlib
 import datetime
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -19,6 +19,7 @@ from layerlab.engines.embedded.commits import Committer
 from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.steps import Made, StepRunner
 from layerlab.engines.embedded.store import PENDING, ImageRow
+from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.engines.planning import Inputs, make_plan
 from layerlab.errors import BuildInterruptedError, ExecutorError, LayerlabError, StepFailedError, StoreError
 from layerlab.explain import BuildTrace, Explainer, trace_of
@@ -31,6 +32,22 @@ from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
 
 if TYPE_CHECKING:
     from layerlab.engines.embedded.engine import EmbeddedEngine
+
+
+class Executions(Protocol):
+    """What is known of steps that ran, by what they did and not by their keys. An engine has it where builds share such runs."""
+
+    def key(self, decided: Decided, worker: WorkerProcess) -> str | None:
+        """A name for what a step is about to do; ``None`` where its run is its own."""
+        ...
+
+    def find(self, key: str) -> CacheRecord | None:
+        """The record of a step that did just this, under whatever key."""
+        ...
+
+    def note(self, key: str, record: CacheRecord) -> None:
+        """A step did this and has its record."""
+        ...
 
 
 class Build:
@@ -170,12 +187,13 @@ class Build:
             if _reads_layers(decided) and self._flush():
                 # What is read from a stage must have its final name and owners: decide again.
                 return
-            execution = engine.execution_key(decided)
-            if execution is not None:
+            known_runs = engine.executions
+            execution = known_runs.key(decided, engine.worker) if known_runs is not None else None
+            if known_runs is not None and execution is not None:
                 if not self._lock(execution, stack):
                     return
                 self.executions[number] = execution
-                if (known := engine.known_result(execution)) is not None:
+                if (known := known_runs.find(execution)) is not None:
                     self.made[number] = Made(number=0, lowers=[], owners={}, owner=(0, 0), seconds=known.seconds, log="")
                     self.fresh.add(key)
                     engine.store.put_record(msgspec.structs.replace(known, key=key, created=_now(), instruction=decided.step.instruction))
@@ -215,8 +233,8 @@ class Build:
         return True
 
     def _written(self, number: int, record: CacheRecord) -> None:
-        if number in self.executions:
-            self.engine.note_result(self.executions[number], record)
+        if self.engine.executions is not None and number in self.executions:
+            self.engine.executions.note(self.executions[number], record)
 
     def _record(self, decided: Decided, otherwise: Status, *, cause: Cause | None = None) -> StepRecord:
         step = decided.step

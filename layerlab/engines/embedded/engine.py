@@ -20,7 +20,7 @@ from layerlab.context.tree import rows_of
 from layerlab.engines.base import BuildOptions, Event, Progress
 from layerlab.engines.embedded import images as image_store
 from layerlab.engines.embedded.bases import Bases, Report
-from layerlab.engines.embedded.build import Build
+from layerlab.engines.embedded.build import Build, Executions
 from layerlab.engines.embedded.container_log import follow_log, read_log
 from layerlab.engines.embedded.container_store import ContainerRow, ContainerStore
 from layerlab.engines.embedded.containers import container_of
@@ -52,7 +52,6 @@ from layerlab.model import (
     PublishedPort,
     Verification,
 )
-from layerlab.plan import CacheRecord, Decided
 
 if TYPE_CHECKING:
     from layerlab.engines.embedded.transfer import Push
@@ -224,17 +223,10 @@ class EmbeddedEngine:
         answer = self.worker.ask("content", layers=paths, selection=msgspec.to_builtins(wants))
         self.store.put_content(layers, wants, answer)
 
-    def execution_key(self, decided: Decided) -> str | None:
-        """A name for what a step is about to do, whatever its key, where an engine keeps count of that. This one does not: it runs what
-        no record answers for."""
+    @property
+    def executions(self) -> Executions | None:
+        """What builds share beyond the cache: nothing. A step runs here unless a record answers for it."""
         return None
-
-    def known_result(self, execution: str) -> CacheRecord | None:
-        """The record of a step that did just this under another key."""
-        return None
-
-    def note_result(self, execution: str, record: CacheRecord) -> None:
-        """A step ran and has its record: the counterpart of ``known_result``."""
 
     # --- images -----------------------------------------------------------------------------------------------------
 
