@@ -27,7 +27,8 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker is asked. ``groups``: the control groups that it joins (``cgroups``). ``parent``: the process that waits for it."""
+    """What a worker is asked. ``groups``: the control groups that it joins (``cgroups``). ``parent``: the process that waits for it.
+    ``cpu``: the one that it and its steps run on, or ``None`` for all."""
 
     assignment: Assignment
     prepared: Prepared
@@ -35,6 +36,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     seed: str
     groups: tuple[str, ...] = ()
     parent: int = 0
+    cpu: int | None = None
 
 
 def _stop_with(parent: int) -> None:
@@ -53,6 +55,9 @@ def main() -> int:
     # The groups stand behind other limits, so a machine that takes its permission back does not stop the grading.
     with contextlib.suppress(OSError):
         join(job.groups)
+    if job.cpu is not None:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, {job.cpu})
     limit_files(job.assignment.limits)
     with interruptible():
         result = grade(job.assignment, job.prepared, job.submission, job.seed)

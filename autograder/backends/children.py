@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import queue
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -22,13 +25,20 @@ _GRACE_SECONDS: Final = 120
 
 
 class Children:
-    """Worker processes of this process."""
+    """Worker processes of this process.
 
-    def __init__(self) -> None:
+    ``cpus``  one for each that runs at the same time: a submission's limits of time then mean the same whatever its neighbours do. Empty
+    where there are not enough of them.
+    """
+
+    def __init__(self, cpus: Iterable[int] = ()) -> None:
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._ended = False
         self._numbers = itertools.count()
+        self._cpus: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for cpu in cpus:
+            self._cpus.put(cpu)
 
     def grade(self, job: Job) -> SubmissionResult:
         """Grade a submission in a process of its own.
@@ -37,8 +47,8 @@ class Children:
         does not end.
         """
         limits = job.assignment.limits
-        with group(f"layerlab-{os.getpid()}-{next(self._numbers)}", limits) as groups:
-            data = msgspec.json.encode(msgspec.structs.replace(job, groups=groups, parent=os.getpid()))
+        with group(f"layerlab-{os.getpid()}-{next(self._numbers)}", limits) as groups, self._cpu() as cpu:
+            data = msgspec.json.encode(msgspec.structs.replace(job, groups=groups, parent=os.getpid(), cpu=cpu))
             output = self._run([sys.executable, "-P", "-m", f"{package}.worker"], data, limits.submission_seconds + _GRACE_SECONDS)
         result = msgspec.json.decode(output, type=SubmissionResult)
         if not fits(result, job.submission.student, job.assignment):
@@ -51,6 +61,18 @@ class Children:
             self._ended = True
             for child in self._running:
                 child.terminate()
+
+    @contextlib.contextmanager
+    def _cpu(self) -> Iterator[int | None]:
+        try:
+            cpu = self._cpus.get_nowait()
+        except queue.Empty:
+            yield None
+            return
+        try:
+            yield cpu
+        finally:
+            self._cpus.put(cpu)
 
     def _run(self, command: list[str], data: bytes, seconds: float) -> bytes:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

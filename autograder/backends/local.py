@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 
 from autograder.backends.base import Outcome
@@ -15,8 +16,10 @@ class LocalBackend(contextlib.AbstractContextManager["LocalBackend"]):
     """``workers`` submissions at once."""
 
     def __init__(self, workers: int) -> None:
-        self._children = Children()
-        self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=max(1, workers))
+        workers = max(1, workers)
+        cpus = sorted(os.sched_getaffinity(0))
+        self._children = Children(cpus[:workers] if workers <= len(cpus) else ())
+        self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=workers)
 
     def __exit__(self, *_: object) -> None:
         self._children.end()
