@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import select
 import shutil
 import signal
@@ -126,18 +127,39 @@ class ProotExecutor:
         return str(copy)
 
 
+@contextlib.contextmanager
+def _one_cpu() -> Iterator[None]:
+    """For the length of the block, this thread and what it starts run on one CPU.
+
+    At each system call proot and the command that it follows wait for each other. To wake a process on another CPU takes far longer than
+    to switch to it on the same: an ``npm install`` of 15 s takes 36 s on two.
+    """
+    try:
+        allowed = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, {random.choice(sorted(allowed))})  # noqa: S311 - so that several builds spread
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, allowed)
+
+
 def _spawn(program: Path, told: int) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(
-            [str(program)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=(told,),
-            env={},
-            umask=0o022,
-            start_new_session=True,
-        )
+        with _one_cpu():
+            return subprocess.Popen(
+                [str(program)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=(told,),
+                env={},
+                umask=0o022,
+                start_new_session=True,
+            )
     except OSError as error:
         raise ExecutorError(f"proot cannot be started: {error}", remedy="Put the store where programs may be started from.") from error
 
