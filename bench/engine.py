@@ -57,7 +57,8 @@ FROM node:alpine
 WORKDIR /cache
 COPY package.json package-lock.json ./
 RUN npm ci --cache /npm-cache && rm -rf /cache/node_modules /root/.npm
-ENV npm_config_cache=/npm-cache npm_config_offline=true PRISMA_SCHEMA_ENGINE_BINARY=/bin/sh
+ENV npm_config_cache=/npm-cache npm_config_offline=true \\
+    PRISMA_SCHEMA_ENGINE_BINARY=/bin/sh PRISMA_QUERY_ENGINE_LIBRARY=/bin/sh
 WORKDIR /
 """
 

@@ -31,13 +31,22 @@ sys.path.insert(0, str(ROOT))
 # The bench is run as a program, not as a package.
 sys.path.insert(0, str(ROOT / "bench"))
 
-from engine import FILL_CACHE, _load_image  # noqa: E402
+from engine import _load_image  # noqa: E402
 
 from layerlab.engines.base import BuildOptions  # noqa: E402
 from layerlab.engines.embedded.engine import EmbeddedEngine  # noqa: E402
 from tests.sample_class.make import expected, make  # noqa: E402
 
 SEED: Final = "bench"
+# What the answers need to be built without a network, and no more. A step of ``USER node`` must be able to use the cache, too.
+_FILL: Final = """\
+FROM node:alpine
+WORKDIR /cache
+COPY package.json package-lock.json ./
+RUN npm ci --cache /npm-cache && rm -rf /cache/node_modules /root/.npm && chmod -R a+rwX /npm-cache
+ENV npm_config_cache=/npm-cache npm_config_offline=true PRISMA_SCHEMA_ENGINE_BINARY=/bin/sh
+WORKDIR /
+"""
 STOCK_CONFIG: Final = """\
 c = get_config()
 c.CourseDirectory.root = {root!r}
@@ -132,7 +141,9 @@ def _stock_course(place: Path, course: Path) -> Path:
                 continue
             target = stock / path.relative_to(course)
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(path.read_bytes().replace(b"%load_ext autograder.notebook", b"%load_ext stock_grader"))
+            text = path.read_bytes().replace(b"%load_ext autograder.notebook", b"%load_ext stock_grader")
+            # Docker would pull that frontend, and there is no network.
+            target.write_bytes(text.replace(b"# syntax=docker/dockerfile:1\\n", b""))
     command = [sys.executable, "-m", "nbgrader", "generate_assignment", "ps1", "--force", "--create"]
     subprocess.run(command, cwd=stock, env=_environment(), check=True, capture_output=True)
     return stock
@@ -144,7 +155,7 @@ def _docker_base(place: Path, docker: str) -> None:
     filler.mkdir()
     for name in ("package.json", "package-lock.json"):
         shutil.copy(ROOT / "node-app" / name, filler)
-    (filler / "Dockerfile").write_text(FILL_CACHE, encoding="utf-8")
+    (filler / "Dockerfile").write_text(_FILL, encoding="utf-8")
     with EmbeddedEngine(str(place / "base-store")) as engine:
         record = engine.build(BuildOptions(context=str(filler), tag="node:alpine"))
         if record.failure is not None:

@@ -74,10 +74,9 @@ def test_a_learner_waits_for_no_registry(binder: _Binder) -> None:
 
 
 def test_the_notebooks_hold_what_they_promise(binder: _Binder) -> None:
-    """All six with ``LAYERLAB_BINDER=all``. The fourth and the sixth install packages many times over, for minutes on one CPU."""
-    wanted = () if os.environ.get("LAYERLAB_BINDER") == "all" else ("01", "02", "03", "05")
-    seconds = decoded(binder.learner.run("notebooks", "python", "-m", "tests.binder.inside", "course", *wanted, seconds=1200))
-    assert len(seconds) == (len(wanted) or 6)
+    """All six, each from top to bottom with its answers checked."""
+    seconds = decoded(binder.learner.run("notebooks", "python", "-m", "tests.binder.inside", "course", seconds=1200))
+    assert len(seconds) == 6
     binder.learner.acts += [(f"  {name}", spent, 0) for name, spent in seconds.items()]
 
 
