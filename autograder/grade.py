@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import secrets
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -26,11 +28,17 @@ from autograder.record import CheckResult, SubmissionResult
 from autograder.rubric import judge, none
 from autograder.workspace import Workspace, read_app
 from layerlab.dockerfile import parse
-from layerlab.errors import DockerfileError, LayerlabError
+from layerlab.errors import DockerfileError, LayerlabError, StepBusyError
+
+# Less than this is not worth beginning again for.
+_PATIENCE: Final = 2.0
 
 
-def grade(assignment: Assignment, prepared: Prepared, submission: Submission, seed: str) -> SubmissionResult:
-    """Grade. The grader's own trouble is a result, too, and never a score."""
+def grade(assignment: Assignment, prepared: Prepared, submission: Submission, seed: str, *, patient: bool = True) -> SubmissionResult:
+    """Grade. The grader's own trouble is a result, too, and never a score.
+
+    ``patient``  wait for as long as another submission runs a step that this one needs. Else this raises ``StepBusyError`` then.
+    """
     started = time.monotonic()
     rule = by_rule(assignment, submission)
     stand_in: tuple[str, ...] = ()
@@ -41,8 +49,10 @@ def grade(assignment: Assignment, prepared: Prepared, submission: Submission, se
             if assignment.kind == "quiz":
                 checks = judge_quiz(assignment, submission, Path(prepared.app))
             else:
-                checks, stand_in = _observed(assignment, prepared, submission, seed)
+                checks, stand_in = _observed(assignment, prepared, submission, seed, math.inf if patient else _PATIENCE)
             result = record.graded(submission.student, checks)
+    except StepBusyError:
+        raise
     except (InfrastructureError, LayerlabError, OSError) as error:
         reason = f"the grader failed, not the answer: {error}"
         result = record.without_score(submission.student, "infrastructure-error", assignment.max_score, reason)
@@ -79,14 +89,14 @@ def _lines(text: str) -> list[str]:
 
 
 def _observed(
-    assignment: Assignment, prepared: Prepared, submission: Submission, seed: str
+    assignment: Assignment, prepared: Prepared, submission: Submission, seed: str, patience: float
 ) -> tuple[tuple[CheckResult, ...], tuple[str, ...]]:
     app = read_app(Path(prepared.app))
     clock = Clock(assignment.limits)
     with (
         tempfile.TemporaryDirectory(dir=prepared.work, prefix="s", ignore_cleanup_errors=True) as place,
         Watch(assignment.limits, place) as watch,
-        _engine(prepared, submission, Path(place), watch) as engine,
+        _engine(prepared, submission, Path(place), watch, patience) as engine,
     ):
         workspace = Workspace(Path(prepared.app), Path(place) / "context", submission.files)
         salt = _digest(submission)
@@ -116,14 +126,14 @@ def _with_reason(seen: Observation, sentence: str) -> Observation:
 
 
 @contextlib.contextmanager
-def _engine(prepared: Prepared, submission: Submission, place: Path, watch: Watch) -> Iterator[GradingEngine]:
+def _engine(prepared: Prepared, submission: Submission, place: Path, watch: Watch, patience: float) -> Iterator[GradingEngine]:
     """The engine: on the store that all share, or, for an answer with mounts, on one of its own.
 
     A layer is shared under a key of all that made it. What a ``--mount=type=cache`` holds is in no key, so an answer with one could
     leave a layer of its own making to others.
     """
     if not _has_mounts(submission.files["Dockerfile"]):
-        with GradingEngine(prepared.store, prepared.cache, watch) as engine:
+        with GradingEngine(prepared.store, prepared.cache, watch, patience=patience) as engine:
             yield engine
         return
     with GradingEngine(str(place / "store"), prepared.cache, watch) as engine:

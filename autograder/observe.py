@@ -23,7 +23,7 @@ from autograder.workspace import Workspace
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.references import INVALID_REFERENCE
 from layerlab.engines.embedded.steps import DISK_FULL
-from layerlab.errors import LayerlabError
+from layerlab.errors import LayerlabError, StepBusyError
 from layerlab.model import BuildRecord, ImageView, StepRecord
 
 # What a student's Dockerfile can bring about. All else is the grader's own trouble.
@@ -195,6 +195,8 @@ class Observer:
         except TooSlow as slow:
             what = slow.instruction or "the build"
             return Built(problem=f"{what} was stopped: it took more than the {slow.seconds:g} s that are allowed", ended=True)
+        except StepBusyError:
+            raise
         except LayerlabError as error:
             what_to_do = advice_before(error.kind, error.message)
             problem = self._fault(error.kind, error.message, error.line)

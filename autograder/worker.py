@@ -20,6 +20,7 @@ from autograder.confine.cgroups import join
 from autograder.confine.watch import limit_files
 from autograder.grade import grade
 from autograder.prepare import Prepared
+from layerlab.errors import StepBusyError
 from layerlab.interrupt import interruptible
 
 # prctl(2).
@@ -28,7 +29,7 @@ _PR_SET_PDEATHSIG: Final = 1
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker is asked. ``groups``: the control groups that it joins (``cgroups``). ``parent``: the process that waits for it.
-    ``cpu``: the one that it and its steps run on, or ``None`` for all."""
+    ``cpu``: the one that it and its steps run on, or ``None`` for all. ``patient``: see ``grade``."""
 
     assignment: Assignment
     prepared: Prepared
@@ -37,6 +38,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     groups: tuple[str, ...] = ()
     parent: int = 0
     cpu: int | None = None
+    patient: bool = True
 
 
 def _stop_with(parent: int) -> None:
@@ -47,7 +49,10 @@ def _stop_with(parent: int) -> None:
 
 
 def main() -> int:
-    """Grade one job. Standard output has the result and nothing else, whatever a library may print."""
+    """Grade one job. Standard output has the result and nothing else, whatever a library may print.
+
+    Exit status ``EX_TEMPFAIL``: another submission runs a step that this one needs; try again later.
+    """
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     output = os.dup(1)
     os.dup2(2, 1)
@@ -60,7 +65,10 @@ def main() -> int:
             os.sched_setaffinity(0, {job.cpu})
     limit_files(job.assignment.limits)
     with interruptible():
-        result = grade(job.assignment, job.prepared, job.submission, job.seed)
+        try:
+            result = grade(job.assignment, job.prepared, job.submission, job.seed, patient=job.patient)
+        except StepBusyError:
+            return os.EX_TEMPFAIL
     with os.fdopen(output, "wb") as stream:
         stream.write(msgspec.json.encode(result))
     return 0

@@ -113,6 +113,12 @@ class BuildInterruptedError(LayerlabError):
     exit_code = 130
 
 
+class StepBusyError(LayerlabError):
+    """Another build runs a step that this one needs, and this one is not to wait for it. What was finished stays cached."""
+
+    kind = "busy"
+
+
 class UnsupportedError(LayerlabError):
     """A feature that Docker has and this engine does not (yet); the message names it."""
 

@@ -24,6 +24,10 @@ from autograder.worker import Job
 _GRACE_SECONDS: Final = 120
 
 
+class BusyError(Exception):
+    """A worker needs a step that another one runs, and its job says not to wait for it."""
+
+
 class Children:
     """Worker processes of this process.
 
@@ -44,7 +48,7 @@ class Children:
         """Grade a submission in a process of its own.
 
         Raises ``RuntimeError`` for a worker that fails, ``ValueError`` for an answer that is none, ``TimeoutExpired`` for one that
-        does not end.
+        does not end, ``BusyError`` for a job that is not patient.
         """
         limits = job.assignment.limits
         with group(f"layerlab-{os.getpid()}-{next(self._numbers)}", limits) as groups, self._cpu() as cpu:
@@ -96,6 +100,8 @@ class Children:
             if child.poll() is None:
                 os.killpg(child.pid, signal.SIGKILL)
                 child.communicate()
+        if child.returncode == os.EX_TEMPFAIL:
+            raise BusyError
         if child.returncode != 0:
             raise RuntimeError(f"the worker ended with status {child.returncode}: {errors.decode('utf-8', 'replace').strip()[-500:]}")
         return output

@@ -7,8 +7,10 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from autograder.backends.base import Outcome
-from autograder.backends.children import Children
+from autograder.backends.children import BusyError, Children
 from autograder.worker import Job
 
 
@@ -27,13 +29,23 @@ class LocalBackend(contextlib.AbstractContextManager["LocalBackend"]):
 
     def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
         """See ``Backend.run``."""
-        futures = [self._pool.submit(self._grade, job) for job in jobs]
-        for future in concurrent.futures.as_completed(futures):
-            yield future.result()
+        # Who needs what another is making lets the others go first.
+        running = {self._pool.submit(self._grade, msgspec.structs.replace(job, patient=False)) for job in jobs}
+        while running:
+            done, running = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+            for future in done:
+                outcome = future.result()
+                if isinstance(outcome, Outcome):
+                    yield outcome
+                else:
+                    running.add(self._pool.submit(self._grade, outcome))
 
-    def _grade(self, job: Job) -> Outcome:
+    def _grade(self, job: Job) -> Outcome | Job:
+        """What came of a job, or the job for another time."""
         student = job.submission.student
         try:
             return Outcome(student=student, result=self._children.grade(job))
+        except BusyError:
+            return msgspec.structs.replace(job, patient=True)
         except Exception as error:  # noqa: BLE001 - a fault of ours must not stop the class
             return Outcome(student=student, trouble=f"{type(error).__name__}: {error}")

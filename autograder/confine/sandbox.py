@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import stat
@@ -168,12 +169,16 @@ class _CountedWorker(WorkerProcess):
 
 
 class GradingEngine(EmbeddedEngine):
-    """The embedded engine for untrusted builds. ``cache``: directory of the prepared npm cache. ``watch``: sees what its commands use."""
+    """The embedded engine for untrusted builds.
+
+    ``cache``  directory of the prepared npm cache. ``watch``  sees what its commands use. ``patience``: see ``EmbeddedEngine``.
+    """
 
     filling = False
 
-    def __init__(self, store: str, cache: str, watch: Watch | None = None) -> None:
+    def __init__(self, store: str, cache: str, watch: Watch | None = None, *, patience: float = math.inf) -> None:
         super().__init__(store)
+        self.patience = patience
         self._cache = os.path.abspath(cache)
         self._watch = watch
 

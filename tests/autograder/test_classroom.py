@@ -15,7 +15,7 @@ import pytest
 
 from autograder import classroom
 from autograder.backends.base import Outcome
-from autograder.backends.children import Children
+from autograder.backends.children import BusyError, Children
 from autograder.backends.local import LocalBackend
 from autograder.classroom import grade_class
 from autograder.cli import main
@@ -194,6 +194,26 @@ def test_trouble_is_retried_once_reported_and_never_a_zero(tmp_path: Path, monke
     record, _ = _class(tmp_path, monkeypatch, again, ())
     assert again.asked == ["ben"]
     assert [result.status for result in record.submissions] == ["graded"] * 3
+
+
+def test_who_needs_what_another_is_making_lets_the_others_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is asked again then, to wait as long as it takes; no outcome is lost or doubled."""
+    asked: list[tuple[str, bool]] = []
+
+    def grade(_: Children, job: Job) -> SubmissionResult:
+        asked.append((job.submission.student, job.patient))
+        if job.submission.student in ("ann", "dan") and not job.patient:
+            raise BusyError
+        return graded(job.submission.student, none(job.assignment, "x"))
+
+    monkeypatch.setattr(Children, "grade", grade)
+    prepared = _prepared(tmp_path)
+    jobs = [_job(prepared, student=student) for student in ("ann", "ben", "cleo", "dan")]
+    with LocalBackend(1) as backend:
+        outcomes = list(backend.run(jobs))
+    assert sorted(outcome.student for outcome in outcomes) == ["ann", "ben", "cleo", "dan"]
+    assert all(outcome.result is not None for outcome in outcomes)
+    assert asked == [("ann", False), ("ben", False), ("cleo", False), ("dan", False), ("ann", True), ("dan", True)]
 
 
 _SLOW_WORKER = """

@@ -6,6 +6,7 @@ Each command here writes a time into the image: two images with one time share o
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from autograder.confine.sandbox import GradingEngine
 from layerlab.engines.base import BuildOptions
-from layerlab.errors import ExecutorError
+from layerlab.errors import ExecutorError, StepBusyError
 from layerlab.model import BuildRecord
 
 COMMAND = "RUN cat a.txt > /stamp; date +%N >> /stamp"
@@ -126,3 +127,19 @@ def test_two_at_the_same_time_run_it_once(grading: tuple[str, str], tmp_path: Pa
         thread.join(timeout=60)
     assert sorted(records) == ["one", "two"], "they wait for each other"
     assert sorted(_commands(records["one"]), key=str) == sorted(_commands(records["two"]), key=str)
+
+
+def test_who_has_no_patience_is_told_that_a_step_is_another_ones(grading: tuple[str, str], tmp_path: Path) -> None:
+    """And nothing is lost: what was made before stays cached, and later the step is found done."""
+    lines = "WORKDIR /busy\nCOPY a.txt .\nRUN sleep 3; date +%N > stamp"
+    first, second = _context(tmp_path / "one", lines), _context(tmp_path / "two", lines)
+    records: list[BuildRecord] = []
+    thread = threading.Thread(target=lambda: records.append(_build(grading, first)))
+    thread.start()
+    time.sleep(1)
+    with GradingEngine(*grading, patience=0.2) as engine, pytest.raises(StepBusyError):
+        engine.build(BuildOptions(context=str(second), offline=True))
+    thread.join()
+    later = _build(grading, second)
+    assert [status for status, _ in _commands(later)] == ["cached"]
+    assert [layer for _, layer in _commands(later)] == [layer for _, layer in _commands(records[0])]

@@ -21,7 +21,7 @@ from layerlab.engines.embedded.steps import Made, StepRunner
 from layerlab.engines.embedded.store import PENDING, ImageRow
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.engines.planning import Inputs, make_plan
-from layerlab.errors import BuildInterruptedError, ExecutorError, LayerlabError, StepFailedError, StoreError
+from layerlab.errors import BuildInterruptedError, ExecutorError, LayerlabError, StepBusyError, StepFailedError, StoreError
 from layerlab.explain import BuildTrace, Explainer, trace_of
 from layerlab.graph import HISTORY_COMMENT
 from layerlab.interrupt import Stop
@@ -223,11 +223,15 @@ class Build:
         """Hold a key, for as long as ``stack`` does. False where layers got their names meanwhile: decide again.
 
         Another build may do the very same step; asking again and again leaves room for a request to stop. Nobody waits while others may
-        wait for what he has done: two builds that need each other's steps would wait for ever.
+        wait for what he has done: two builds that need each other's steps would wait for ever. Raises ``StepBusyError`` when it takes
+        longer than the engine has patience.
         """
+        began = time.monotonic()
         while (descriptor := self.engine.store.lock_key_held(key)) is None:
             if self._flush():
                 return False
+            if time.monotonic() - began > self.engine.patience:
+                raise StepBusyError("another build runs a step that this one needs")
             self.stop.pause(0.05)
         stack.callback(os.close, descriptor)
         return True

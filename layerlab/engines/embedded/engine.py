@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import stat
 import sys
@@ -64,6 +65,9 @@ class EmbeddedEngine:
     """
 
     name = "embedded"
+
+    # Seconds that a build waits for a step that another build runs.
+    patience = math.inf
 
     def __init__(self, store: str | None = None) -> None:
         self.store_path = os.path.abspath(store) if store is not None else default_store()
