@@ -19,7 +19,7 @@ from layerlab.engines.embedded.store import PENDING, Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.fsutil import write_atomically
 from layerlab.ops import RunOp
-from layerlab.plan import CacheRecord, Decided
+from layerlab.plan import CacheRecord, Decided, Solution
 
 # Layers of at most this many bytes are told by their files. To read larger ones takes longer than it saves.
 _SMALL: Final = 4 << 20
@@ -47,21 +47,24 @@ class KnownRuns:
             self._directory.mkdir(exist_ok=True)
             write_atomically(str(self._directory / key), msgspec.json.encode(record), durable=False)
 
-    def key(self, decided: Decided, worker: WorkerProcess) -> str | None:
+    def key(self, decided: Decided, solution: Solution, worker: WorkerProcess) -> str | None:
         """A name for a command together with all that it can read; ``None`` where it cannot be told."""
         op = decided.step.op
         # What a mount holds is in no layer.
         if not isinstance(op, RunOp) or op.mounts or decided.below is None:
             return None
-        files = self._files(decided.below, worker)
+        # A command can give files times of its own choosing, and a later one may go by them.
+        by_commands = {other.record.diff_id for other in solution.steps if other.record is not None and isinstance(other.step.op, RunOp)}
+        files = self._files(decided.below, by_commands, worker)
         if files is None:
             return None
         # Which variables were arguments counts for explanations alone.
         command = msgspec.structs.replace(op, arguments=())
         return hashlib.sha256(msgspec.json.encode([command, files])).hexdigest()
 
-    def _files(self, layers: tuple[str, ...], worker: WorkerProcess) -> list[str] | None:
-        """What the files in ``layers`` are: digests of the files of small layers that follow each other, diff IDs of the others.
+    def _files(self, layers: tuple[str, ...], whole: set[str], worker: WorkerProcess) -> list[str] | None:
+        """What the files in ``layers`` are: digests of the files of small layers that follow each other, diff IDs of the others and of
+        those in ``whole``.
 
         ``None`` where a layer has no final name yet.
         """
@@ -81,7 +84,7 @@ class KnownRuns:
             path = self._store.layer_path(diff_id)
             if not path:
                 continue
-            entries = worker.ask("entries", layer=path)["entries"] if row.size <= _SMALL else None
+            entries = worker.ask("entries", layer=path)["entries"] if row.size <= _SMALL and diff_id not in whole else None
             # What a layer removes shows only above what it removes it from.
             if entries is not None and not any(entry["type"] in ("whiteout", "opaque") for entry in entries):
                 small.append(path)

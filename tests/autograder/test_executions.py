@@ -84,6 +84,7 @@ def test_other_keys_and_the_same_files_run_once(grading: tuple[str, str], tmp_pa
         pytest.param("COPY a.txt .", "COPY --chmod=755 a.txt .", {}, id="another mode"),
         pytest.param("COPY a.txt .", "COPY --chown=1000 a.txt .", {}, id="another owner"),
         pytest.param("COPY . .", "COPY . .\nRUN rm b.txt", {}, id="a file removed"),
+        pytest.param("COPY a.txt .", "COPY a.txt .\nRUN touch -d @0 a.txt", {}, id="another time of a file, by a command"),
         pytest.param("COPY a.txt .", "COPY a.txt .\nENV X=1", {}, id="another environment"),
         pytest.param("COPY a.txt .", "COPY a.txt .\nUSER 1000", {}, id="another user"),
         pytest.param("ARG X=1\nCOPY a.txt .", "ARG X=2\nCOPY a.txt .", {}, id="another argument"),

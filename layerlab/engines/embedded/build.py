@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class Executions(Protocol):
     """What is known of steps that ran, by what they did and not by their keys. An engine has it where builds share such runs."""
 
-    def key(self, decided: Decided, worker: WorkerProcess) -> str | None:
+    def key(self, decided: Decided, solution: Solution, worker: WorkerProcess) -> str | None:
         """A name for what a step is about to do; ``None`` where its run is its own."""
         ...
 
@@ -188,7 +188,7 @@ class Build:
                 # What is read from a stage must have its final name and owners: decide again.
                 return
             known_runs = engine.executions
-            execution = known_runs.key(decided, engine.worker) if known_runs is not None else None
+            execution = known_runs.key(decided, solution, engine.worker) if known_runs is not None else None
             if known_runs is not None and execution is not None:
                 if not self._lock(execution, stack):
                     return
