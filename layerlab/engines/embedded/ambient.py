@@ -38,8 +38,8 @@ def ca_bundle(environment: Mapping[str, str]) -> str | None:
 def ambient_environment(environment: Mapping[str, str], build_args: Mapping[str, str], *, bundle: bool, offline: bool) -> dict[str, str]:
     """Variables for RUN steps that stand outside every key.
 
-    ``bundle`` says that ``CA_TARGET`` is there. ``offline``: Prisma's command line tries to download an engine that the app does
-    not use unless this variable names an existing file.
+    ``bundle`` says that ``CA_TARGET`` is there. ``offline``: Prisma tries to download engines that the app does not use, several
+    times over, unless these variables name an existing file.
     """
     found: dict[str, str] = {}
     for name in _PROXIES:
