@@ -135,8 +135,14 @@ def run(path: Path) -> Any:
 
 def output_of(cell: Any) -> str:
     """All that a cell shows, as plain text."""
-    texts = [output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.get("outputs", ())]
-    return _ANSI.sub("", "\n".join(texts))
+    shown, stream = "", None
+    for output in cell.get("outputs", ()):
+        # A kernel may send one line in two parts.
+        if shown and (stream is None or output.get("name") != stream):
+            shown += "\n"
+        shown += output.get("text") or output.get("data", {}).get("text/plain", "")
+        stream = output.get("name")
+    return _ANSI.sub("", shown)
 
 
 def check(name: str, notebook: Any) -> None:
