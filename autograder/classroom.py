@@ -17,6 +17,7 @@ from autograder.assignment import Assignment, load_assignment
 from autograder.backends.base import Backend, Outcome
 from autograder.collect import Rejected, Submission, collect, read_submission, students_of
 from autograder.confine.sandbox import GradingEngine
+from autograder.order import in_order
 from autograder.places import default_place
 from autograder.prepare import Prepared, prepare
 from autograder.record import ClassRecord, SubmissionResult
@@ -25,7 +26,7 @@ from autograder.rubric import check_rubric
 from autograder.worker import Job
 from layerlab.errors import LayerlabError, UsageError
 
-__all__ = ["answers_of", "default_place", "grade_class", "prepare_class"]
+__all__ = ["answers_of", "default_place", "grade_class", "kept_seed", "prepare_class"]
 
 # Of layers between two classes.
 _KEPT_BYTES: Final = 20 << 30
@@ -44,21 +45,26 @@ def grade_class(
     seed: str | None = None,
     students: tuple[str, ...] = (),
     report: Report,
+    finished: Callable[[SubmissionResult], None] = lambda _result: None,
 ) -> ClassRecord:
     """Grade an assignment for all students, or for those named.
 
     ``seed``       draws the edits; without it, one is drawn for this assignment on this machine, and kept.
     ``scheduler``  address of a Dask cluster; empty for one of ``workers`` processes on this machine.
+    ``finished``   gets each final result, as soon as it is there.
     Raises ``UsageError`` for a course, assignment, student or scheduler that is not there, ``ExecutorError`` where nothing isolates.
     """
     assignment = load_assignment(course, name)
     wanted = _wanted(course, name, students)
     prepared = prepare_class(course, name, place, report)
     if seed is None:
-        seed = _kept_seed(place, assignment)
-    run = _Run(Results(assignment, prepared, seed), len(wanted), report)
+        seed = kept_seed(place, assignment)
+    run = _Run(Results(assignment, prepared, seed), len(wanted), report, finished)
     jobs = [job for student in wanted if (job := _collected(course, assignment, prepared, student, seed, run)) is not None]
     if jobs:
+        run.weights = in_order(jobs)
+        rank = {student: number for number, student in enumerate(run.weights)}
+        jobs.sort(key=lambda job: rank[job.submission.student])
         with _backend(backend, scheduler, workers, place) as machine:
             left = run.take(jobs, machine, last=False)
             if left:
@@ -103,7 +109,8 @@ def _wanted(course: Path, name: str, students: tuple[str, ...]) -> list[str]:
     return sorted(set(students)) or known
 
 
-def _kept_seed(place: Path, assignment: Assignment) -> str:
+def kept_seed(place: Path, assignment: Assignment) -> str:
+    """The seed of an assignment on this machine, drawn the first time. Raises ``OSError``."""
     file = place / f"seed-{assignment.digest()[:32]}"
     with contextlib.suppress(FileExistsError):
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -144,15 +151,20 @@ def _collected(course: Path, assignment: Assignment, prepared: Prepared, student
 
 
 class _Run:
-    """What has come of a class so far. ``total``: how many submissions there are."""
+    """What has come of a class so far. ``total``: how many submissions there are. ``finished`` gets each final result.
 
-    def __init__(self, kept_results: Results, total: int, report: Report) -> None:
+    ``weights``  of those that are being graded: see ``in_order``.
+    """
+
+    def __init__(self, kept_results: Results, total: int, report: Report, finished: Callable[[SubmissionResult], None]) -> None:
         self.kept_results = kept_results
         self.results: list[SubmissionResult] = []
         self.digests: dict[str, str] = {}
+        self.weights: dict[str, float] = {}
         self._total = total
         self._report = report
-        self._graded = 0
+        self._finished = finished
+        self._weighed = 0.0
         self._started = time.monotonic()
 
     def finish(self, result: SubmissionResult) -> None:
@@ -161,9 +173,12 @@ class _Run:
         self.results.append(result)
         done, left = len(self.results), self._total - len(self.results)
         said = f"[{done}/{self._total}] {result.student}: {_short(result)}"
-        if left and self._graded:
-            said += f"; about {(time.monotonic() - self._started) / self._graded * left:.0f} s left"
+        weight = self.weights.pop(result.student, 0.0)
+        self._weighed += weight
+        if left and self._weighed:
+            said += f"; about {(time.monotonic() - self._started) / self._weighed * sum(self.weights.values()):.0f} s left"
         self._report(said)
+        self._finished(result)
 
     def take(self, jobs: Sequence[Job], machine: Backend, *, last: bool) -> list[Job]:
         """Have jobs done. Returns those that the grader had trouble with; the last time that is their result, and there are none."""
@@ -172,7 +187,6 @@ class _Run:
         for outcome in machine.run(jobs):
             job = by_student[outcome.student]
             result = _result(outcome, job.assignment, self.digests[outcome.student])
-            self._graded += 1
             if result.status == "infrastructure-error" and not last:
                 self._report(f"{result.student}: {_short(result)}")
                 again.append(job)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -15,6 +17,10 @@ from layerlab.commands.common import print_json, report_error
 from layerlab.commands.lesson import add_demo
 from layerlab.errors import BuildInterruptedError, LayerlabError
 from layerlab.interrupt import interruptible
+
+if TYPE_CHECKING:
+    from autograder.collect import Submission
+    from autograder.publish.meanwhile import Meanwhile
 
 DEFAULT_COURSE: Final = Path("exercises")
 
@@ -79,28 +85,34 @@ def _grade(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print_json({"schema": 1, "assignment": arguments.assignment, "prepared": prepared})
         return 0
-    found = grade_class(
-        arguments.course,
-        arguments.assignment,
-        place=arguments.place or default_place(),
-        workers=arguments.workers,
-        backend="dask" if arguments.scheduler else arguments.backend,
-        scheduler=arguments.scheduler,
-        seed=arguments.seed,
-        students=tuple(arguments.student),
-        report=_report,
-    )
-    if arguments.json:
-        print(msgspec.json.encode(found).decode())
-    else:
-        from autograder.table import class_table
+    with _publisher(arguments) as publisher:
+        found = grade_class(
+            arguments.course,
+            arguments.assignment,
+            place=arguments.place or default_place(),
+            workers=arguments.workers,
+            backend="dask" if arguments.scheduler else arguments.backend,
+            scheduler=arguments.scheduler,
+            seed=arguments.seed,
+            students=tuple(arguments.student),
+            report=_report,
+            finished=publisher.put if publisher is not None else lambda _result: None,
+        )
+        if arguments.json:
+            print(msgspec.json.encode(found).decode(), flush=True)
+        else:
+            from autograder.table import class_table
 
-        print(class_table(found))
-    if not arguments.student:
-        _report(f"the class report is {_class_report(arguments, found)}")
-    trouble = any(result.status == "infrastructure-error" for result in found.submissions)
-    if arguments.publish:
-        trouble = _publish(arguments, found) or trouble
+            print(class_table(found), flush=True)
+        if not arguments.student:
+            _report(f"the class report is {_class_report(arguments, found)}")
+        trouble = any(result.status == "infrastructure-error" for result in found.submissions)
+        if publisher is not None:
+            from autograder.publish.publisher import summary
+
+            done = publisher.finish()
+            _report(summary(done))
+            trouble = trouble or bool(done.failed)
     return 1 if trouble else 0
 
 
@@ -123,22 +135,30 @@ def _class_report(arguments: argparse.Namespace, found: ClassRecord) -> Path:
     return write_report(found, arguments.course / "report" / arguments.assignment, answers, course=course)
 
 
-def _publish(arguments: argparse.Namespace, found: ClassRecord) -> bool:
-    """Hand the record to nbgrader. Returns whether a graded submission could not be published."""
+@contextlib.contextmanager
+def _publisher(arguments: argparse.Namespace) -> Iterator[Meanwhile | None]:
+    """What hands results to nbgrader while others are graded; ``None`` where that is not wanted, or there is no nbgrader."""
+    from autograder.assignment import load_assignment
+
+    if not arguments.publish:
+        yield None
+        return
+    assignment = load_assignment(arguments.course, arguments.assignment)
     if not (arguments.course / "nbgrader_config.py").is_file():
         _report("nothing is published: the course has no nbgrader_config.py")
-        return False
-    from autograder.assignment import load_assignment
-    from autograder.classroom import answers_of, default_place
-    from autograder.publish.publisher import publish, summary
+        yield None
+        return
+    from autograder.classroom import answers_of, default_place, kept_seed
+    from autograder.publish.meanwhile import Meanwhile
 
-    assignment, place = load_assignment(arguments.course, arguments.assignment), arguments.place or default_place()
-    sys.stdout.flush()
-    done = publish(
-        arguments.course, found, lambda result: answers_of(arguments.course, assignment, place, result, found.seed), report=_report
-    )
-    _report(summary(done))
-    return bool(done.failed)
+    place = arguments.place or default_place()
+
+    def answers(result: SubmissionResult) -> Submission:
+        seed = kept_seed(place, assignment) if arguments.seed is None else arguments.seed
+        return answers_of(arguments.course, assignment, place, result, seed)
+
+    with Meanwhile(arguments.course, assignment.name, answers, _report) as publisher:
+        yield publisher
 
 
 def _demo(arguments: argparse.Namespace) -> int:

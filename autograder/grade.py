@@ -26,6 +26,7 @@ from autograder.prepare import Prepared
 from autograder.quizzes.grading import judge_quiz, predictions
 from autograder.record import CheckResult, SubmissionResult
 from autograder.rubric import judge, none
+from autograder.words import meaningful_lines
 from autograder.workspace import Workspace, read_app
 from layerlab.dockerfile import parse
 from layerlab.errors import DockerfileError, LayerlabError, StepBusyError
@@ -66,9 +67,9 @@ def by_rule(assignment: Assignment, submission: Submission) -> str | None:
             return None
         return "No step has a prediction: by rule an empty or unchanged answer scores 0."
     dockerfile = submission.files["Dockerfile"]
-    if not _lines(dockerfile):
+    if not meaningful_lines(dockerfile):
         return "The Dockerfile is empty: by rule an empty answer scores 0."
-    if all(_lines(submission.files[answer.file]) == _lines(answer.starter) for answer in assignment.answers):
+    if all(meaningful_lines(submission.files[answer.file]) == meaningful_lines(answer.starter) for answer in assignment.answers):
         return "The answer is what the notebook starts with: by rule an unchanged answer scores 0."
     # A file that cannot be parsed is told so by the engine, with the place.
     with contextlib.suppress(DockerfileError):
@@ -76,16 +77,6 @@ def by_rule(assignment: Assignment, submission: Submission) -> str | None:
         if steps > assignment.limits.steps:
             return f"The Dockerfile has {steps} instructions; at most {assignment.limits.steps} are graded."
     return None
-
-
-def _lines(text: str) -> list[str]:
-    """A file without comments, blank lines and differences that change nothing: spacing, and the case of the first word."""
-    found = []
-    for line in text.splitlines():
-        words = line.split()
-        if words and not words[0].startswith("#"):
-            found.append(" ".join([words[0].upper(), *words[1:]]))
-    return found
 
 
 def _observed(

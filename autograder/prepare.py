@@ -21,6 +21,8 @@ from layerlab.fetching import lock_digest
 from layerlab.fsutil import locked, write_atomically
 from layerlab.offline import offline_folder
 
+# Raise it when what is prepared looks otherwise, so that a place of an older version is prepared anew.
+_LAYOUT: Final = b"2"
 BASE_ARCHIVE: Final = "base.tar"
 _FILL: Final = "FROM {base}\nWORKDIR /fill\nCOPY package.json package-lock.json ./\nRUN npm ci\n"
 
@@ -70,7 +72,8 @@ def prepare(course: Path, assignment: Assignment, place: Path, report: Callable[
 
 
 def _fill(engine: Filling, assignment: Assignment, app: Path, place: Path, report: Callable[[str], None]) -> None:
-    wanted = hashlib.sha256(b"\0".join((app / name).read_bytes() for name in (MANIFEST, LOCK)) + assignment.base.encode()).hexdigest()
+    packages = (_LAYOUT, *((app / name).read_bytes() for name in (MANIFEST, LOCK)))
+    wanted = hashlib.sha256(b"\0".join(packages) + assignment.base.encode()).hexdigest()
     stamp = place / "npm-cache.stamp"
     if stamp.is_file() and stamp.read_text(encoding="ascii") == wanted:
         return

@@ -84,9 +84,13 @@ def runtime_dependencies(manifest: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _start_of(path: str) -> bytes:
-    # Every folder of the path is one that the layer's walk went into, so none is a link.
-    with open(open_file(path), "rb") as stream:
-        return stream.read(_READ_LIMIT)
+    """The first bytes of a file of a layer; none where a command shut its folder to us, which the image's root could still read."""
+    try:
+        # Every folder of the path is one that the layer's walk went into, so none is a link.
+        with open(open_file(path), "rb") as stream:
+            return stream.read(_READ_LIMIT)
+    except OSError:
+        return b""
 
 
 class LayerReader:
@@ -107,7 +111,7 @@ class LayerReader:
         return tuple(found)
 
     def compiled_with(self, words: str, steps: Iterable[StepRecord], roles: Iterable[StepRoles]) -> bool:
-        """Whether a compiled file of these steps has ``words`` in it. Raises ``OSError``."""
+        """Whether a compiled file of these steps is seen to have ``words`` in it. Raises ``StoreError``."""
         layers = {step.number: self._engine.store.layer_path(step.diff_id) for step in steps if step.diff_id is not None}
         return any(
             words.encode() in _start_of(posixpath.join(self._engine.store.path, layers[item.number] or "", path))

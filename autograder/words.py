@@ -32,3 +32,13 @@ def visible(text: str) -> str:
 def wrapped(text: str) -> list[str]:
     """A text as lines that every reader shows whole."""
     return [part for line in text.splitlines() for part in textwrap.wrap(line, _WIDTH) or [""]]
+
+
+def meaningful_lines(text: str) -> list[str]:
+    """A file without comments, blank lines and differences that change nothing: spacing, and the case of the first word."""
+    found = []
+    for line in text.splitlines():
+        words = line.split()
+        if words and not words[0].startswith("#"):
+            found.append(" ".join([words[0].upper(), *words[1:]]))
+    return found

@@ -3,7 +3,8 @@
     .venv/bin/python bench/grading.py [--place DIR] [--without-docker]
 
 Both sides grade the same thirty submissions (``tests/sample_class``) into a gradebook of nbgrader, each from caches without any
-student's layers, from the same base image with the same npm cache in it or beside it, without a network. The other side is stock
+student's layers but with those of the reference solution, which either side builds before an assignment is released; from the same
+base image with the same npm cache in it or beside it, without a network. The other side is stock
 nbgrader, which executes each notebook; its checks are ``bench/stock_grader.py``, a ``docker build`` for each edit. It needs a daemon
 (``DOCKER_HOST``) that nobody else uses: its build cache and its ``node:alpine`` are replaced.
 """
@@ -33,6 +34,8 @@ sys.path.insert(0, str(ROOT / "bench"))
 
 from engine import _load_image  # noqa: E402
 
+from autograder.release import reference  # noqa: E402
+from autograder.workspace import Workspace  # noqa: E402
 from layerlab.engines.base import BuildOptions  # noqa: E402
 from layerlab.engines.embedded.engine import EmbeddedEngine  # noqa: E402
 from tests.sample_class.make import expected, make  # noqa: E402
@@ -84,7 +87,9 @@ def theirs(course: Path) -> tuple[float, dict[str, float]]:
 
 def _environment() -> dict[str, str]:
     path = os.pathsep.join((os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)))
-    return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    # Programs that may not keep what they compiled compile it for each student.
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PATH": path, "PYTHONPATH": str(ROOT)}
 
 
 @contextlib.contextmanager
@@ -110,19 +115,14 @@ def _memory_of_workers() -> Iterator[list[int]]:
         thread.join()
 
 
-def _prepared(place: Path, course: Path) -> None:
-    command = [sys.executable, "-P", "-m", "autograder", "grade", "ps1", "--prepare", "--course", str(course), "--place", str(place)]
-    subprocess.run(command, check=True, cwd=ROOT, env=_environment(), stdout=subprocess.DEVNULL)
-
-
-def _course(place: Path) -> Path:
-    """A released course with the class in it."""
+def _course(place: Path, prepared: Path) -> Path:
+    """A course whose ``ps1`` was released from the place ``prepared``, with the class in it."""
     place.mkdir()
     shutil.copytree(ROOT / "node-app", place / "node-app", ignore=shutil.ignore_patterns("node_modules", "dist"))
     course = place / "exercises"
     shutil.copytree(ROOT / "exercises", course, ignore=shutil.ignore_patterns("submitted", "release", "autograded", "feedback", "*.db*"))
-    command = [sys.executable, "-m", "nbgrader", "generate_assignment", "ps1", "--force", "--create"]
-    subprocess.run(command, cwd=course, env=_environment(), check=True, capture_output=True)
+    command = [sys.executable, "-P", "-m", "autograder", "release", "ps1", "--course", str(course), "--place", str(prepared)]
+    subprocess.run(command, check=True, cwd=ROOT, env=_environment(), stdout=subprocess.DEVNULL)
     make(course)
     return course
 
@@ -163,6 +163,12 @@ def _docker_base(place: Path, docker: str) -> None:
         _load_image(engine, "node:alpine", docker, place)
 
 
+def _docker_reference(place: Path, course: Path, docker: str) -> None:
+    """Build the reference solution, as our side has done before it released the assignment."""
+    workspace = Workspace(ROOT / "node-app", place / "reference", reference(course, "ps1").files)
+    subprocess.run([docker, "build", "--network=none", str(workspace.directory)], check=True, capture_output=True)
+
+
 def main() -> int:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
@@ -172,8 +178,7 @@ def main() -> int:
     place = Path(tempfile.mkdtemp(prefix="layerlab-bench-", dir=arguments.place))
     rows = []
     try:
-        course = _course(place / "class")
-        _prepared(place / "prepared", course)
+        course = _course(place / "class", place / "prepared")
         times, memory = {}, 0.0
         for workers in (2, 1):
             machine = place / f"machine-{workers}"
@@ -188,6 +193,7 @@ def main() -> int:
         else:
             _docker_base(place, docker)
             subprocess.run([docker, "builder", "prune", "-af"], check=True, capture_output=True)
+            _docker_reference(place, course, docker)
             seconds, scores = theirs(_stock_course(place, course))
             ours_by_student = {row["student"]: row["score"] for row in record["submissions"]}
             same = sum(scores[student] == ours_by_student[student] for student in scores)

@@ -1,4 +1,4 @@
-"""Small things that several modules need: atomic writes, advisory locks, a pause of the garbage collector."""
+"""Small things that several modules need: atomic writes, advisory locks, directories for commands, a pause of the garbage collector."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import contextlib
 import fcntl
 import gc
 import os
+import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 
@@ -40,6 +42,31 @@ def locked(path: str, *, shared: bool = False) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def scratch_directory(prefix: str, directory: str | None = None) -> Iterator[str]:
+    """A directory for the length of the block, which a command of a build may write to. Raises ``OSError`` where it cannot be made."""
+    path = tempfile.mkdtemp(prefix=prefix, dir=directory)
+    try:
+        yield path
+    finally:
+        remove_written(path)
+
+
+def remove_written(place: str) -> None:
+    """Remove a directory that a command could write to; what cannot be removed stays.
+
+    ``tempfile.TemporaryDirectory`` would, before Python 3.11.8, follow a link that it cannot delete, and change the permissions of
+    whatever file of ours it leads to (CVE-2023-6597).
+    """
+    for folder, names, _ in os.walk(place):
+        for name in names:
+            path = os.path.join(folder, name)
+            with contextlib.suppress(OSError):
+                if stat.S_ISDIR(os.lstat(path).st_mode):
+                    os.chmod(path, 0o700)
+    shutil.rmtree(place, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import shutil
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -24,6 +22,7 @@ from layerlab.engines.embedded.executors.base import BindMount, Executor, Output
 from layerlab.engines.embedded.npm_cache import NPM_CACHE, lend
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import ExecutorError, StepFailedError
+from layerlab.fsutil import remove_written
 
 # A proxy's address may have a password in it, a command can print it, and there is no network that a proxy could lead to.
 _PROXIES: Final = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy", "pip_index_url")
@@ -72,28 +71,13 @@ class _Confined:
         directory = self._watch.disk.directory if self._watch is not None else None
         # Where nothing is watched the directory is the system's, which may be no place for an overlay.
         lent = lend(self._cache, directory, overlay=self._overlay and directory is not None)
-        stack.callback(_remove, lent.place)
+        stack.callback(remove_written, lent.place)
         return lent.environment, lent.binds
 
 
 def _without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
     """Variables without the way of this machine to the network. What a Dockerfile sets itself stays."""
     return {key: value for key, value in environment.items() if key.lower() not in _PROXIES or value != os.environ.get(key)}
-
-
-def _remove(place: str) -> None:
-    """Remove a directory that a command could write to; what cannot be removed stays.
-
-    ``tempfile.TemporaryDirectory`` would, before Python 3.11.8, follow a link that it cannot delete, and change the permissions of
-    whatever file of the grader's it leads to (CVE-2023-6597).
-    """
-    for folder, names, _ in os.walk(place):
-        for name in names:
-            path = os.path.join(folder, name)
-            with contextlib.suppress(OSError):
-                if stat.S_ISDIR(os.lstat(path).st_mode):
-                    os.chmod(path, 0o700)
-    shutil.rmtree(place, ignore_errors=True)
 
 
 class _Owning(contextlib.AbstractContextManager["Running"]):

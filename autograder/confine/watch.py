@@ -64,7 +64,7 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
                 found = sandboxed()
                 sentence = self._judge(found) if found else ""
             except Exception as error:  # noqa: BLE001 - a thread that ends in silence would leave everything unlimited
-                sentence = f"what it uses cannot be measured: {type(error).__name__}"
+                sentence = f"what it uses cannot be measured: {type(error).__name__}: {error}"
             if sentence:
                 self.told.append(sentence)
                 end(found)

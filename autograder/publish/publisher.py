@@ -1,4 +1,4 @@
-"""What ``grade`` does when a class is graded: gradebook, feedback and grades, one student at a time, in this one process.
+"""What ``grade`` does with each result: gradebook, feedback and grades, one student at a time, in this one process.
 
 nbgrader never opens a submission here. It is shown a folder of our own with the published notebooks, so what a student handed in
 besides the answers cannot matter.
@@ -61,7 +61,23 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
 def publish(
     course: Path, record: ClassRecord, answers: Callable[[SubmissionResult], Submission], report: Callable[[str], None]
 ) -> Published:
-    """Publish a record. ``answers`` gives what a graded result is about; what it raises is that student's failure.
+    """Publish a record. ``answers``: see ``publishing``, which also says what this raises."""
+    size = len(record.submissions)
+    report(f"publishing {size} submission{'' if size == 1 else 's'}")
+    with publishing(course, record.assignment, answers, report) as publisher:
+        for number, result in enumerate(record.submissions, start=1):
+            publisher.add(result)
+            if number % _EVERY == 0 and number < size:
+                report(f"published {number} of {size}")
+        return publisher.finish()
+
+
+@contextlib.contextmanager
+def publishing(
+    course: Path, name: str, answers: Callable[[SubmissionResult], Submission], report: Callable[[str], None]
+) -> Iterator[Publisher]:
+    """Publish results of an assignment as they come. ``answers`` gives what a graded result is about; what it raises is that student's
+    failure.
 
     Raises ``UsageError`` for a course without settings, or a gradebook that knows other test cells than the source notebook;
     ``LayerlabError`` for a gradebook that cannot be read or written.
@@ -69,12 +85,12 @@ def publish(
     course = course.resolve()
     if not (course / CONFIG).is_file():
         raise UsageError(f"{course} has no {CONFIG}", remedy="Publishing needs nbgrader's settings; or grade with --no-publish.")
-    assignment = load_assignment(course, record.assignment)
+    assignment = load_assignment(course, name)
     with locked(str(course / _LOCK)), programs_on_path(), _stage(course) as stage, warnings.catch_warnings():
         # nbconvert and the database warn about matters of theirs.
         warnings.simplefilter("ignore")
         try:
-            return _Publisher(course, assignment, stage, answers).run(record, report)
+            yield Publisher(course, assignment, stage, answers, report)
         except SQLAlchemyError as error:
             raise LayerlabError(
                 f"the gradebook cannot be used: {str(error).splitlines()[0]}",
@@ -91,42 +107,51 @@ def _stage(course: Path) -> Iterator[Path]:
         yield Path(stage)
 
 
-class _Publisher:
-    def __init__(self, course: Path, assignment: Assignment, stage: Path, answers: Callable[[SubmissionResult], Submission]) -> None:
+class Publisher:
+    """Publishes to one course, which nobody else does meanwhile. Made by ``publishing``."""
+
+    def __init__(
+        self,
+        course: Path,
+        assignment: Assignment,
+        stage: Path,
+        answers: Callable[[SubmissionResult], Submission],
+        report: Callable[[str], None],
+    ) -> None:
         self._course = course
         self._assignment = assignment
         self._stage = stage
         self._answers = answers
+        self._report = report
+        self._found: dict[str, list[str]] = {"published": [], "stale": [], "none": []}
+        self._failed: dict[str, str] = {}
         self._settings = load_settings(course)
         self._place = CourseDirectory(config=self._settings)
         self._place.assignment_id = assignment.name
+        register(self._place.db_url, self._place.course_id, assignment.name, trusted_notebook(course, assignment))
 
-    def run(self, record: ClassRecord, report: Callable[[str], None]) -> Published:
-        register(self._place.db_url, self._place.course_id, self._assignment.name, trusted_notebook(self._course, self._assignment))
-        found: dict[str, list[str]] = {"published": [], "stale": [], "none": []}
-        failed: dict[str, str] = {}
-        size = len(record.submissions)
-        report(f"publishing {size} submission{'' if size == 1 else 's'}")
-        for number, result in enumerate(record.submissions, start=1):
-            state, reason = self._one(result)
-            found[state].append(result.student)
-            if reason:
-                failed[result.student] = reason
-                report(f"{result.student} is graded but not published: {reason}")
-            if state == "stale":
-                report(f"{result.student} keeps the score of an earlier submission, marked stale")
-            if number % _EVERY == 0 and number < size:
-                report(f"published {number} of {size}")
+    def add(self, result: SubmissionResult) -> None:
+        """Publish one result, or withdraw what an earlier one left where this one has no score."""
+        state, reason = self._one(result)
+        self._found[state].append(result.student)
+        if reason:
+            self._failed[result.student] = reason
+            self._report(f"{result.student} is graded but not published: {reason}")
+        if state == "stale":
+            self._report(f"{result.student} keeps the score of an earlier submission, marked stale")
+
+    def finish(self) -> Published:
+        """Write the grades of the whole course, and tell what became of the results."""
         grades = self._course / GRADES
         with Gradebook(self._place.db_url, self._place.course_id) as gradebook:
             plugin = GradesCsv(config=self._settings)
             plugin.to = str(grades)
             plugin.export(gradebook)
         return Published(
-            published=tuple(found["published"]),
-            stale=tuple(found["stale"]),
-            without_score=tuple(found["none"]),
-            failed=failed,
+            published=tuple(sorted(self._found["published"])),
+            stale=tuple(sorted(self._found["stale"])),
+            without_score=tuple(sorted(self._found["none"])),
+            failed=self._failed,
             gradebook=self._place.db_url,
             feedback=str(self._course / self._place.feedback_directory),
             grades=str(grades),

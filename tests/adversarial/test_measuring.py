@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from autograder.confine import sandbox, watch
+from autograder.confine import watch
 from autograder.confine.cgroups import group
 from autograder.confine.disk import DiskUse, memory_files, size_of, unlinked
 from autograder.quizzes.question import base_image
@@ -19,6 +19,7 @@ from layerlab.context.ignore import IgnoreRules
 from layerlab.context.select import compile_glob
 from layerlab.dockerfile import parse
 from layerlab.errors import DockerfileError
+from layerlab.fsutil import remove_written
 from layerlab.graph import build_graph
 from tests.autograder.material import ps1
 
@@ -125,7 +126,7 @@ def test_removing_what_a_command_left_follows_no_link(tmp_path: Path) -> None:
     (place / "shut" / "link").symlink_to(secret)
     (place / "shut").chmod(0o555)
     (place / "hidden").mkdir(mode=0)
-    sandbox._remove(str(place))
+    remove_written(str(place))
     assert not place.exists()
     assert secret.stat().st_mode & 0o777 == 0o640
     assert secret.read_text(encoding="utf-8") == "x"

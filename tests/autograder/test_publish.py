@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ from nbgrader.utils import determine_grade
 
 from autograder.assignment import load_assignment
 from autograder.collect import Submission, collect, read_submission
+from autograder.publish import publisher as publisher_module
 from autograder.publish.gradebook import STALE, row, withdraw
+from autograder.publish.meanwhile import Meanwhile
 from autograder.publish.publisher import Published, publish, summary
 from autograder.publish.rebuild import published_notebook, trusted_notebook
 from autograder.record import CheckResult, ClassRecord, SubmissionResult, graded, without_score
@@ -343,3 +347,53 @@ def test_a_course_without_settings_is_not_published(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no nbgrader_config"):
         publish(tmp_path, record, lambda about: pytest.fail(about.student), lambda _text: None)
     assert not list(tmp_path.iterdir())
+
+
+def test_results_are_published_while_others_are_graded(course: Course) -> None:
+    """Who was graded first has feedback before the last one is graded; the grades come at the end."""
+    submit(course.root, "ann", notebook())
+    submit(course.root, "bob", notebook())
+    with Meanwhile(course.root, "ps1", course.answers, course.said.append) as meanwhile:
+        meanwhile.put(result("bob"))
+        page = course.root / "feedback" / "bob" / "ps1" / "ps1.html"
+        deadline = time.monotonic() + 60
+        while not page.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert page.exists()
+        assert not (course.root / "grades.csv").exists()
+        meanwhile.put(result("ann", share=0.5))
+        meanwhile.put(refused("carl"))
+        done = meanwhile.finish()
+    assert (done.published, done.stale, done.without_score) == (("ann", "bob"), (), ("carl",))
+    assert {student: float(line["score"]) for student, line in course.csv().items()} == {"ann": 50.0, "bob": 100.0}
+
+
+def test_trouble_with_the_gradebook_is_told_at_the_end(tmp_path: Path) -> None:
+    """The class is graded meanwhile, and its results are kept."""
+    with Meanwhile(tmp_path, "ps1", lambda about: pytest.fail(about.student), lambda _text: None) as meanwhile:
+        meanwhile.put(result("ann"))
+        with pytest.raises(UsageError, match="has no nbgrader_config"):
+            meanwhile.finish()
+
+
+def test_who_stops_the_grading_stops_publishing(course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is being published is finished, so that the gradebook is whole; nothing else is begun."""
+    submit(course.root, "ann", notebook())
+    submit(course.root, "bob", notebook())
+    begun, go_on = threading.Event(), threading.Event()
+    rebuild = publisher_module.published_notebook
+
+    def slow(*arguments: Any) -> Any:
+        begun.set()
+        go_on.wait(30)
+        return rebuild(*arguments)
+
+    monkeypatch.setattr(publisher_module, "published_notebook", slow)
+    with pytest.raises(KeyboardInterrupt), Meanwhile(course.root, "ps1", course.answers, course.said.append) as meanwhile:  # noqa: PT012
+        meanwhile.put(result("ann"))
+        meanwhile.put(result("bob"))
+        assert begun.wait(60)
+        threading.Timer(0.2, go_on.set).start()
+        raise KeyboardInterrupt
+    assert (course.row("ann"), course.row("bob")) == ("graded", "none")
+    assert not list(course.root.glob(".publish-*"))

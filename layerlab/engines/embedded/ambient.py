@@ -21,8 +21,9 @@ _SYSTEM_BUNDLES: Final = (
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
-# Names of registries that an organisation mirrors; a lock file without addresses is served by any of them.
 _PRISMA_ENGINES: Final = ("PRISMA_SCHEMA_ENGINE_BINARY", "PRISMA_QUERY_ENGINE_LIBRARY")
+_PRISMA_NEWS: Final = "CHECKPOINT_DISABLE"
+# Names of registries that an organisation mirrors; a lock file without addresses is served by any of them.
 _MIRRORS: Final = ("npm_config_registry", "NPM_CONFIG_REGISTRY", "PIP_INDEX_URL")
 
 
@@ -39,7 +40,7 @@ def ambient_environment(environment: Mapping[str, str], build_args: Mapping[str,
     """Variables for RUN steps that stand outside every key.
 
     ``bundle`` says that ``CA_TARGET`` is there. ``offline``: Prisma tries to download engines that the app does not use, several
-    times over, unless these variables name an existing file.
+    times over, unless these variables name an existing file, and each of its commands leaves a process behind that asks for news.
     """
     found: dict[str, str] = {}
     for name in _PROXIES:
@@ -54,4 +55,5 @@ def ambient_environment(environment: Mapping[str, str], build_args: Mapping[str,
         found.update(dict.fromkeys(_CA_VARIABLES, CA_TARGET))
     if offline:
         found.update(dict.fromkeys(_PRISMA_ENGINES, "/bin/sh"))
+        found[_PRISMA_NEWS] = "1"
     return found

@@ -53,14 +53,14 @@ def lend(cache: str, directory: str | None = None, *, overlay: bool = False) -> 
     """
     place = tempfile.mkdtemp(prefix="npm-", dir=directory)
     environment = {"npm_config_cache": NPM_CACHE, **_OFFLINE}
-    if overlay:
-        upper, work = os.path.join(place, "upper"), os.path.join(place, "work")
-        os.mkdir(upper)
-        # The root of an overlay has the mode of the upper directory.
-        os.chmod(upper, 0o777)
-        os.mkdir(work)
-        return Lent(place, environment, (BindMount(source=cache, target=NPM_CACHE, readonly=False, upper=upper, work=work),))
     try:
+        if overlay:
+            upper, work = os.path.join(place, "upper"), os.path.join(place, "work")
+            os.mkdir(upper)
+            # The root of an overlay has the mode of the upper directory.
+            os.chmod(upper, 0o777)
+            os.mkdir(work)
+            return Lent(place, environment, (BindMount(source=cache, target=NPM_CACHE, readonly=False, upper=upper, work=work),))
         shutil.copytree(os.path.join(cache, "_cacache", _INDEX), os.path.join(place, "_cacache", _INDEX))
         for name in ("tmp", _CONTENT):
             os.mkdir(os.path.join(place, "_cacache", name))

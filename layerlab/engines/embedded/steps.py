@@ -9,7 +9,6 @@ import codecs
 import contextlib
 import os
 import re
-import tempfile
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -28,6 +27,7 @@ from layerlab.engines.embedded.snapshotters import Active, Snapshotter
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import ContextError, DockerfileError, StepFailedError, StoreError
+from layerlab.fsutil import scratch_directory
 from layerlab.graph import Graph
 from layerlab.interrupt import Stop
 from layerlab.keys import content_sources
@@ -178,7 +178,7 @@ class StepRunner:
     ) -> tuple[dict[str, tuple[int, int]], tuple[int, int]]:
         executor = self.make_executor()
         with contextlib.ExitStack() as stack:
-            scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="layerlab-run-"))
+            scratch = stack.enter_context(scratch_directory("layerlab-run-"))
             mounts = stack.enter_context(self._mounts(op, decided, solution, scratch))
             environment = dict(item.split("=", 1) for item in op.env)
             targets = mounts.targets()

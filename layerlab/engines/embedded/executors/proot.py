@@ -25,6 +25,7 @@ from layerlab.engines.embedded.executors.base import BindMount, Output, Process,
 from layerlab.engines.embedded.executors.launcher import Setup, launcher
 from layerlab.engines.embedded.executors.seccomp import proot_filter
 from layerlab.errors import ExecutorError
+from layerlab.fsutil import scratch_directory
 
 _RUN: Final = "/dev/.run"
 _DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
@@ -70,9 +71,7 @@ class ProotExecutor:
         if not root.tree:
             raise ExecutorError("proot needs the copy snapshotter")
         with contextlib.ExitStack() as stack:
-            scratch = Path(
-                stack.enter_context(tempfile.TemporaryDirectory(dir=self.directory, prefix="proot-", ignore_cleanup_errors=True))
-            )
+            scratch = Path(stack.enter_context(scratch_directory("proot-", self.directory)))
             command = [self.binary, "-r", root.tree, "-w", process.cwd, "-i", f"{process.uid}:{process.gid}"]
             for source, target in self._binds(process, scratch):
                 command += ["-b", f"{source}:{target}"]

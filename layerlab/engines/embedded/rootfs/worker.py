@@ -30,6 +30,7 @@ from layerlab.context.tree import DiskDirectory
 from layerlab.engines.embedded.rootfs import copying, layer_tar, namespaces, trees, unpack, users
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.errors import LayerlabError
+from layerlab.fsutil import collection_paused
 
 _LENGTH: Final = struct.Struct("<I")
 
@@ -486,7 +487,8 @@ def main(mode: str, snapshotter: str) -> None:
     if "ok" not in first:
         return
     while (body := _read(requests)) is not None:
-        _send(answers, _answer(worker, msgspec.msgpack.decode(body)))
+        with collection_paused():
+            _send(answers, _answer(worker, msgspec.msgpack.decode(body)))
 
 
 def _send(stream: IO[bytes], answer: dict[str, Any]) -> None:
