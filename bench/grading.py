@@ -181,9 +181,12 @@ def main() -> int:
         course = _course(place / "class", place / "prepared")
         times, memory = {}, 0.0
         for workers in (2, 1):
-            machine = place / f"machine-{workers}"
-            subprocess.run(["cp", "-a", str(place / "prepared"), str(machine)], check=True)
-            times[workers], peak, record = ours(course, machine, workers)
+            # Each has a course without results: a gradebook that is there already needs not be made.
+            machine, own = place / f"machine-{workers}", place / f"class-{workers}"
+            for original, copy in ((place / "prepared", machine), (place / "class", own)):
+                subprocess.run(["cp", "-a", str(original), str(copy)], check=True)
+            os.sync()
+            times[workers], peak, record = ours(own / course.name, machine, workers)
             memory = max(memory, peak)
             _agrees(record)
             print(f"  {workers} workers: {times[workers]:.1f} s", file=sys.stderr, flush=True)

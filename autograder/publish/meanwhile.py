@@ -54,7 +54,7 @@ class Meanwhile(contextlib.AbstractContextManager["Meanwhile"]):
             self._thread.start()
 
     def finish(self) -> Published:
-        """Wait until everything is published. Raises what ``publishing`` raises."""
+        """Wait until everything is published. Raises what ``Publisher`` raises."""
         left = self._results.qsize()
         if left:
             self._report(f"publishing {left} more submission{'' if left == 1 else 's'}")
@@ -69,12 +69,12 @@ class Meanwhile(contextlib.AbstractContextManager["Meanwhile"]):
     def _work(self) -> None:
         try:
             # It takes seconds, in which a class can be graded already.
-            from autograder.publish.publisher import publishing
+            from autograder.publish.publisher import Publisher
 
-            with publishing(self._course, self._name, self._answers, self._report) as publisher:
-                while (result := self._results.get()) is not None and not self._dropped.is_set():
-                    publisher.add(result)
-                if not self._dropped.is_set():
-                    self._done = publisher.finish()
+            publisher = Publisher(self._course, self._name, self._answers, self._report)
+            while (result := self._results.get()) is not None and not self._dropped.is_set():
+                publisher.add(result)
+            if not self._dropped.is_set():
+                self._done = publisher.finish()
         except BaseException as error:  # noqa: BLE001 - it is raised where somebody waits for the end
             self._trouble = error

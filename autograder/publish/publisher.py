@@ -26,7 +26,7 @@ from nbgrader.coursedir import CourseDirectory
 from sqlalchemy.exc import SQLAlchemyError
 from traitlets.config import Config
 
-from autograder.assignment import Assignment, load_assignment
+from autograder.assignment import load_assignment
 from autograder.collect import Submission
 from autograder.publish.gradebook import programs_on_path, register, withdraw
 from autograder.publish.grades import GradesCsv
@@ -61,41 +61,15 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
 def publish(
     course: Path, record: ClassRecord, answers: Callable[[SubmissionResult], Submission], report: Callable[[str], None]
 ) -> Published:
-    """Publish a record. ``answers``: see ``publishing``, which also says what this raises."""
+    """Publish a record. ``answers``: see ``Publisher``, which also says what this raises."""
     size = len(record.submissions)
     report(f"publishing {size} submission{'' if size == 1 else 's'}")
-    with publishing(course, record.assignment, answers, report) as publisher:
-        for number, result in enumerate(record.submissions, start=1):
-            publisher.add(result)
-            if number % _EVERY == 0 and number < size:
-                report(f"published {number} of {size}")
-        return publisher.finish()
-
-
-@contextlib.contextmanager
-def publishing(
-    course: Path, name: str, answers: Callable[[SubmissionResult], Submission], report: Callable[[str], None]
-) -> Iterator[Publisher]:
-    """Publish results of an assignment as they come. ``answers`` gives what a graded result is about; what it raises is that student's
-    failure.
-
-    Raises ``UsageError`` for a course without settings, or a gradebook that knows other test cells than the source notebook;
-    ``LayerlabError`` for a gradebook that cannot be read or written.
-    """
-    course = course.resolve()
-    if not (course / CONFIG).is_file():
-        raise UsageError(f"{course} has no {CONFIG}", remedy="Publishing needs nbgrader's settings; or grade with --no-publish.")
-    assignment = load_assignment(course, name)
-    with locked(str(course / _LOCK)), programs_on_path(), _stage(course) as stage, warnings.catch_warnings():
-        # nbconvert and the database warn about matters of theirs.
-        warnings.simplefilter("ignore")
-        try:
-            yield Publisher(course, assignment, stage, answers, report)
-        except SQLAlchemyError as error:
-            raise LayerlabError(
-                f"the gradebook cannot be used: {str(error).splitlines()[0]}",
-                remedy="Is it on a full or read-only disk? After an upgrade of nbgrader run `nbgrader db upgrade`. Then publish again.",
-            ) from error
+    publisher = Publisher(course, record.assignment, answers, report)
+    for number, result in enumerate(record.submissions, start=1):
+        publisher.add(result)
+        if number % _EVERY == 0 and number < size:
+            report(f"published {number} of {size}")
+    return publisher.finish()
 
 
 @contextlib.contextmanager
@@ -108,31 +82,36 @@ def _stage(course: Path) -> Iterator[Path]:
 
 
 class Publisher:
-    """Publishes to one course, which nobody else does meanwhile. Made by ``publishing``."""
+    """Publishes the results of an assignment as they come. ``answers`` gives what a graded result is about; what it raises is that
+    student's failure.
+
+    Others may publish to the same course meanwhile: each result is written under the course's lock, which is held no longer.
+
+    Raises, here and in its methods, ``UsageError`` for a course without settings, or a gradebook that knows other test cells than the
+    source notebook; ``LayerlabError`` for a gradebook that cannot be read or written.
+    """
 
     def __init__(
-        self,
-        course: Path,
-        assignment: Assignment,
-        stage: Path,
-        answers: Callable[[SubmissionResult], Submission],
-        report: Callable[[str], None],
+        self, course: Path, name: str, answers: Callable[[SubmissionResult], Submission], report: Callable[[str], None]
     ) -> None:
-        self._course = course
-        self._assignment = assignment
-        self._stage = stage
+        self._course = course.resolve()
+        if not (self._course / CONFIG).is_file():
+            raise UsageError(f"{self._course} has no {CONFIG}", remedy="Publishing needs nbgrader's settings; or grade with --no-publish.")
+        self._assignment = load_assignment(self._course, name)
         self._answers = answers
         self._report = report
         self._found: dict[str, list[str]] = {"published": [], "stale": [], "none": []}
         self._failed: dict[str, str] = {}
-        self._settings = load_settings(course)
+        self._settings = load_settings(self._course)
         self._place = CourseDirectory(config=self._settings)
-        self._place.assignment_id = assignment.name
-        register(self._place.db_url, self._place.course_id, assignment.name, trusted_notebook(course, assignment))
+        self._place.assignment_id = name
+        with self._alone():
+            register(self._place.db_url, self._place.course_id, name, trusted_notebook(self._course, self._assignment))
 
     def add(self, result: SubmissionResult) -> None:
         """Publish one result, or withdraw what an earlier one left where this one has no score."""
-        state, reason = self._one(result)
+        with self._alone() as stage:
+            state, reason = self._one(result, stage)
         self._found[state].append(result.student)
         if reason:
             self._failed[result.student] = reason
@@ -143,7 +122,7 @@ class Publisher:
     def finish(self) -> Published:
         """Write the grades of the whole course, and tell what became of the results."""
         grades = self._course / GRADES
-        with Gradebook(self._place.db_url, self._place.course_id) as gradebook:
+        with self._alone(), Gradebook(self._place.db_url, self._place.course_id) as gradebook:
             plugin = GradesCsv(config=self._settings)
             plugin.to = str(grades)
             plugin.export(gradebook)
@@ -157,12 +136,26 @@ class Publisher:
             grades=str(grades),
         )
 
-    def _one(self, result: SubmissionResult) -> tuple[str, str]:
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[Path]:
+        """The course's lock, and a folder that nbgrader can look for submissions in."""
+        with locked(str(self._course / _LOCK)), programs_on_path(), _stage(self._course) as stage, warnings.catch_warnings():
+            # nbconvert and the database warn about matters of theirs.
+            warnings.simplefilter("ignore")
+            try:
+                yield stage
+            except SQLAlchemyError as error:
+                raise LayerlabError(
+                    f"the gradebook cannot be used: {str(error).splitlines()[0]}",
+                    remedy="Is it on a full or read-only disk? After an upgrade of nbgrader run `nbgrader db upgrade`. Then publish again.",
+                ) from error
+
+    def _one(self, result: SubmissionResult, stage: Path) -> tuple[str, str]:
         """What became of one submission, and why it failed. One student's failure is no other's."""
         reason = ""
         if result.status == "graded":
             try:
-                self._grade(result)
+                self._grade(result, stage)
                 self._feedback(result.student)
                 return "published", ""
             except Exception as error:  # noqa: BLE001 - must not stop the class
@@ -182,16 +175,16 @@ class Publisher:
         state: str = withdraw(self._place.db_url, self._place.course_id, self._assignment.name, student)
         return state
 
-    def _grade(self, result: SubmissionResult) -> None:
+    def _grade(self, result: SubmissionResult, stage: Path) -> None:
         name, student = self._assignment.name, result.student
         notebook = published_notebook(self._course, self._assignment, self._answers(result), result)
-        folder = self._stage / student / name
+        folder = stage / student / name
         folder.mkdir(parents=True)
         (folder / f"{name}.ipynb").write_text(nbformat.writes(notebook), encoding="utf-8")  # type: ignore[no-untyped-call]
         if time := read_timestamp(self._course, name, student):
             (folder / TIMESTAMP).write_text(time, encoding="ascii")
         own = Config()
-        own.CourseDirectory.submitted_directory = self._stage.name
+        own.CourseDirectory.submitted_directory = stage.name
         # The notebook is ours already. Whatever steps a course sets: one that cleared it would leave test cells without output, which
         # read as full points.
         own.Autograde.sanitize_preprocessors = []
