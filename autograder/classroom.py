@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -19,12 +18,13 @@ from autograder.collect import Rejected, Submission, collect, read_submission, s
 from autograder.confine.sandbox import GradingEngine
 from autograder.order import in_order
 from autograder.places import default_place
-from autograder.prepare import Prepared, prepare
+from autograder.prepare import Prepared, locate, prepare
 from autograder.record import ClassRecord, SubmissionResult
 from autograder.results import Results
 from autograder.rubric import check_rubric
 from autograder.worker import Job
 from layerlab.errors import LayerlabError, UsageError
+from layerlab.fsutil import locked, write_atomically
 
 __all__ = ["answers_of", "default_place", "grade_class", "kept_seed", "prepare_class"]
 
@@ -85,8 +85,7 @@ def prepare_class(course: Path, name: str, place: Path, report: Report) -> Prepa
 def answers_of(course: Path, assignment: Assignment, place: Path, result: SubmissionResult, seed: str) -> Submission:
     """The answers that a result is about. Raises ``Rejected``, and ``UsageError`` where the submission has changed since."""
     data = read_submission(course, assignment, result.student)
-    prepared = prepare(course, assignment, place, lambda _text: None)
-    if Results(assignment, prepared, seed).digest(data) != result.digest:
+    if Results(assignment, locate(course, assignment, place), seed).digest(data) != result.digest:
         raise UsageError(f"the submission of {result.student} has changed since it was graded", remedy="Grade it again.")
     return collect(data, assignment, result.student)
 
@@ -112,11 +111,11 @@ def _wanted(course: Path, name: str, students: tuple[str, ...]) -> list[str]:
 def kept_seed(place: Path, assignment: Assignment) -> str:
     """The seed of an assignment on this machine, drawn the first time. Raises ``OSError``."""
     file = place / f"seed-{assignment.digest()[:32]}"
-    with contextlib.suppress(FileExistsError):
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-            stream.write(secrets.token_hex(16))
-    return file.read_text(encoding="ascii")
+    with locked(str(place / "seed.lock")):
+        # An empty one is what a full disk once left.
+        if not file.is_file() or not file.stat().st_size:
+            write_atomically(str(file), secrets.token_hex(16).encode("ascii"), mode=0o600)
+        return file.read_text(encoding="ascii")
 
 
 def _backend(backend: Literal["local", "dask"], scheduler: str, workers: int, place: Path) -> Backend:

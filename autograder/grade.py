@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import math
 import secrets
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +29,7 @@ from autograder.words import meaningful_lines
 from autograder.workspace import Workspace, read_app
 from layerlab.dockerfile import parse
 from layerlab.errors import DockerfileError, LayerlabError, StepBusyError
+from layerlab.fsutil import scratch_directory
 
 # Less than this is not worth beginning again for.
 _PATIENCE: Final = 2.0
@@ -85,7 +85,7 @@ def _observed(
     app = read_app(Path(prepared.app))
     clock = Clock(assignment.limits)
     with (
-        tempfile.TemporaryDirectory(dir=prepared.work, prefix="s", ignore_cleanup_errors=True) as place,
+        scratch_directory("s", prepared.work) as place,
         Watch(assignment.limits, place) as watch,
         _engine(prepared, submission, Path(place), watch, patience) as engine,
     ):
@@ -132,8 +132,7 @@ def _engine(prepared: Prepared, submission: Submission, place: Path, watch: Watc
         try:
             yield engine
         finally:
-            # A step may leave directories without permissions behind; the worker can remove them. A plain rmtree cannot, and that of
-            # ``tempfile`` would follow links out of them (see ``sandbox``).
+            # What steps have left is removed by who could make it.
             with contextlib.suppress(LayerlabError, OSError):
                 engine.worker.ask("remove", paths=["s", "mounts", "containers", "tmp"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -39,21 +40,26 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     base: str
 
 
-def prepare(course: Path, assignment: Assignment, place: Path, report: Callable[[str], None]) -> Prepared:
-    """Prepare grading below ``place``; quick when it is prepared already.
-
-    A quiz is graded from plans: for one, only the directories are made. Else this raises ``ExecutorError`` where this machine cannot
-    isolate a build step (then no build is graded here), ``LayerlabError`` where the app's packages cannot be fetched.
-    """
-    app = (course.resolve().parent / assignment.app).resolve()
-    prepared = Prepared(
-        app=str(app),
+def locate(course: Path, assignment: Assignment, place: Path) -> Prepared:
+    """Where grading works below ``place``; nothing is made or looked at."""
+    course, place = Path(os.path.abspath(course)), Path(os.path.abspath(place))
+    return Prepared(
+        app=str((course.resolve().parent / assignment.app).resolve()),
         store=str(place / "store"),
         cache=str(place / "npm-cache"),
         results=str(place / "results"),
         work=str(place / "work"),
         base=str(place / BASE_ARCHIVE),
     )
+
+
+def prepare(course: Path, assignment: Assignment, place: Path, report: Callable[[str], None]) -> Prepared:
+    """Prepare grading below ``place``; quick when it is prepared already.
+
+    A quiz is graded from plans: for one, only the directories are made. Else this raises ``ExecutorError`` where this machine cannot
+    isolate a build step (then no build is graded here), ``LayerlabError`` where the app's packages cannot be fetched.
+    """
+    prepared = locate(course, assignment, place)
     for directory in (prepared.store, prepared.cache, prepared.results, prepared.work):
         Path(directory).mkdir(parents=True, exist_ok=True)
     if assignment.kind == "quiz":
@@ -67,7 +73,7 @@ def prepare(course: Path, assignment: Assignment, place: Path, report: Callable[
                 remedy="Run `layerlab doctor`: it says what is missing.",
             )
         with locked(str(place / "prepare.lock")):
-            _fill(engine, assignment, app, place, report)
+            _fill(engine, assignment, Path(prepared.app), place, report)
     return prepared
 
 

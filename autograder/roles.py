@@ -9,6 +9,7 @@ Only commands have roles: a COPY of what another step made is no second install.
 
 from __future__ import annotations
 
+import errno
 import posixpath
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
@@ -25,6 +26,8 @@ ROLES: Final[tuple[Role, ...]] = ("install", "generate", "build")
 
 _CLIENT: Final = ".prisma/client/schema.prisma"
 _READ_LIMIT: Final = 1 << 20
+# What a command can do to the files that it made.
+_SHUT: Final = (errno.EACCES, errno.EPERM, errno.ELOOP)
 _COMPILED: Final = ("index.js", "routes.js", "visits.js")
 
 
@@ -89,7 +92,9 @@ def _start_of(path: str) -> bytes:
         # Every folder of the path is one that the layer's walk went into, so none is a link.
         with open(open_file(path), "rb") as stream:
             return stream.read(_READ_LIMIT)
-    except OSError:
+    except OSError as error:
+        if error.errno not in _SHUT:
+            raise
         return b""
 
 

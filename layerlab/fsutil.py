@@ -1,4 +1,5 @@
-"""Small things that several modules need: atomic writes, advisory locks, directories for commands, a pause of the garbage collector."""
+"""Small things that several modules need: atomic writes, advisory locks, directories that commands write to and how they are removed,
+a pause of the garbage collector."""
 
 from __future__ import annotations
 
@@ -6,10 +7,13 @@ import contextlib
 import fcntl
 import gc
 import os
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
+from typing import Final
+
+# So many names of 255 bytes fit into a path.
+_DEPTH: Final = 12
 
 
 def write_atomically(path: str, data: bytes, *, durable: bool = True, mode: int = 0o644) -> None:
@@ -58,15 +62,52 @@ def remove_written(place: str) -> None:
     """Remove a directory that a command could write to; what cannot be removed stays.
 
     ``tempfile.TemporaryDirectory`` would, before Python 3.11.8, follow a link that it cannot delete, and change the permissions of
-    whatever file of ours it leads to (CVE-2023-6597).
+    whatever file of ours it leads to (CVE-2023-6597); it also gives up on folders nested a thousand deep.
     """
-    for folder, names, _ in os.walk(place):
-        for name in names:
-            path = os.path.join(folder, name)
-            with contextlib.suppress(OSError):
-                if stat.S_ISDIR(os.lstat(path).st_mode):
-                    os.chmod(path, 0o700)
-    shutil.rmtree(place, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        remove_tree(place)
+
+
+def is_directory(path: str) -> bool:
+    """A directory itself, not a link to one."""
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory of ours, whatever modes and however deep a tree a step left in it. Raises ``OSError``."""
+    if not os.path.lexists(path):
+        return
+    if not is_directory(path):
+        os.unlink(path)
+        return
+    # Directories below a certain depth are moved up first: recursion, open files and the length of paths are all limited.
+    pending = [path]
+    while pending:
+        top = pending.pop()
+        _empty(top, "", path, pending)
+        os.rmdir(top)
+
+
+def _empty(top: str, relative: str, root: str, pending: list[str], depth: int = 0) -> None:
+    here = f"{top}/{relative}" if relative else top
+    os.chmod(here, 0o700)
+    with os.scandir(here) as scan:
+        items = [(item.name, item.is_dir(follow_symlinks=False)) for item in scan]
+    for name, is_dir in items:
+        below = f"{here}/{name}"
+        if not is_dir:
+            os.unlink(below)
+        elif depth < _DEPTH:
+            _empty(top, f"{relative}/{name}" if relative else name, root, pending, depth + 1)
+            os.rmdir(below)
+        else:
+            moved = f"{root}.{len(pending)}-{os.lstat(below).st_ino}"
+            os.chmod(below, 0o700)
+            os.rename(below, moved)
+            pending.append(moved)
 
 
 @contextlib.contextmanager

@@ -50,7 +50,7 @@ def row_of(engine: AnyEngine, name: str) -> Any:
 
 def ended(engine: AnyEngine, name: str) -> Any:
     """The row of a container once it has ended."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         row = row_of(engine, name)
         if row is not None and row.state == "exited":
@@ -74,7 +74,7 @@ def log_of(engine: AnyEngine, name: str) -> bytes:
 
 def wait_for_log(engine: AnyEngine, name: str, text: bytes) -> None:
     """Wait until a container has written something."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 30
     while text not in log_of(engine, name):
         assert time.monotonic() < deadline, log_of(engine, name)
         time.sleep(0.05)
@@ -185,7 +185,7 @@ def logs_can_be_followed_to_the_end(engine: AnyEngine) -> None:
 def with_rm_it_goes_when_it_ends(engine: AnyEngine) -> None:
     with detached(engine, "sleep 0.5", remove=True) as name:
         assert row_of(engine, name).state == "running"
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + 30
         while row_of(engine, name) is not None:
             assert time.monotonic() < deadline
             time.sleep(0.05)

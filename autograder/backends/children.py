@@ -40,6 +40,8 @@ class Children:
         self._running: set[subprocess.Popen[bytes]] = set()
         self._ended = False
         self._numbers = itertools.count()
+        # As it is now: nbgrader, which publishes meanwhile, changes this process's.
+        self._environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         self._cpus: queue.SimpleQueue[int] = queue.SimpleQueue()
         for cpu in cpus:
             self._cpus.put(cpu)
@@ -79,7 +81,6 @@ class Children:
             self._cpus.put(cpu)
 
     def _run(self, command: list[str], data: bytes, seconds: float) -> bytes:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         with self._lock:
             if self._ended:
                 raise RuntimeError("the run was stopped")
@@ -88,7 +89,7 @@ class Children:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=environment,
+                env=self._environment,
                 process_group=0,
             )
             self._running.add(child)

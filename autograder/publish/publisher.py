@@ -20,6 +20,7 @@ from typing import Any, Final
 import msgspec
 import nbformat
 from nbconvert.exporters import NotebookExporter
+from nbconvert.writers.files import FilesWriter
 from nbgrader.api import Gradebook
 from nbgrader.converters import Autograde, GenerateFeedback, NbGraderException
 from nbgrader.coursedir import CourseDirectory
@@ -91,9 +92,7 @@ class Publisher:
     source notebook; ``LayerlabError`` for a gradebook that cannot be read or written.
     """
 
-    def __init__(
-        self, course: Path, name: str, answers: Callable[[SubmissionResult], Submission], report: Callable[[str], None]
-    ) -> None:
+    def __init__(self, course: Path, name: str, answers: Callable[[SubmissionResult], Submission], report: Callable[[str], None]) -> None:
         self._course = course.resolve()
         if not (self._course / CONFIG).is_file():
             raise UsageError(f"{self._course} has no {CONFIG}", remedy="Publishing needs nbgrader's settings; or grade with --no-publish.")
@@ -110,8 +109,13 @@ class Publisher:
 
     def add(self, result: SubmissionResult) -> None:
         """Publish one result, or withdraw what an earlier one left where this one has no score."""
-        with self._alone() as stage:
-            state, reason = self._one(result, stage)
+        try:
+            state, reason = self._one(result)
+        except LayerlabError as error:
+            # Others may still be published: somebody may only hold the gradebook for a while.
+            self._failed[result.student] = str(error)
+            self._report(f"{result.student} is graded but not published: {error}")
+            return
         self._found[state].append(result.student)
         if reason:
             self._failed[result.student] = reason
@@ -150,34 +154,43 @@ class Publisher:
                     remedy="Is it on a full or read-only disk? After an upgrade of nbgrader run `nbgrader db upgrade`. Then publish again.",
                 ) from error
 
-    def _one(self, result: SubmissionResult, stage: Path) -> tuple[str, str]:
+    def _one(self, result: SubmissionResult) -> tuple[str, str]:
         """What became of one submission, and why it failed. One student's failure is no other's."""
-        reason = ""
+        reason, notebook = "", None
         if result.status == "graded":
             try:
-                self._grade(result, stage)
-                self._feedback(result.student)
+                notebook = published_notebook(self._course, self._assignment, self._answers(result), result)
+            except Exception as error:  # noqa: BLE001 - must not stop the class
+                reason = _reason(error)
+        with self._alone() as stage:
+            return self._write(result.student, notebook, reason, stage)
+
+    def _write(self, student: str, notebook: Any, reason: str, stage: Path) -> tuple[str, str]:
+        """What the gradebook and the feedback say now: this notebook, or, without one, that there is no score of it."""
+        if notebook is not None:
+            try:
+                self._grade(student, notebook, stage)
+                self._feedback(student)
                 return "published", ""
             except Exception as error:  # noqa: BLE001 - must not stop the class
-                reason = f"{type(error).__name__}: {error}" if not isinstance(error, LayerlabError) else str(error)
+                reason = _reason(error)
             except BaseException:
                 # Stopped in the middle: what is written by then is no score.
-                self._withdraw(result.student)
+                self._withdraw(student)
                 raise
-        state = self._withdraw(result.student)
+        state = self._withdraw(student)
         if state == "stale":
             # The student sees the mark, too. An earlier page that cannot be renewed is still that of the score.
             with contextlib.suppress(LayerlabError):
-                self._feedback(result.student)
+                self._feedback(student)
         return state, reason
 
     def _withdraw(self, student: str) -> str:
         state: str = withdraw(self._place.db_url, self._place.course_id, self._assignment.name, student)
         return state
 
-    def _grade(self, result: SubmissionResult, stage: Path) -> None:
-        name, student = self._assignment.name, result.student
-        notebook = published_notebook(self._course, self._assignment, self._answers(result), result)
+    def _grade(self, student: str, notebook: Any, stage: Path) -> None:
+        name = self._assignment.name
         folder = stage / student / name
         folder.mkdir(parents=True)
         (folder / f"{name}.ipynb").write_text(nbformat.writes(notebook), encoding="utf-8")  # type: ignore[no-untyped-call]
@@ -204,10 +217,25 @@ class Publisher:
         converter.force = True
         with _quiet(converter.log) as log:
             try:
-                converter.start()
+                _start(converter)
             # nbgrader leaves the process for some faults.
             except (NbGraderException, SystemExit) as error:
                 raise LayerlabError(f"nbgrader {kind.__name__}: {_last_words(log.getvalue()) or error}") from error
+
+
+def _start(converter: Any) -> None:
+    """What ``BaseConverter.start`` does, but for changing the directory of this process, in which a class is graded meanwhile: all paths
+    here are absolute."""
+    converter.init_notebooks()
+    converter.writer = FilesWriter(parent=converter, config=converter.config)  # type: ignore[no-untyped-call]
+    converter.exporter = converter.exporter_class(parent=converter, config=converter.config)
+    for step in converter.preprocessors:
+        converter.exporter.register_preprocessor(step)
+    converter.convert_notebooks()
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, LayerlabError) else f"{type(error).__name__}: {error}"
 
 
 @contextlib.contextmanager

@@ -390,6 +390,14 @@ GREEDY: Final[dict[str, Attack]] = {
         _node("process.chdir('/srv'); for (let i = 0; i < 3000; i++) { require('fs').mkdirSync('dd'); process.chdir('dd') }"),
         f"{_DISK}|{_TIME}",
     ),
+    "deep-npm-cache": _run(
+        "no score, by folders that no path leads to where npm keeps its cache",
+        _node(
+            "process.chdir(process.env.npm_config_cache); "
+            "for (let i = 0; i < 3000; i++) { require('fs').mkdirSync('dd'); process.chdir('dd') }"
+        ),
+        f"{_DISK}|{_TIME}|{NO_APP}",
+    ),
     "copies": Attack(
         tries="disk, by copies",
         dockerfile="FROM node:alpine AS a\nRUN dd if=/dev/zero of=/f bs=1M count=90\nFROM node:alpine\n"

@@ -186,7 +186,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graded]:
             # What was graded is kept, so this is only read.
             records[kind] = grade_class(course, "ps1", place=place, workers=1, seed=_seed(), report=lambda _text: None)
     listener.close()
-    end = time.monotonic() + 3
+    end = time.monotonic() + 10
     while (left := _processes_of(place)) and time.monotonic() < end:
         time.sleep(0.1)
     yield Graded(

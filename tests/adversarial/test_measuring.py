@@ -109,7 +109,7 @@ def test_a_watch_that_cannot_measure_ends_what_runs(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(watch, "memory_files", fail)
     monkeypatch.setattr(watch, "end", ended.append)
     with watch.Watch(ps1().limits, str(tmp_path)) as watching:
-        end = time.monotonic() + 5
+        end = time.monotonic() + 30
         while len(ended) < 2 and time.monotonic() < end:
             time.sleep(0.02)
     assert len(ended) >= 2
@@ -126,10 +126,26 @@ def test_removing_what_a_command_left_follows_no_link(tmp_path: Path) -> None:
     (place / "shut" / "link").symlink_to(secret)
     (place / "shut").chmod(0o555)
     (place / "hidden").mkdir(mode=0)
+    place.chmod(0)
     remove_written(str(place))
     assert not place.exists()
     assert secret.stat().st_mode & 0o777 == 0o640
     assert secret.read_text(encoding="utf-8") == "x"
+
+
+def test_removing_what_a_command_left_reaches_any_depth(tmp_path: Path) -> None:
+    """Folders nested deeper than Python recurses, and than a path can say."""
+    place = tmp_path / "place"
+    place.mkdir()
+    here = os.open(place, os.O_RDONLY)
+    for _ in range(5000):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    remove_written(str(place))
+    assert not list(tmp_path.iterdir())
 
 
 def test_groups_of_a_grader_that_was_killed_are_removed_by_a_later_one(tmp_path: Path) -> None:

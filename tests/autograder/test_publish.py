@@ -16,13 +16,15 @@ import nbformat
 import pytest
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.utils import determine_grade
+from sqlalchemy.exc import OperationalError
 
 from autograder.assignment import load_assignment
+from autograder.cli import main
 from autograder.collect import Submission, collect, read_submission
 from autograder.publish import publisher as publisher_module
 from autograder.publish.gradebook import STALE, row, withdraw
 from autograder.publish.meanwhile import Meanwhile
-from autograder.publish.publisher import Published, publish, summary
+from autograder.publish.publisher import Published, Publisher, publish, summary
 from autograder.publish.rebuild import published_notebook, trusted_notebook
 from autograder.record import CheckResult, ClassRecord, SubmissionResult, graded, without_score
 from layerlab.errors import LayerlabError, UsageError
@@ -275,19 +277,19 @@ def test_one_failure_is_one_students(course: Course) -> None:
     assert done.failed == {"bob": "the submission of bob has changed since it was graded"}
 
 
-def test_a_run_that_is_stopped_leaves_nothing_half_said(course: Course) -> None:
+def test_a_run_that_is_stopped_leaves_nothing_half_said(course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who was being published is stale, the others are as they were. The next run clears what a killed one left."""
     for student in ("ann", "bob"):
         submit(course.root, student, notebook())
     course.publish(result("ann"), result("bob"))
     (course.root / ".publish-left").mkdir()
 
-    def answers(_about: SubmissionResult) -> Submission:
+    def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    record = ClassRecord(assignment="ps1", seed="s", submissions=(result("ann"), result("bob")))
+    monkeypatch.setattr(Publisher, "_feedback", stopped)
     with pytest.raises(KeyboardInterrupt):
-        publish(course.root, record, answers, course.said.append)
+        course.publish(result("ann"), result("bob"))
     assert (course.row("ann"), course.row("bob")) == ("stale", "graded")
     assert not list(course.root.glob(".publish-*"))
 
@@ -366,6 +368,56 @@ def test_results_are_published_while_others_are_graded(course: Course) -> None:
         done = meanwhile.finish()
     assert (done.published, done.stale, done.without_score) == (("ann", "bob"), (), ("carl",))
     assert {student: float(line["score"]) for student, line in course.csv().items()} == {"ann": 50.0, "bob": 100.0}
+
+
+def test_two_gradings_publish_to_one_course_at_once(course: Course) -> None:
+    """Neither waits until the other has graded its class."""
+    submit(course.root, "ann", notebook())
+    submit(course.root, "bob", notebook())
+    first, second = (Publisher(course.root, "ps1", course.answers, course.said.append) for _ in range(2))
+    first.add(result("ann"))
+    second.add(result("bob", share=0.5))
+    assert second.finish().published == ("bob",)
+    assert first.finish().published == ("ann",)
+    assert {student: float(line["score"]) for student, line in course.csv().items()} == {"ann": 100.0, "bob": 50.0}
+
+
+def test_a_grading_stays_in_the_directory_that_it_was_started_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nbgrader's own commands work in the course's folder. While a class is graded, paths relative to another one are in use."""
+    made = Course(tmp_path)
+    (tmp_path / "node-app").symlink_to(COURSE.parent / "node-app")
+    for student in ("ann", "bob", "carl"):
+        path = made.root / "submitted" / student / "quiz" / "quiz.ipynb"
+        path.parent.mkdir(parents=True)
+        shutil.copy(COURSE / "source" / "quiz" / "quiz.ipynb", path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "chdir", lambda where: pytest.fail(f"went to {where}"))
+    command = ["grade", "quiz", "--course", "exercises", "--place", "place", "--seed", "s"]
+    # The second time everything is known at once.
+    assert [main(command), main(command)] == [0, 0]
+    assert {student: float(line["score"]) for student, line in made.csv().items()} == dict.fromkeys(("ann", "bob", "carl"), 100.0)
+    assert (made.root / "report" / "quiz" / "index.html").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["exercises", "node-app", "place"]
+
+
+def test_one_result_that_the_gradebook_refuses_stops_no_other(course: Course, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody may only hold the database for a while."""
+    submit(course.root, "ann", notebook())
+    submit(course.root, "bob", notebook())
+    publisher = Publisher(course.root, "ps1", course.answers, course.said.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(publisher_module, "withdraw", _locked)
+        patch.setattr(Publisher, "_grade", _locked)
+        publisher.add(result("ann"))
+    publisher.add(result("bob"))
+    done = publisher.finish()
+    assert done.published == ("bob",)
+    assert list(done.failed) == ["ann"]
+    assert "database is locked" in done.failed["ann"]
+
+
+def _locked(*_: object) -> str:
+    raise OperationalError("", {}, Exception("database is locked"))
 
 
 def test_trouble_with_the_gradebook_is_told_at_the_end(tmp_path: Path) -> None:

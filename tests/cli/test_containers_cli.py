@@ -19,7 +19,7 @@ def named(cli: Cli) -> Iterator[str]:
     )
     assert done.status == 0, done.err
     assert re.fullmatch(r"[0-9a-f]{64}\n", done.out)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while cli("logs", "web").out != "up\n":
         assert time.monotonic() < deadline
     yield done.out.strip()

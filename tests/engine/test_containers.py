@@ -39,7 +39,7 @@ def test_on_the_embedded_engine(each_lab: Lab, promise: Callable[[AnyEngine], No
 def _left(lab: Lab) -> list[str]:
     """What containers have left in the store, once supervisors have had time to tidy up."""
     place = Path(lab.engine.store.path)
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while True:
         found = [*place.glob("containers/*"), *place.glob("tmp/*-container-*")]
         if not found or time.monotonic() > end:
@@ -64,7 +64,7 @@ def _processes(marker: str) -> dict[int, str]:
 
 
 def _gone(marker: str) -> bool:
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while _processes(marker):
         if time.monotonic() > end:
             return False

@@ -72,7 +72,7 @@ def _running(marker: str) -> list[str]:
 
 
 def _gone(marker: str) -> bool:
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while time.monotonic() < end:
         if not _running(marker):
             return True

@@ -35,13 +35,15 @@ def make_lendable(cache: str) -> None:
 
     Below an overlay, a step with another user than root needs the permissions; the directory itself keeps others on this machine out.
     """
-    _open_to_all(cache)
     os.chmod(cache, 0o700)
+    _open_to_all(cache)
 
 
 def _open_to_all(directory: str) -> None:
-    for folder, _, files in os.walk(directory):
-        os.chmod(folder, 0o777)
+    """What is in a directory, not the directory itself."""
+    for folder, folders, files in os.walk(directory):
+        for name in folders:
+            os.chmod(os.path.join(folder, name), 0o777)
         for name in files:
             os.chmod(os.path.join(folder, name), 0o666)
 
@@ -65,6 +67,7 @@ def lend(cache: str, directory: str | None = None, *, overlay: bool = False) -> 
         for name in ("tmp", _CONTENT):
             os.mkdir(os.path.join(place, "_cacache", name))
         _open_to_all(place)
+        os.chmod(place, 0o777)
         packages = os.path.join(cache, "_cacache", _CONTENT)
         for name in os.listdir(packages):
             os.symlink(f"{_PACKAGES}/{name}", os.path.join(place, "_cacache", _CONTENT, name))

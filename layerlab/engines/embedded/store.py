@@ -41,7 +41,7 @@ from layerlab.context import Selected, Selection
 from layerlab.context.select import Picked
 from layerlab.context.tree import Row
 from layerlab.errors import StoreError
-from layerlab.fsutil import locked, write_atomically
+from layerlab.fsutil import locked, remove_tree, write_atomically
 from layerlab.plan import CacheRecord
 
 FORMAT: Final = "1"
@@ -166,7 +166,7 @@ class Store:
                 for name in self.dead_scratch():
                     # Another process may be at it too.
                     with contextlib.suppress(OSError):
-                        _remove_tree(self._at(name))
+                        remove_tree(self._at(name))
                 scratch = f"tmp/{os.getpid()}"
                 os.makedirs(self._at(scratch), exist_ok=True)
             self._scratch = scratch
@@ -521,13 +521,6 @@ def end_orphans(places: list[str]) -> None:
                 words = stream.read().decode("utf-8", "surrogateescape")
             if any(place in words for place in places):
                 os.kill(int(name), signal.SIGKILL)
-
-
-def _remove_tree(path: str) -> None:
-    # Rarely needed, and what it needs takes a while to import.
-    from layerlab.engines.embedded.rootfs.copying import remove_tree
-
-    remove_tree(path)
 
 
 def normalize_name(name: str) -> str:

@@ -20,8 +20,8 @@ from layerlab.context.ignore import IgnoreRules
 from layerlab.context.tree import HOLE, blocks, file_digest
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.engines.embedded.rootfs.unpack import ArchiveError, unpack
+from layerlab.fsutil import is_directory
 
-_DEPTH: Final = 12  # 12 names of 255 bytes fit into a path
 _TAR_MAGIC: Final = (b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 
 Row = tuple[str, int, bytes]  # path below the picked one ("" for itself), st_mode, content digest (empty: do not check)
@@ -346,14 +346,6 @@ def copy_attribute(source: int | str, target: int | str, name: str) -> None:
             raise
 
 
-def is_directory(path: str) -> bool:
-    """A directory itself, not a link to one."""
-    try:
-        return stat.S_ISDIR(os.lstat(path).st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-
-
 def _looks_like_tar(path: str) -> bool:
     with open(path, "rb") as stream:
         start = stream.read(512)
@@ -396,37 +388,3 @@ def symbolic_mode(text: str, mode: int, *, directory: bool) -> int:
             cleared = sum(7 << shift for name, shift in (("u", 6), ("g", 3), ("o", 0)) if name in who)
             mode = (mode & ~cleared) | bits
     return mode
-
-
-def remove_tree(path: str) -> None:
-    """Remove a directory of ours, whatever modes and however deep a tree a step left in it. Raises ``OSError``."""
-    if not os.path.lexists(path):
-        return
-    if not is_directory(path):
-        os.unlink(path)
-        return
-    # Directories below a certain depth are moved up first: recursion, open files and the length of paths are all limited.
-    pending = [path]
-    while pending:
-        top = pending.pop()
-        _empty(top, "", path, pending)
-        os.rmdir(top)
-
-
-def _empty(top: str, relative: str, root: str, pending: list[str], depth: int = 0) -> None:
-    here = f"{top}/{relative}" if relative else top
-    os.chmod(here, 0o700)
-    with os.scandir(here) as scan:
-        items = [(item.name, item.is_dir(follow_symlinks=False)) for item in scan]
-    for name, is_dir in items:
-        below = f"{here}/{name}"
-        if not is_dir:
-            os.unlink(below)
-        elif depth < _DEPTH:
-            _empty(top, f"{relative}/{name}" if relative else name, root, pending, depth + 1)
-            os.rmdir(below)
-        else:
-            moved = f"{root}.{len(pending)}-{os.lstat(below).st_ino}"
-            os.chmod(below, 0o700)
-            os.rename(below, moved)
-            pending.append(moved)

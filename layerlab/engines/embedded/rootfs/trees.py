@@ -15,10 +15,11 @@ from typing import Final
 import msgspec
 
 from layerlab.engines.embedded.rootfs.birth import birth_time
-from layerlab.engines.embedded.rootfs.copying import copy_attribute, copy_data, counted_names, is_directory, remove_tree
+from layerlab.engines.embedded.rootfs.copying import copy_attribute, copy_data, counted_names
 from layerlab.engines.embedded.rootfs.layer_tar import OVERLAY_PREFIX
 from layerlab.engines.embedded.rootfs.paths import resolve
 from layerlab.engines.embedded.rootfs.reading import open_file, readable
+from layerlab.fsutil import is_directory, remove_tree
 
 Mark = tuple[int, int, int, int, int]  # identity; ctime of a file or mtime of a directory, in ns; st_mode; owner
 _POSITIVE: Final = (1 << 63) - 1

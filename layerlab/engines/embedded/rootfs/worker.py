@@ -30,7 +30,7 @@ from layerlab.context.tree import DiskDirectory
 from layerlab.engines.embedded.rootfs import copying, layer_tar, namespaces, trees, unpack, users
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.errors import LayerlabError
-from layerlab.fsutil import collection_paused
+from layerlab.fsutil import collection_paused, remove_tree
 
 _LENGTH: Final = struct.Struct("<I")
 
@@ -70,7 +70,7 @@ class Worker:
                     yield target
                 finally:
                     if upper is None:
-                        copying.remove_tree(target)
+                        remove_tree(target)
                 return
             point = os.path.join(scratch, "m")
             os.mkdir(point)
@@ -106,14 +106,14 @@ class Worker:
                     pass
             with namespaces.overlay([f"{scratch}/low"], f"{scratch}/m", upper=f"{scratch}/up", work=f"{scratch}/work") as root:
                 os.unlink(f"{root}/f")
-                copying.remove_tree(f"{root}/d")
+                remove_tree(f"{root}/d")
                 os.mkdir(f"{root}/d")
                 if self.real_ids:
                     os.chown(f"{root}/d", 1000, 1000)
             status = os.lstat(f"{scratch}/up/f")
             if not stat.S_ISCHR(status.st_mode) or os.getxattr(f"{scratch}/up/d", "user.overlay.opaque") != b"y":
                 raise OSError(errno.ENOTSUP, "overlay leaves no whiteouts behind")
-            copying.remove_tree(f"{scratch}/work")
+            remove_tree(f"{scratch}/work")
         return {}
 
     def content(self, layers: list[str], selection: dict[str, Any]) -> dict[str, Any]:
@@ -411,7 +411,7 @@ class Worker:
     def remove(self, paths: list[str]) -> dict[str, Any]:
         """Remove directories of ours, whatever modes are in them."""
         for path in paths:
-            copying.remove_tree(path)
+            remove_tree(path)
             for tree in [tree for tree in self._baselines if tree.startswith(path + "/")]:
                 del self._baselines[tree]
         return {}
