@@ -142,9 +142,9 @@ def plan_summary(record: PlanRecord, stream: IO[str] | None = None) -> str:
     """What the next build would do."""
     edits = ", ".join(record.edits)
     head = (
-        f"If {edits} changed, the next build of {record.dockerfile} would do this:"
+        f"If {edits} changed, the next build of {record.dockerfile} on the {record.engine} engine would do this:"
         if edits
-        else f"The next build of {record.dockerfile} would do this:"
+        else f"The next build of {record.dockerfile} on the {record.engine} engine would do this:"
     )
     runs = sum(1 for step in record.steps if step.status == "executed")
     open_ = sum(1 for step in record.steps if step.status == "undecided")
@@ -175,7 +175,10 @@ def matrix(rows: list[tuple[str, PlanRecord]], stream: IO[str] | None = None) ->
             mark = {"executed": "run", "cached": "·", "undecided": "?"}.get(step.status, " ")
             cells.append(painter.paint(f"{mark:>3}", step.status))
         lines.append(f"  {edit:<{left}}  " + " ".join(cells))
-    lines += ["", "  run: the step runs again   ·: from the cache   ?: depends on a stage that must run first"]
+    lines += [
+        "",
+        f"  {rows[0][1].engine} engine   run: the step runs again   ·: from the cache   ?: depends on a stage that must run first",
+    ]
     return "\n".join(lines)
 
 
@@ -183,9 +186,10 @@ def explanation(record: BuildRecord, stream: IO[str] | None = None) -> str:
     """Why the misses of a build were misses."""
     missed = [step for step in record.steps if step.status in ("executed", "failed")]
     counted = [step for step in record.steps if step.status in ("executed", "cached", "failed", "skipped")]
+    last = f"The last build of {record.dockerfile} on the {record.engine} engine"
     if not missed:
-        return f"The last build of {record.dockerfile} ran nothing: all {len(counted)} steps came from the cache."
-    lines = [f"The last build of {record.dockerfile} in which something ran: {len(missed)} of {len(counted)} steps missed the cache.", ""]
+        return f"{last} ran nothing: all {len(counted)} steps came from the cache."
+    lines = [f"{last} in which something ran: {len(missed)} of {len(counted)} steps missed the cache.", ""]
     lines.append(steps_table(record.steps, stream=stream))
     roots = sorted({step.cause.origin for step in missed if step.cause is not None})
     if roots:

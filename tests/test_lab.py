@@ -69,6 +69,42 @@ def test_help_needs_no_set_up(clone: Path, word: str) -> None:
     assert not (clone / ".venv").exists()
 
 
+@pytest.mark.parametrize("verb", ["test", "build-course", "build-assets"])
+def test_help_on_a_verb_of_the_launcher_does_nothing_else(clone: Path, verb: str) -> None:
+    done = run(clone, verb, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"usage: ./lab {verb}")
+    assert not (clone / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "offline", "passed_on"),
+    [
+        ("build .", False, "build ."),
+        ("build --offline .", True, "build . --offline"),
+        ("--offline build .", True, "build . --offline"),
+        ("grade ps1 --offline", True, "grade ps1"),
+        ("--offline grade ps1", True, "grade ps1"),
+        ("--offline", True, ""),
+        ("--no-browser --offline", True, "--no-browser"),
+        ("run image npm ci --offline", False, "run image npm ci --offline"),
+        ("--offline run image npm ci --offline", True, "run image npm ci --offline"),
+        ("test -k --offline", False, "test -k --offline"),
+    ],
+)
+def test_every_verb_can_do_without_a_network(words: str, offline: bool, passed_on: str) -> None:
+    assert load(ROOT / "lab").without_network(words.split()) == (offline, passed_on.split())
+
+
+def test_fetch_is_told_all_that_was_typed(ready: Path, tmp_path: Path) -> None:
+    pip = ready / ".venv" / SITE_PACKAGES / "pip"
+    pip.mkdir(parents=True)
+    (pip / "__main__.py").write_text("import sys; print(sys.argv[sys.argv.index('--dest') + 1])")
+    done = run(ready, "fetch", "--to=else where", "--app", "x", "--json", cwd=tmp_path)
+    folder = str(tmp_path / "else where")
+    assert done.stdout.splitlines() == [f"{folder}/wheels", f"called ['fetch', '--to', {folder!r}, '--app', 'x', '--json'] {tmp_path}"]
+
+
 def test_version_needs_no_set_up(clone: Path) -> None:
     assert run(clone, "--version").stdout == "layerlab 9.8.7\n"
     assert not (clone / ".venv").exists()

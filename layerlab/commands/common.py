@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from layerlab.engines.connect import AnyEngine
 
 
+_NAMED_IN_REPORT: Final = ("build", "plan", "explain")
 _SECRET_LIMIT: Final = 500 << 10
 
 
@@ -26,6 +27,11 @@ def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
     sys.stdout.flush()
+
+
+def print_answer(engine: AnyEngine, value: Any) -> None:
+    """A JSON document, with the name of the engine that it comes from. ``value``: a struct, or a dict with text as keys."""
+    print_json({"schema": 1, "engine": engine.name, **msgspec.to_builtins(value)})
 
 
 def note(text: str) -> None:
@@ -74,10 +80,16 @@ def add_context(parser: argparse.ArgumentParser) -> None:
 
 
 def engine_of(arguments: argparse.Namespace) -> AnyEngine:
-    """The engine that the flags ask for. Raises ``DockerError`` where Docker was asked for and cannot be had."""
+    """The engine that the flags ask for. Raises ``DockerError`` where Docker was asked for and cannot be had.
+
+    Who reads along is told which one it is; a record and a report of layerlab's own name it themselves.
+    """
     from layerlab.engines.connect import connect
 
-    return connect(arguments.engine, arguments.store)
+    engine = connect(arguments.engine, arguments.store)
+    if arguments.verb not in _NAMED_IN_REPORT and not arguments.json and sys.stderr.isatty():
+        note(f"{engine.name} engine")
+    return engine
 
 
 def options_of(arguments: argparse.Namespace) -> BuildOptions:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from layerlab.commands.common import add_engine, engine_of, environment, for_each, print_json
+from layerlab.commands.common import add_engine, engine_of, environment, for_each, print_answer
 from layerlab.errors import UnsupportedError, UsageError
+
+if TYPE_CHECKING:
+    from layerlab.engines.connect import AnyEngine
 
 _SECONDS = 10
 
@@ -101,7 +104,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 remove=arguments.rm,
             )
             if arguments.json:
-                print_json({"schema": 1, "id": made})
+                print_answer(engine, {"id": made})
             else:
                 print(made)
             return 0
@@ -125,7 +128,7 @@ def _ps(arguments: argparse.Namespace) -> int:
     with engine_of(arguments) as engine:
         rows = engine.containers(stopped=arguments.all)
     if arguments.json:
-        print_json({"schema": 1, "containers": rows})
+        print_answer(engine, {"containers": rows})
     elif arguments.quiet:
         for row in rows:
             print(row.id if arguments.no_trunc else row.id[:12])
@@ -140,7 +143,7 @@ def _diff(arguments: argparse.Namespace) -> int:
     with engine_of(arguments) as engine:
         changes = engine.container_diff(arguments.container)
     if arguments.json:
-        print_json({"schema": 1, "changes": changes})
+        print_answer(engine, {"changes": changes})
     else:
         for change in changes:
             print(change.kind, printable(change.path))
@@ -152,7 +155,7 @@ def _logs(arguments: argparse.Namespace) -> int:
         blocks: list[bytes] = []
         with engine_of(arguments) as engine:
             engine.container_logs(arguments.container, blocks.append, follow=arguments.follow)
-        print_json({"schema": 1, "log": b"".join(blocks).decode("utf-8", "replace")})
+        print_answer(engine, {"log": b"".join(blocks).decode("utf-8", "replace")})
         return 0
     with engine_of(arguments) as engine:
         engine.container_logs(arguments.container, _write, follow=arguments.follow)
@@ -161,15 +164,15 @@ def _logs(arguments: argparse.Namespace) -> int:
 
 def _stop(arguments: argparse.Namespace) -> int:
     with engine_of(arguments) as engine:
-        return _each(arguments, "stopped", lambda container: engine.stop_container(container, arguments.time))
+        return _each(engine, arguments, "stopped", lambda container: engine.stop_container(container, arguments.time))
 
 
 def _rm(arguments: argparse.Namespace) -> int:
     with engine_of(arguments) as engine:
-        return _each(arguments, "removed", lambda container: engine.remove_container(container, force=arguments.force))
+        return _each(engine, arguments, "removed", lambda container: engine.remove_container(container, force=arguments.force))
 
 
-def _each(arguments: argparse.Namespace, done: str, act: Callable[[str], None]) -> int:
+def _each(engine: AnyEngine, arguments: argparse.Namespace, done: str, act: Callable[[str], None]) -> int:
     """Do it for every container, and print their names as given."""
     names: list[str] = []
 
@@ -181,5 +184,5 @@ def _each(arguments: argparse.Namespace, done: str, act: Callable[[str], None]) 
 
     for_each(arguments.container, one)
     if arguments.json:
-        print_json({"schema": 1, done: names})
+        print_answer(engine, {done: names})
     return 0

@@ -6,7 +6,7 @@ import argparse
 import re
 from typing import Any
 
-from layerlab.commands.common import add_engine, engine_of, for_each, note, print_json
+from layerlab.commands.common import add_engine, engine_of, for_each, note, print_answer, print_json
 from layerlab.errors import UsageError
 
 _DAMAGED = 1
@@ -67,7 +67,7 @@ def _images(arguments: argparse.Namespace) -> int:
     with engine_of(arguments) as engine:
         found = engine.images(unnamed=arguments.all)
     if arguments.json:
-        print_json({"schema": 1, "images": found})
+        print_answer(engine, {"images": found})
     elif arguments.quiet:
         for row in found:
             print(row.id if arguments.no_trunc else row.id[7:19])
@@ -86,7 +86,7 @@ def _tag(arguments: argparse.Namespace) -> int:
     with engine_of(arguments) as engine:
         name = engine.tag(arguments.source, arguments.target)
     if arguments.json:
-        print_json({"schema": 1, "tagged": name})
+        print_answer(engine, {"tagged": name})
     return 0
 
 
@@ -104,7 +104,7 @@ def _rmi(arguments: argparse.Namespace) -> int:
 
         for_each(arguments.image, untag)
     if arguments.json:
-        print_json({"schema": 1, "untagged": gone})
+        print_answer(engine, {"untagged": gone})
     return 0
 
 
@@ -115,7 +115,7 @@ def _history(arguments: argparse.Namespace) -> int:
         rows = engine.history(arguments.image)
         row = engine.image_row(arguments.image)
     if arguments.json:
-        print_json({"schema": 1, "image": row.config, "stand_in": row.stand_in, "history": rows})
+        print_answer(engine, {"image": row.config, "stand_in": row.stand_in, "history": rows})
     else:
         print(history_table(rows, row.config, full=arguments.no_trunc))
         if row.stand_in:
@@ -136,12 +136,12 @@ def _layers(arguments: argparse.Namespace) -> int:
             )
         layer = view.layers[view.origin[path] - 1]
         if arguments.json:
-            print_json({"schema": 1, "path": path, "layer": layer.number, "diff_id": layer.diff_id, "created_by": layer.created_by})
+            print_answer(engine, {"path": path, "layer": layer.number, "diff_id": layer.diff_id, "created_by": layer.created_by})
         else:
             print(f"/{path} comes from layer {layer.number}: {layer.created_by}")
         return 0
     if arguments.json:
-        print_json(view)
+        print_answer(engine, view)
     else:
         print(layers_table(view, paths=arguments.paths))
     return 0
@@ -151,7 +151,7 @@ def _verify(arguments: argparse.Namespace) -> int:
     with engine_of(arguments) as engine:
         found = engine.verify(note)
     if arguments.json:
-        print_json(found)
+        print_answer(engine, found)
     else:
         for damage in found.damaged:
             needed = ", ".join(damage.images) or "no named image"
@@ -181,7 +181,7 @@ def _prune(arguments: argparse.Namespace) -> int:
     with engine_of(arguments) as engine:
         done = engine.prune(keep, note)
     if arguments.json:
-        print_json(done)
+        print_answer(engine, done)
     else:
         print(f"Removed {done.records} cache records and {done.layers} layers: {size(done.freed)}. {size(done.kept)} of layers are left.")
     return 0

@@ -17,7 +17,12 @@ def add(verbs: Any) -> None:
     add_engine(doctor)
     doctor.set_defaults(run=_doctor)
     fetch = verbs.add_parser("fetch", help="store what the course needs from a network in one folder, for machines without one")
-    fetch.add_argument("--to", default="offline", metavar="DIR", help="the folder (default: offline)")
+    fetch.add_argument(
+        "--to",
+        default="offline",
+        metavar="DIR",
+        help="the folder (default: offline; with ./lab, beside it)",
+    )
     fetch.add_argument("--app", metavar="DIR", help="another app than the course's node-app")
     fetch.add_argument("--json", action="store_true", help="print what was fetched as JSON")
     fetch.set_defaults(run=_fetch)

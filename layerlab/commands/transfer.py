@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from layerlab.commands.common import add_engine, engine_of, print_json, reporter
+from layerlab.commands.common import add_engine, engine_of, print_answer, reporter
 from layerlab.errors import UsageError
 
 
@@ -40,7 +40,7 @@ def _pull(arguments: argparse.Namespace) -> int:
     with engine_of(arguments) as engine:
         row = engine.pull(arguments.image, reporter(arguments))
     if arguments.json:
-        print_json({"schema": 1, "name": row.name, "image": row.config})
+        print_answer(engine, {"name": row.name, "image": row.config})
     else:
         print(f"{row.name}: {row.config}")
     return 0
@@ -52,7 +52,7 @@ def _push(arguments: argparse.Namespace) -> int:
     with engine_of(arguments) as engine:
         done = engine.push(arguments.image, reporter(arguments))
     if arguments.json:
-        print_json(done)
+        print_answer(engine, done)
     else:
         sent = sum(1 for layer in done.layers if layer.sent)
         print(f"{done.reference}: digest: {done.digest}")
@@ -72,7 +72,7 @@ def _load(arguments: argparse.Namespace) -> int:
     with engine_of(arguments) as engine:
         names = engine.load(arguments.input)
     if arguments.json:
-        print_json({"schema": 1, "loaded": names})
+        print_answer(engine, {"loaded": names})
     else:
         for name in names:
             print(f"Loaded image: {name}")

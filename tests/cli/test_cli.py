@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -9,7 +13,7 @@ import pytest
 
 from layerlab.model import BuildRecord, PlanRecord
 
-from .conftest import Cli
+from .conftest import ROOT, Cli
 
 
 def _build(cli: Cli, *more: str) -> BuildRecord:
@@ -181,6 +185,33 @@ def test_every_verb_has_help(cli: Cli) -> None:
         answer = cli(verb, "--help")
         assert answer.status == 0
         assert "usage:" in answer.out
+
+
+@pytest.mark.parametrize("verb", ["images", "ps", "history base:1", "layers base:1", "tag base:1 other:1", "rmi other:1"])
+def test_every_json_document_names_its_engine(cli: Cli, verb: str) -> None:
+    cli("tag", "base:1", "other:1")
+    said = cli(*verb.split(), "--json", "--engine", "embedded").json()
+    assert (said["schema"], said["engine"]) == (1, "embedded")
+
+
+def test_reports_name_their_engine(cli: Cli, app: Path) -> None:
+    flags = (str(app), "--network", "none", "--engine", "embedded")
+    reports = [cli(*words, *flags) for words in (("explain",), ("plan",), ("plan", "--matrix"), ("build",), ("explain",))]
+    for report in reports:
+        assert "embedded engine" in report.out
+
+
+def test_who_reads_along_is_told_the_engine(cli: Cli, base_store: Path) -> None:
+    """On a terminal, on a line of its own; in a pipe a verb's standard error stays as it is."""
+    assert cli("images").err == ""
+    main_end, terminal = pty.openpty()
+    command = [sys.executable, "-P", "-m", "layerlab", "images", "--engine", "embedded"]
+    environment = {**os.environ, "LAYERLAB_STORE": str(base_store), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=terminal, text=True, check=True)
+    assert done.stdout.startswith("REPOSITORY")
+    assert os.read(main_end, 1000) == b"embedded engine\r\n"
+    os.close(terminal)
+    os.close(main_end)
 
 
 def test_an_image_id_that_cannot_be_written(cli: Cli, app: Path) -> None:
