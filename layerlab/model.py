@@ -182,7 +182,7 @@ class ImageView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that ``verify`` found. ``images`` are the names of those that need it."""
+    """Something that ``verify`` found. ``images`` are the names of those that need it; ``found`` is empty where nothing is left."""
 
     what: str
     digest: str

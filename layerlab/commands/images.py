@@ -155,7 +155,8 @@ def _verify(arguments: argparse.Namespace) -> int:
     else:
         for damage in found.damaged:
             needed = ", ".join(damage.images) or "no named image"
-            print(f"{damage.what} {damage.digest} is damaged: its content has the digest {damage.found}. Needed by: {needed}.")
+            what = f"damaged: its content has the digest {damage.found}" if damage.found else "gone from the store, or not whole"
+            print(f"{damage.what} {damage.digest} is {what}. Needed by: {needed}.")
         print(f"{found.blobs} blobs and {found.layers} layers were read; {len(found.damaged)} damaged.")
         if found.damaged:
             print("Build these images again with --no-cache, or load them again.")

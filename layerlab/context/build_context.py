@@ -303,7 +303,8 @@ def load_context(path: str, *, dockerfile: str | None = None, cache_file: str | 
     """Open a build context.
 
     ``dockerfile`` is the absolute path of the Dockerfile: ``NAME.dockerignore`` beside it replaces ``.dockerignore``.
-    Raises ``UsageError`` when the context is not a directory, ``DockerfileError`` on a bad ignore file.
+    Raises ``UsageError`` when the context is not a directory, or a path is not UTF-8: no record of a build could name it;
+    ``DockerfileError`` on a bad ignore file.
     """
     absolute = os.path.abspath(path)
     if not os.path.isdir(absolute):
@@ -311,6 +312,10 @@ def load_context(path: str, *, dockerfile: str | None = None, cache_file: str | 
         raise UsageError(
             f"the build context {path} {what}", remedy="Give the directory that holds the files to copy, for example: layerlab build ."
         )
+    for named in (absolute, dockerfile or ""):
+        shown = os.fsencode(named).decode("utf-8", "replace")
+        if shown != named:
+            raise UsageError(f"the path {shown} is not UTF-8", remedy="Rename the directory or file, or build from a copy elsewhere.")
     return BuildContext(absolute, _ignore_rules(absolute, dockerfile), ChecksumCache(cache_file))
 
 

@@ -17,7 +17,8 @@ class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
     ``context``   directory; ``file`` the Dockerfile's path, relative to the current directory (default:
                   ``context/Dockerfile``). ``dockerfile_text`` stands for its content while it is being typed: for plans only.
     ``secrets``   id to value; never in a key, a layer or a log. ``network`` is ``default``, ``none`` or ``host``.
-    ``offline``   no registry is asked. ``pull`` asks it again for a base that is already here.
+    ``offline``   no registry is asked. ``pull`` asks it again for a base that is already here. ``fetch``: whether a base that is not here
+                  is fetched or made; a plan for text that is being typed must not download whatever half a name happens to mean.
     """
 
     context: str
@@ -33,6 +34,7 @@ class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
     network: Literal["default", "none", "host"] = "default"
     offline: bool = False
     pull: bool = False
+    fetch: bool = True
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

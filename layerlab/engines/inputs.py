@@ -7,7 +7,7 @@ import os
 from layerlab.dockerfile import parse
 from layerlab.dockerfile.ast import Dockerfile
 from layerlab.engines.base import BuildOptions
-from layerlab.errors import UnsupportedError, UsageError
+from layerlab.errors import BaseImageError, UnsupportedError, UsageError
 
 
 def no_context(path: str) -> UsageError:
@@ -38,6 +38,10 @@ def read_dockerfile(file: str, shown: str) -> Dockerfile:
 def dockerfile_for(options: BuildOptions, file: str, shown: str) -> Dockerfile:
     """The Dockerfile of a build: the text that is being typed, else the file. Raises ``UsageError``, ``DockerfileError``."""
     return read_dockerfile(file, shown) if options.dockerfile_text is None else parse(options.dockerfile_text.encode(), shown)
+
+
+def not_here(name: str) -> BaseImageError:
+    return BaseImageError(f"{name} is not here yet, so nothing can be said of the steps on it", remedy="A build fetches it.")
 
 
 def refuse_typed_text(options: BuildOptions) -> None:

@@ -40,6 +40,8 @@ class Lesson:
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        # Predictions that a whole build has answered: the same cell run again, with everything cached by then, changes no answer.
+        self._answered: set[str] = set()
 
     def _path(self, path: str) -> Path:
         whole = Path(os.path.normpath(self._session.app / path))
@@ -118,8 +120,11 @@ class Lesson:
             asked.reveal(answer, why)
         elif not hasattr(asked, "reveal"):
             raise UsageError("there is nothing to reveal", remedy="Give what lab.predict() or lab.ask() returned.")
-        else:
-            asked.reveal(self._session.last_build())
+        elif asked.model_id not in self._answered:
+            record = self._session.last_build()
+            asked.reveal(record)
+            if record.failure is None and not record.predicted:
+                self._answered.add(asked.model_id)
         return asked
 
     def ask(self, question: str, choices: list[str]) -> Question:
@@ -229,6 +234,11 @@ class Lesson:
                 if time.monotonic() > deadline:
                     raise UsageError(f"nothing answers on {url}: {error}", remedy="%docker logs NAME shows why.") from error
                 time.sleep(0.2)
+
+    def remove(self, container: str) -> None:
+        """Remove a container that may be left from an earlier run of a cell; quiet where there is none."""
+        with contextlib.suppress(UsageError):
+            self._session.engine.remove_container(container, force=True)
 
     # --- keeping work -----------------------------------------------------------------------------------------------
 

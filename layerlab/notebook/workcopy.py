@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 import time
 import zipfile
@@ -12,6 +13,7 @@ from typing import Final
 
 from layerlab.demo import find_app
 from layerlab.errors import UsageError
+from layerlab.fsutil import remove_tree
 
 VARIABLE: Final = "LAYERLAB_WORK"
 # The learner writes these two in the course; what a build leaves on the host is never wanted.
@@ -19,7 +21,7 @@ _NOT_COPIED: Final = ("Dockerfile.optimized", ".dockerignore", "node_modules", "
 # The recipe is in the build context like any other file, and with COPY . . its own edits would count. The course comes to that, but
 # not in its first minutes.
 _FIRST_IGNORE: Final = "Dockerfile*\n.dockerignore\n"
-_NOT_PACKED: Final = frozenset(("node_modules", "dist", ".git"))
+_MADE_AGAIN: Final = ("node_modules", "dist")
 
 
 def work_directory() -> Path:
@@ -54,20 +56,21 @@ def reset() -> tuple[Path, Path | None]:
         if copy.is_dir() and any(copy.iterdir()):
             if _is_untouched(copy):
                 return copy, None
-            kept = pack(work_directory() / "kept" / f"node-app-{time.strftime('%Y%m%d-%H%M%S')}.zip")
+            kept = pack(work_directory() / "kept" / f"node-app-{time.strftime('%Y%m%d-%H%M%S')}.zip", last=True)
             for child in copy.iterdir():
-                if child.is_dir() and not child.is_symlink():
-                    _remove(child)
-                else:
-                    child.unlink()
+                remove_tree(str(child))
         _fill(copy)
     except OSError as error:
         raise UsageError(f"the working copy {copy} cannot be restored: {error}", remedy="Close what uses it, and try again.") from error
     return copy, kept
 
 
-def pack(archive: Path) -> Path:
-    """Write the working copy to a zip archive, without what a build can make again. Raises ``OSError``."""
+def pack(archive: Path, *, last: bool = False) -> Path:
+    """Write the working copy to a zip archive, without what a build can make again.
+
+    ``last``  it is removed afterwards: what its owner may not read is made readable, and a ``.git`` is packed, too. Raises ``OSError``.
+    """
+    left_out = _MADE_AGAIN if last else (*_MADE_AGAIN, ".git")
     copy = work_directory() / "node-app"
     archive.parent.mkdir(parents=True, exist_ok=True)
     while archive.exists():
@@ -76,11 +79,18 @@ def pack(archive: Path) -> Path:
     try:
         with os.fdopen(descriptor, "wb") as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as target:
             for folder, folders, files in os.walk(copy):
-                folders[:] = sorted(name for name in folders if name not in _NOT_PACKED)
+                folders[:] = sorted(name for name in folders if name not in left_out)
+                for name in folders if last else ():
+                    # A learner's experiment with chmod may have shut it, for us too.
+                    _permit(Path(folder, name), 0o700)
                 for name in sorted(files):
                     path = Path(folder, name)
+                    if last:
+                        _permit(path, 0o400)
                     if path.is_file() and os.access(path, os.R_OK):
-                        target.write(path, path.relative_to(copy.parent))
+                        # A name from elsewhere may be no text; an archive knows only text.
+                        inside = os.fsencode(path.relative_to(copy.parent)).decode("utf-8", "replace")
+                        target.write(path, inside)
         os.rename(partial, archive)
     except BaseException:
         os.unlink(partial)
@@ -106,12 +116,7 @@ def _content(directory: Path) -> dict[str, tuple[int, bytes]]:
     }
 
 
-def _remove(directory: Path) -> None:
-    # A learner's experiment with chmod may have left directories that their owner cannot list.
-    for folder, folders, _ in os.walk(directory):
-        for name in folders:
-            path = Path(folder, name)
-            if not path.is_symlink():
-                path.chmod(0o700)
-    directory.chmod(0o700)
-    shutil.rmtree(directory)
+def _permit(path: Path, bits: int) -> None:
+    mode = path.lstat().st_mode
+    if not stat.S_ISLNK(mode) and mode & bits != bits:
+        path.chmod(stat.S_IMODE(mode) | bits)

@@ -34,7 +34,7 @@ class Runner:
         return not self._over.is_set()
 
     def claim(self) -> bool:
-        """Take the turn to build; false when a build runs already. Whoever has the turn must call ``start`` or ``release``."""
+        """Take the turn to build; false when a build runs already. Whoever has the turn calls ``start``, and in the end ``release``."""
         with self._lock:
             if self.busy:
                 return False
@@ -44,11 +44,11 @@ class Runner:
             return True
 
     def release(self) -> None:
-        """Give the turn back without a build."""
+        """Give the turn back, once."""
         self._over.set()
 
     def start(self, options: BuildOptions, progress: Progress, ended: Callable[[Outcome], None]) -> None:
-        """Build in a thread; ``ended`` gets the record, or the error that kept it from being a build."""
+        """Build in a thread; ``ended`` gets the record, or the error that kept it from being a build, and calls ``release`` last."""
         threading.Thread(target=self._run, args=(options, progress, ended), name="layerlab-build", daemon=True).start()
 
     def _run(self, options: BuildOptions, progress: Progress, ended: Callable[[Outcome], None]) -> None:
@@ -62,8 +62,10 @@ class Runner:
             self._outcome = outcome
             try:
                 ended(outcome)
-            finally:
-                self._over.set()
+            except BaseException:
+                # Only where it did not come to it: after it the turn may be somebody else's.
+                self.release()
+                raise
 
     def stop(self) -> None:
         """Ask the running build to stop; harmless when none runs."""

@@ -61,6 +61,7 @@ class WhatIf(LabWidget):
             raise UsageError(f"there is no {dockerfile} in {directory}", remedy="Name a Dockerfile of that directory.")
         self._directory = copy.directory
         self._options = options
+        self._typed = False
         self._edits = tuple(edits or ()) or what_if.default_edits(copy.directory, texts)
         self._planner = twin_of(engine_for(engine))
         self._planner_lock = threading.Lock()
@@ -75,6 +76,8 @@ class WhatIf(LabWidget):
             context=self._directory,
             file=os.path.join(self._directory, self.dockerfile),
             dockerfile_text=whole(self.dockerfile_text),
+            # The beginning of a name that is being typed may be that of another image.
+            fetch=not self._typed,
             **self._options,
         )
         with self._planner_lock:
@@ -86,6 +89,7 @@ class WhatIf(LabWidget):
         if message.get("type") == "typed" and isinstance(text, str) and text != self.dockerfile_text:
             # No echo to the page, which has the text already and may have more of it by now.
             self._trait_values["dockerfile_text"] = text
+            self._typed = True
             self._refresher.request()
 
     def close(self) -> None:

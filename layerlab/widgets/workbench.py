@@ -93,6 +93,8 @@ class Workbench(LabWidget):
         # One lock for what the page, the builder and cells change beside one another. Never held while something is built or planned.
         self._lock = threading.RLock()
         self._unsaved: dict[str, str] = {}
+        # Whether the Dockerfile was typed into since the last build: its FROM may then be half a name.
+        self._typed = False
         self._builds: list[PastBuild] = []
         self._count = 0
         self._record: BuildRecord | None = None
@@ -130,7 +132,7 @@ class Workbench(LabWidget):
 
     def edit(self, path: str, text: str) -> None:
         """Give a file of the app another content; a new file is made. Raises ``UsageError``."""
-        self._copy.write(path, text)
+        self._copy.write(path, text, replace=True)
         with self._lock:
             self.files = {**self.files, path: text}
             self.dockerfiles = sorted(name for name in self.files if is_dockerfile(name))
@@ -140,8 +142,7 @@ class Workbench(LabWidget):
         """Build with another Dockerfile of the app. Raises ``UsageError``."""
         if dockerfile not in self.dockerfiles:
             raise UsageError(f"there is no {dockerfile} in {self._copy.directory}", remedy=f"There are {', '.join(self.dockerfiles)}.")
-        self.dockerfile = dockerfile
-        self._refresher.request()
+        self._build_with(dockerfile)
 
     def matrix(self) -> tuple[tuple[str, PlanRecord], ...]:
         """The what-if matrix: for each edit the plan of the build after it. Raises what is wrong with the Dockerfile."""
@@ -170,11 +171,13 @@ class Workbench(LabWidget):
     # --- what the page says -----------------------------------------------------------------------------------------
 
     def receive(self, message: dict[str, Any]) -> None:
-        """A message of the page: ``edit``, ``choose``, ``build`` or ``stop``."""
+        """A message of the page: ``edit``, ``choose``, ``build`` or ``stop``; ``look`` when somebody comes to it."""
         what = message.get("type")
         try:
             if what == "stop":
                 self.stop()
+            elif what == "look":
+                self.reload()
             elif what in ("edit", "choose", "build"):
                 files = message.get("files")
                 self._take(files if isinstance(files, dict) else {}, message.get("dockerfile"))
@@ -191,12 +194,23 @@ class Workbench(LabWidget):
             for name, text in files.items():
                 if name in self.files and isinstance(text, str) and self._copy.holds(name):
                     # In place: the page has the text already, and an echo would run into what is typed meanwhile.
+                    self._typed = self._typed or (name == self.dockerfile and text != self.files[name])
                     self.files[name] = text
                     self._unsaved[name] = text
             if isinstance(dockerfile, str) and dockerfile in self.dockerfiles:
-                self.dockerfile = dockerfile
+                self._build_with(dockerfile)
             if not self._runner.busy:
                 self._save()
+
+    def _build_with(self, dockerfile: str) -> None:
+        with self._lock:
+            if dockerfile != self.dockerfile:
+                # First, so that the page never paints the verdicts of one Dockerfile beside the lines of another.
+                self.forecast = []
+                self.what_if = what_if.EMPTY
+                self.dockerfile = dockerfile
+                # Here already: an edit that cannot be saved keeps the caller from it.
+                self._refresher.request()
 
     def _save(self) -> None:
         with self._lock:
@@ -222,7 +236,7 @@ class Workbench(LabWidget):
                 raise UsageError(
                     f"there is no {self.dockerfile} to read in {self._copy.directory}", remedy="Put it there, or choose another."
                 )
-            return msgspec.structs.replace(self._build_options(), dockerfile_text=whole(text))
+            return msgspec.structs.replace(self._build_options(), dockerfile_text=whole(text), fetch=not self._typed)
 
     def _build_options(self) -> BuildOptions:
         file = os.path.join(self._copy.directory, self.dockerfile)
@@ -241,21 +255,29 @@ class Workbench(LabWidget):
             self.plan_problem = problem_of(error)
             self.forecast = []
             return
-        self.plan_problem = {}
-        self.what_if = what_if.matrix_data(rows, self._copy.directory)
-        self.forecast = [
-            {"line": step.line, "end_line": step.end_line, "verdict": "runs" if step.status == "executed" else step.status}
-            for step in plan.steps
-        ]
+        matrix = what_if.matrix_data(rows, self._copy.directory)
+        with self._lock:
+            if options.file != self._build_options().file:
+                # Another Dockerfile was chosen meanwhile, and a run for that one was asked for.
+                return
+            self.plan_problem = {}
+            self.what_if = matrix
+            self.forecast = [
+                {"line": step.line, "end_line": step.end_line, "verdict": "runs" if step.status == "executed" else step.status}
+                for step in plan.steps
+            ]
 
     # --- builds -----------------------------------------------------------------------------------------------------
 
     def _begin(self) -> bool:
-        if not self._runner.claim():
-            return False
+        # Whoever saw ``busy`` end gets the lock only when the turn is over, too.
+        with self._lock:
+            if not self._runner.claim():
+                return False
         try:
             self._save()
             self.reload()
+            self._typed = False
             options = self._build_options()
             live = LiveBuild(self._skeleton())
         except BaseException:
@@ -318,11 +340,14 @@ class Workbench(LabWidget):
             name = os.path.relpath(options.file or "Dockerfile", self._copy.directory)
             self._builds = [*self._builds, PastBuild(self._count, name, seconds, word, steps)][-KEPT:]
             self.past = side_by_side(self._builds)
-        with contextlib.suppress(LayerlabError):
-            self._save()
-        self.status = status
-        self.busy = False
-        self._refresher.request()
+        # In one go: an edit of the page comes before this and is saved here, or finds the turn over and is saved at once.
+        with self._lock:
+            with contextlib.suppress(LayerlabError):
+                self._save()
+            self.status = status
+            self.busy = False
+            self._refresher.request()
+            self._runner.release()
 
     # --- text -------------------------------------------------------------------------------------------------------
 

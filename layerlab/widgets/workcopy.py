@@ -26,6 +26,8 @@ class WorkCopy:
         self._named = tuple(os.path.normpath(name) for name in names) if names is not None else None
         # Files with DOS line ends get them back: an editor of a page knows only one kind.
         self._dos: set[str] = set()
+        # What each file had when it was last read or written here: whatever else it has is somebody else's work.
+        self._known: dict[str, str] = {}
         for name in self._named or ():
             if not os.path.isfile(self._path(name)):
                 raise UsageError(f"there is no file {name} in {directory}", remedy="Name files relative to the directory.")
@@ -33,14 +35,30 @@ class WorkCopy:
     def read(self) -> dict[str, str]:
         """All files with their text, Dockerfiles left to last. What is not text, or is too large to edit, is left out."""
         names = self._named if self._named is not None else self._found()
-        texts = ((name, self._text(name)) for name in names)
-        return {name: text for name, text in texts if text is not None}
+        found: dict[str, str] = {}
+        for name in names:
+            text = self._text(name)
+            if text is not None and (self._named is not None or len(found) < _MOST):
+                found[name] = text
+        self._known = dict(found)
+        return {name: found[name] for name in sorted(found, key=_shown_order)} if self._named is None else found
 
-    def write(self, name: str, text: str) -> None:
-        """Give a file another content. A file that has it already is not touched. Raises ``UsageError``."""
+    def write(self, name: str, text: str, *, replace: bool = False) -> None:
+        """Give a file another content. A file that has it already is not touched.
+
+        Raises ``UsageError``; unless ``replace`` is given, also for a file that somebody else changed since it was last read or written
+        here.
+        """
         path = self._path(name)
-        if self._text(name) == text:
+        there = self._text(name)
+        if there == text:
+            self._known[name] = text
             return
+        if there is not None and not replace and self._known.get(name, there) != there:
+            raise UsageError(
+                f"{name} was changed elsewhere in the meantime, so what you typed is not saved",
+                remedy="Copy it if you want to keep it, then run the cell of the Workbench again: it shows the file as it is now.",
+            )
         try:
             data = (text.replace("\n", "\r\n") if name in self._dos else text).encode()
         except UnicodeEncodeError as error:
@@ -49,6 +67,7 @@ class WorkCopy:
             mode = stat.S_IMODE(os.stat(path).st_mode) if os.path.exists(path) else 0o644
             os.makedirs(os.path.dirname(path), exist_ok=True)
             write_atomically(path, data, durable=False, mode=mode)
+            self._known[name] = text
         except OSError as error:
             raise UsageError(f"{name} cannot be written: {error.strerror}", remedy="Check the permissions and free space.") from error
 
@@ -87,8 +106,8 @@ class WorkCopy:
         return text
 
     def _found(self) -> list[str]:
-        found = sorted(self._walk(), key=lambda name: (is_dockerfile(name), name.startswith("."), name.count("/") == 0, name))
-        return found[:_MOST]
+        """Dockerfiles first: without them there is nothing to build."""
+        return sorted(self._walk(), key=lambda name: (not is_dockerfile(name), *_shown_order(name)))
 
     def _walk(self) -> Iterator[str]:
         for here, folders, names in os.walk(self.directory):
@@ -96,6 +115,10 @@ class WorkCopy:
             for name in names:
                 if not name.startswith(".tmp-") and os.path.isfile(os.path.join(here, name)):
                     yield os.path.relpath(os.path.join(here, name), self.directory)
+
+
+def _shown_order(name: str) -> tuple[bool, bool, bool, str]:
+    return is_dockerfile(name), name.startswith("."), name.count("/") == 0, name
 
 
 def is_dockerfile(name: str) -> bool:

@@ -35,6 +35,9 @@ _SETTINGS: Final[dict[str, dict[str, object]]] = {
 # JupyterLab and the widgets ask again; a test that does not get what it waits for fails by that.
 _NETWORK_CHANGED: Final = "net::ERR_NETWORK_CHANGED"
 
+# JupyterLab's own error for what it still asks a kernel (for its debugger, for a subshell) that is restarted or ended.
+_KERNEL_ENDED: Final = "Canceled future for "
+
 
 def store_of(app: Path) -> str:
     """Code for a kernel: use the store beside an app."""
@@ -136,13 +139,17 @@ class Notebook:
         self.page = page
         self.problems: list[str] = []
         page.set_default_timeout(30_000)
-        page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
+        page.on("pageerror", lambda error: self._note(f"page error: {error}"))
         page.on("console", self._hear)
         page.on("request", lambda request: self._see(request.url))
 
     def _hear(self, message: ConsoleMessage) -> None:
         if message.type == "error" and not message.text.endswith(_NETWORK_CHANGED):
-            self.problems.append(message.text)
+            self._note(message.text)
+
+    def _note(self, text: str) -> None:
+        if _KERNEL_ENDED not in text:
+            self.problems.append(text)
 
     def _see(self, url: str) -> None:
         if url.startswith("http") and not url.startswith(self.server.url):

@@ -33,7 +33,7 @@ def test_the_first_notebook_runs_and_its_workbench_rebuilds_what_an_edit_reaches
         source.press("Control+Home")
         source.press_sequentially("// my first edit\n")
         page.get_by_role("button", name="Build", exact=True).click()
-        expect(page.get_by_role("status").filter(has_text="4 steps ran, 1 cached")).to_be_visible()
+        expect(page.get_by_role("status").filter(has_text="4 steps ran, 1 cached")).to_be_visible(timeout=300_000)
         assert verdicts(page) == ["base", "cached", "executed", "executed", "executed", "executed", "metadata"]
         assert (work / "node-app" / "src" / "index.ts").read_text(encoding="utf-8").startswith("// my first edit\n")
 

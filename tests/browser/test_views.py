@@ -94,11 +94,14 @@ def test_a_prediction(notebook: Notebook, app: Path) -> None:
     expect(answers).to_have_count(8)
     for number in range(8):
         answers.nth(number).select_option("cached" if number < 7 else "runs")
-    page.get_by_role("region", name="Prediction").get_by_role("button", name="Commit").click()
+    page.get_by_role("region", name="Prediction").get_by_role("button", name="Commit").press("Enter")
     expect(page.get_by_text("Committed. Now run the build.")).to_be_visible()
+    # The button has gone, but not the place of who uses the keyboard.
+    expect(page.get_by_role("region", name="Prediction")).to_be_focused()
     page.get_by_role("radio", name="two").check()
-    page.get_by_role("region", name="Question").get_by_role("button", name="Commit").click()
+    page.get_by_role("region", name="Question").get_by_role("button", name="Commit").press("Enter")
     expect(page.get_by_text("Committed. Now find out.")).to_be_visible()
+    expect(page.get_by_role("region", name="Question")).to_be_focused()
     page.evaluate(
         """source => {
             const notebook = jupyterapp.shell.currentWidget.content;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from .jupyter import Notebook, store_of
 
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=60_000)
 
 
 def cell(app: Path, options: str = "") -> str:
@@ -81,6 +82,14 @@ def test_an_error_stands_at_its_line(notebook: Notebook, app: Path) -> None:
     expect(page.locator(".ll-bad-line")).to_have_text("RUN echo about to fail; exit 3")
     assert verdicts(page)[3] == "failed"
 
+    # What is typed next is told instead, and the build's error marks no line any more: the lines have moved.
+    replace_line(editor, 2, "WORKDIRR /app")
+    expect(alert).to_contain_text("Dockerfile, line 2: unknown instruction: WORKDIRR")
+    expect(page.locator(".ll-bad-line")).to_have_text("WORKDIRR /app")
+    replace_line(editor, 2, "WORKDIR /app")
+    expect(alert).to_contain_text("exit code: 3")
+    expect(page.locator(".ll-bad-line")).to_have_count(0)
+
     replace_line(editor, 7, "RUN npm install")
     build(page, "Built 100x-node")
     expect(alert).to_have_count(0)
@@ -131,6 +140,7 @@ def test_keyboard_only(notebook: Notebook, app: Path) -> None:
     page.keyboard.press("Tab")
     editor = page.get_by_role("textbox", name="Contents of src/index.ts")
     expect(editor).to_be_focused()
+    expect(editor).to_have_accessible_description(re.compile("press Escape, then Tab, to leave"))
     page.keyboard.press("Tab")
     expect(editor).to_be_focused()
     page.keyboard.press("Escape")
@@ -182,6 +192,27 @@ def test_no_complaints_in_the_servers_log(notebook: Notebook, app: Path) -> None
     notebook.run()
     build(notebook.page, "5 steps ran")
     assert notebook.server.complaints() == []
+
+
+@pytest.mark.parametrize("end", ["session.kernel.restart()", "shutdown()"])
+def test_without_its_kernel_it_takes_no_typing(notebook: Notebook, app: Path, end: str) -> None:
+    notebook.open(cell(app))
+    notebook.run()
+    page = notebook.page
+    source = page.get_by_role("textbox", name="Contents of src/index.ts")
+    source.press("Control+Home")
+    page.evaluate(f"jupyterapp.shell.currentWidget.sessionContext.{end}")
+    if end == "shutdown()":
+        # Nothing tells of this before something is sent.
+        source.press_sequentially("x")
+    expect(page.get_by_role("status").filter(has_text="The kernel has gone: run the cell again. Edits are not saved.")).to_be_visible()
+    expect(page.get_by_role("button", name="Build", exact=True)).to_be_disabled()
+    before = source.inner_text()
+    for editor in (source, page.get_by_role("textbox", name="Contents of Dockerfile")):
+        expect(editor).to_have_attribute("aria-readonly", "true")
+        editor.press_sequentially("lost")
+        expect(editor).not_to_contain_text("lost")
+    assert source.inner_text() == before
 
 
 @pytest.mark.network

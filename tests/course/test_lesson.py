@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import os
 import threading
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,3 +134,41 @@ def test_a_folder_that_is_gone(lab: Lesson, session: Session, capsys: pytest.Cap
     assert "lab.reset()" in capsys.readouterr().err
     lab.reset()
     assert Path(os.getcwd()) == session.app
+
+
+def test_a_prediction_that_was_answered_keeps_its_answer(lab: Lesson, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cell that builds and reveals, run a second time, builds nothing: that makes no right answer a wrong one."""
+    monkeypatch.setattr(docker_magic, "_live", lambda _look: lambda _now: None)
+    lab.write("../tiny/Dockerfile", "FROM node:alpine\nRUN echo one > /one\n")
+    guess = lab.predict("The first time?", context="../tiny")
+    guess.commit(["runs"])
+    for _ in range(2):
+        docker(session, "build -t tiny ../tiny")
+        lab.reveal(guess)
+        assert guess.score == "1 of 1 right"
+
+
+def test_removing_a_container_that_is_not_there_is_quiet(lab: Lesson, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.remove("left-from-before")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_reset_keeps_all_that_it_removes(session: Session, lab: Lesson) -> None:
+    """A repository, what its owner may not read, and a name that is no text."""
+    git = session.app / ".git"
+    git.mkdir()
+    (git / "HEAD").write_text("ref: refs/heads/main\n", encoding="utf-8")
+    secret = session.app / "shut" / "file"
+    secret.parent.mkdir()
+    secret.write_text("kept\n", encoding="utf-8")
+    secret.chmod(0)
+    secret.parent.chmod(0)
+    Path(os.fsdecode(os.fsencode(session.app) + b"/na\xefve.txt")).write_text("old encoding\n", encoding="utf-8")
+    lab.reset()
+    assert not git.exists()
+    assert not secret.parent.exists()
+    (archive,) = (session.app.parent / "kept").glob("*.zip")
+    with zipfile.ZipFile(archive) as kept:
+        names = set(kept.namelist())
+        assert kept.read("node-app/shut/file") == b"kept\n"
+    assert {"node-app/.git/HEAD", "node-app/na\ufffdve.txt"} <= names

@@ -13,11 +13,15 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import docker.errors
 import pytest
+import urllib3.exceptions
 
 from layerlab.engines import connect
 from layerlab.engines.docker.client import (
+    DaemonLostError,
     DockerDiskFullError,
+    DockerError,
     DockerTooOldError,
     NoDaemonError,
     NoDockerClientError,
@@ -25,7 +29,9 @@ from layerlab.engines.docker.client import (
     find_builder,
     probe,
     said,
+    translated,
 )
+from layerlab.engines.docker.engine import DockerEngine
 from layerlab.engines.docker.progress import Reader, Vertex
 from layerlab.errors import UsageError
 
@@ -191,6 +197,55 @@ def test_a_full_disk_has_its_own_error() -> None:
     error = said("failed to solve: write /var/lib/docker/tmp/x: no space left on device")
     assert isinstance(error, DockerDiskFullError)
     assert "docker system df" in (error.remedy or "")
+
+
+def test_a_stream_that_breaks_off(pinging: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", pinging)
+    with pytest.raises(DaemonLostError, match=r"was lost: .*broken"), translated():
+        raise urllib3.exceptions.ProtocolError("Connection broken")
+
+
+# --- an engine whose daemon is made up ------------------------------------------------------------------------------
+
+
+class _Daemon:
+    """Knows the images by the names that it is given."""
+
+    def __init__(self, **images: str) -> None:
+        self.images = images
+
+    def inspect_image(self, name: str) -> dict[str, object]:
+        if name not in self.images:
+            raise docker.errors.ImageNotFound(name)
+        return {"Id": self.images[name], "RootFS": {"Layers": ["sha256:1"]}}
+
+    def history(self, _name: str) -> list[dict[str, object]]:
+        return [{"Id": "x", "Created": 0, "CreatedBy": "RUN x", "Size": 1, "Comment": "buildkit.dockerfile.v0"}]
+
+
+def _engine(daemon: _Daemon) -> DockerEngine:
+    engine = object.__new__(DockerEngine)
+    engine.api = daemon
+    return engine
+
+
+def test_an_image_that_is_known_by_its_name_alone() -> None:
+    facts = _engine(_Daemon(app="sha256:b"))._facts("sha256:a", "app")
+    assert (facts.id, facts.diff_ids) == ("sha256:b", ("sha256:1",))
+
+
+@pytest.mark.parametrize("tag", [None, "app"])
+def test_an_image_that_is_gone_when_it_is_built(tag: str | None) -> None:
+    with pytest.raises(DockerError, match="does not have it") as caught:
+        _engine(_Daemon())._facts("sha256:a", tag)
+    assert "pruned" in (caught.value.remedy or "")
+
+
+def test_saving_and_loading_need_no_builder(no_docker: None, tmp_path: Path) -> None:
+    script = tmp_path / "bin" / "docker"
+    script.write_text("#!/bin/sh\n[ $1 = load ] && echo 'Loaded image: app:latest'\n", encoding="utf-8")
+    script.chmod(0o755)
+    assert _engine(_Daemon()).load(__file__) == ["app:latest"]
 
 
 # --- what clients print ---------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import pytest
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.build import Build
 from layerlab.engines.embedded.engine import EmbeddedEngine, _silent
-from layerlab.errors import DockerfileError, LayerlabError, StoreError, UsageError
+from layerlab.errors import DockerfileError, ExecutorError, LayerlabError, StoreError, UsageError
 
 from .conftest import verdicts
 
@@ -114,6 +114,39 @@ def test_no_context_and_no_dockerfile(lab: Lab, tmp_path: Path) -> None:
 
 
 # --- what a build context may hold ----------------------------------------------------------------------------------
+
+
+def test_a_build_without_a_tag_below_a_path_that_is_long_as_a_name(lab: Lab, tmp_path: Path) -> None:
+    place = tmp_path / ("ж" * 60)
+    place.mkdir()
+    (place / "Dockerfile").write_text("FROM base:1\nENV A=b\n", encoding="utf-8")
+    record = lab.engine.build(BuildOptions(context=str(place), offline=True))
+    assert record.failure is None
+    assert record.image in {row.id for row in lab.engine.images(unnamed=True)}
+
+
+def test_a_path_that_is_not_text_is_refused_before_anything_is_built(lab: Lab, tmp_path: Path) -> None:
+    place = tmp_path / os.fsdecode(b"not-text-\xff")
+    place.mkdir()
+    (place / "Dockerfile").write_text("FROM base:1\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="not-text-\ufffd is not UTF-8"):
+        lab.engine.build(BuildOptions(context=str(place), offline=True))
+
+
+def test_a_name_that_no_file_can_have_is_no_image(lab: Lab) -> None:
+    with pytest.raises(LayerlabError, match="No such image"):
+        lab.engine.image_row("/".join(["component"] * 40))
+
+
+def test_a_worker_that_was_killed_is_not_taken_for_a_closed_output(lab: Lab) -> None:
+    worker = lab.engine.worker
+    worker.ask("remove", paths=[])
+    assert worker._process is not None
+    worker._process.kill()
+    worker._process.wait()
+    with pytest.raises(ExecutorError, match="ended unexpectedly"):
+        worker.ask("remove", paths=[])
+    assert worker.ask("remove", paths=[]) == {}
 
 
 def test_a_loop_of_links_is_plain_content(lab: Lab) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from layerlab.errors import DockerfileError, UsageError
+from layerlab.errors import BaseImageError, DockerfileError, UsageError
 
 from .conftest import verdicts
 
@@ -55,6 +55,16 @@ def test_errors_of_what_is_typed_have_a_place(app: Lab) -> None:
     with pytest.raises(DockerfileError) as caught:
         app.engine.matrix(app.options(None, dockerfile_text="FROM base:1\nRUNN x\n"), EDITS)
     assert caught.value.line == 2
+
+
+def test_half_a_name_is_not_fetched(app: Lab) -> None:
+    """While a FROM is typed, its beginnings are names of images, too."""
+    typed = app.options(None, dockerfile_text="FROM base:1 AS a\nFROM other:2\n", fetch=False)
+    with pytest.raises(BaseImageError, match="other:2 is not here yet") as caught:
+        app.engine.plan(typed)
+    assert caught.value.remedy == "A build fetches it."
+    app.build(ONE_STAGE)
+    assert app.engine.plan(app.options(None, dockerfile_text=ONE_STAGE, fetch=False)).steps
 
 
 def test_a_build_wants_a_file(app: Lab) -> None:

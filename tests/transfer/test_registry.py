@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import json
+import lzma
+import os
 import shutil
 import socket
 import subprocess
 import tarfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +21,7 @@ import pytest
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.registry import RegistryError
-from layerlab.errors import BaseImageError, UsageError
+from layerlab.errors import BaseImageError, StoreError, UsageError
 from tests.conformance import bases
 
 
@@ -189,6 +193,82 @@ def test_an_archive_is_a_layout_that_skopeo_and_umoci_read_and_loads_back_the_sa
         subprocess.run(command, check=True, capture_output=True)
         assert (tmp_path / "bundle" / "rootfs" / "a" / "b").is_dir()
         assert not (tmp_path / "bundle" / "rootfs" / "f").exists()
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "nameless"])
+def test_two_images_of_one_tag_in_an_archive_are_both_loaded(tmp_path: Path, named: bool) -> None:
+    merged = tmp_path / "merged"
+    (merged / "blobs" / "sha256").mkdir(parents=True)
+    entries, ids = [], []
+    for name, base in zip("ab", bases.bases()[1:], strict=True):
+        bases.write_layout(base, tmp_path / name)
+        shutil.copytree(tmp_path / name, merged, dirs_exist_ok=True)
+        entry = json.loads((merged / "index.json").read_bytes())["manifests"][0]
+        blob = (merged / "blobs" / "sha256" / entry["digest"][7:]).read_bytes()
+        ids.append(json.loads(blob)["config"]["digest"])
+        # As Docker writes since version 25; without annotations where images were named by their IDs.
+        del entry["annotations"], entry["platform"]
+        if named:
+            entry["annotations"] = {
+                "io.containerd.image.name": f"docker.io/library/{name}:latest",
+                "org.opencontainers.image.ref.name": "latest",
+            }
+        # What cannot run here does not count.
+        entries += [{**entry, "digest": f"sha256:{0:064}", "platform": {"os": "unknown", "architecture": "unknown"}}, entry]
+    (merged / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": entries}), encoding="utf-8")
+    with tarfile.open(tmp_path / "two.tar", "w") as archive:
+        archive.add(merged, ".")
+
+    with EmbeddedEngine(str(tmp_path / "store")) as engine:
+        names = engine.load(str(tmp_path / "two.tar"))
+        assert [engine.image_row(name).config for name in names] == ids
+        assert names == (["a:latest", "b:latest"] if named else [f"loaded:{entry['digest'][7:19]}" for entry in entries[1::2]])
+
+
+def _damaged(packed: bytes) -> bytes:
+    middle = len(packed) // 2
+    return packed[:middle] + bytes(byte ^ 0xFF for byte in packed[middle : middle + 64]) + packed[middle + 64 :]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress], ids=["gzip", "xz"])
+def test_an_archive_that_is_damaged_inside_is_refused(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    with tarfile.open(tmp_path / "plain.tar", "w") as archive:
+        (tmp_path / "noise").write_text(os.urandom(1 << 18).hex(), encoding="ascii")
+        archive.add(tmp_path / "noise", "blobs/noise")
+    (tmp_path / "bad.tar").write_bytes(_damaged(pack((tmp_path / "plain.tar").read_bytes())))
+    with EmbeddedEngine(str(tmp_path / "store")) as engine, pytest.raises(UsageError, match="is not an archive of images"):
+        engine.load(str(tmp_path / "bad.tar"))
+
+
+def test_a_store_that_has_no_room_for_what_comes_in_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tarfile.open(tmp_path / "some.tar", "w") as archive:
+        archive.add(__file__, "index.json")
+
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with EmbeddedEngine(str(tmp_path / "store")) as engine:
+        Path(engine.store.path, "downloads").write_text("in the way", encoding="utf-8")
+        with pytest.raises(StoreError, match="cannot be used"):
+            engine.pull("127.0.0.1:9/some/image:1", _silent)
+        monkeypatch.setattr(shutil, "copyfileobj", full)
+        with pytest.raises(StoreError, match="is full"):
+            engine.load(str(tmp_path / "some.tar"))
+
+
+def test_a_reader_of_the_report_who_has_gone_is_no_matter_of_the_store(tmp_path: Path) -> None:
+    def gone(_text: str) -> None:
+        raise BrokenPipeError
+
+    with EmbeddedEngine(str(tmp_path / "store")) as engine, pytest.raises(BrokenPipeError):
+        engine.pull("127.0.0.1:9/some/image:1", gone)
+
+
+def test_a_layer_whose_directory_is_gone_is_damage(engine: EmbeddedEngine) -> None:
+    (layer,) = engine.store.layer_rows()
+    shutil.rmtree(os.path.join(engine.store.path, "s", str(layer.number)))
+    (damage,) = engine.verify(_silent).damaged
+    assert (damage.what, damage.digest, damage.found, damage.images) == ("layer", layer.diff_id, "", ("base:1",))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a tar", b"\x1f\x8b\x08broken"], ids=["empty", "text", "broken-gzip"])

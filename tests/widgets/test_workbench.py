@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,24 @@ def test_an_edit_during_a_build_waits_for_its_end(lab: Workbench, app: Path) -> 
     lab.join()
     until(lambda: (app / "src" / "index.ts").read_text(encoding="utf-8") == "// late\n")
     assert [step.number for step in lab.build().executed] == [5, 6]
+
+
+def test_what_the_page_says_as_a_build_ends_is_heard(lab: Workbench, app: Path) -> None:
+    message = {"type": "build", "files": {"src/index.ts": "// just then\n"}, "dockerfile": "Dockerfile"}
+    page = threading.Thread(target=lab.receive, args=(message,))
+
+    def ended(_: object) -> None:
+        lab.unobserve(ended, "busy")
+        page.start()
+        # The page is no part of the building thread: give it the time to come in between.
+        page.join(0.2)
+
+    lab.start()
+    lab.observe(ended, "busy")
+    until(lambda: len(lab.past["columns"]) == 2 and not lab.busy)
+    page.join(20)
+    assert (app / "src" / "index.ts").read_text(encoding="utf-8") == "// just then\n"
+    assert [column["ran"] for column in lab.past["columns"]] == [5, 2]
 
 
 def test_stop(lab: Workbench) -> None:
@@ -98,6 +117,17 @@ def test_another_dockerfile(lab: Workbench) -> None:
     lab.choose("Dockerfile")
     with pytest.raises(UsageError, match=r"Dockerfile\.none"):
         lab.choose("Dockerfile.none")
+
+
+def test_no_verdicts_of_the_dockerfile_before(lab: Workbench) -> None:
+    seen: list[tuple[object, object]] = []
+    lab.observe(lambda _: seen.append((lab.forecast, lab.what_if["rows"])), "dockerfile")
+    for choose in (lab.choose, lambda name: lab.receive({"type": "choose", "dockerfile": name, "files": {}})):
+        for name in ("Dockerfile.other", "Dockerfile"):
+            until(lambda: bool(lab.forecast and lab.what_if["rows"]))
+            choose(name)
+    assert seen == [([], [])] * 4
+    until(lambda: bool(lab.forecast and lab.what_if["rows"]))
 
 
 def test_messages_cannot_name_other_files(lab: Workbench, app: Path) -> None:
@@ -201,3 +231,22 @@ def test_a_dockerfile_that_goes_away_is_said(lab: Workbench, app: Path) -> None:
     until(lambda: "no Dockerfile to read" in lab.plan_problem.get("message", ""))
     (app / "Dockerfile").write_text(DOCKERFILE, encoding="utf-8")
     assert lab.build().failure is None
+
+
+def test_who_comes_back_sees_what_was_changed_elsewhere(lab: Workbench, app: Path) -> None:
+    """Before anything is typed; and what is typed all the same is not written over it."""
+    (app / "src" / "index.ts").write_text("// theirs\n", encoding="utf-8")
+    lab.receive({"type": "look"})
+    assert lab.files["src/index.ts"] == "// theirs\n"
+    (app / "src" / "index.ts").write_text("// theirs, later\n", encoding="utf-8")
+    lab.receive({"type": "edit", "files": {"src/index.ts": "// mine\n"}})
+    assert "changed elsewhere" in lab.problem["message"]
+    assert (app / "src" / "index.ts").read_text(encoding="utf-8") == "// theirs, later\n"
+    assert lab.files["src/index.ts"] == "// mine\n"
+
+
+def test_half_a_name_is_fetched_by_a_build_only(lab: Workbench) -> None:
+    until(lambda: bool(lab.forecast))
+    lab.receive({"type": "edit", "files": {"Dockerfile": "FROM other:2\nRUN echo one\n"}})
+    until(lambda: "other:2 is not here yet" in lab.plan_problem.get("message", ""))
+    assert lab.plan_problem["remedy"] == "A build fetches it."

@@ -163,14 +163,20 @@ class Builder(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
 
 
-def find_builder() -> Builder:
-    """What builds with BuildKit here. Raises ``NoDockerClientError``, ``DockerTooOldError``."""
+def find_client() -> str:
+    """The docker command, whatever it can build with. Raises ``NoDockerClientError``."""
     docker = shutil.which("docker")
     if docker is None:
         raise NoDockerClientError(
-            "the docker command is not installed, and only it can build with BuildKit",
+            "the docker command is not installed, and only it can build with BuildKit, save and load",
             remedy="Install Docker's client (Debian, Ubuntu: apt-get install docker-cli docker-buildx), or use --engine embedded.",
         )
+    return docker
+
+
+def find_builder() -> Builder:
+    """What builds with BuildKit here. Raises ``NoDockerClientError``, ``DockerTooOldError``."""
+    docker = find_client()
     found = _version(_ask(docker, "buildx", "version"))
     if found is not None:
         command = [docker, "buildx", "build", "--load"]
@@ -226,12 +232,14 @@ def translated() -> Iterator[None]:
     """Turn docker-py's errors into ours. Raises ``DockerError``."""
     import docker.errors
     import requests.exceptions
+    import urllib3.exceptions
 
     try:
         yield
     except docker.errors.APIError as error:
         raise said(str(error.explanation or error)) from error
-    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+    except (docker.errors.DockerException, requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
+        # urllib3's own errors come out of a stream that breaks off.
         raise probe() or lost(str(error)) from error
 
 

@@ -20,12 +20,12 @@ from layerlab.context.tree import rows_of
 from layerlab.engines.base import BuildOptions, Event, Progress
 from layerlab.engines.docker import containers
 from layerlab.engines.docker.build import DockerBuild, ImageFacts
-from layerlab.engines.docker.client import DockerError, connect_api, find_builder, said, translated
+from layerlab.engines.docker.client import DockerError, connect_api, find_builder, find_client, said, translated
 from layerlab.engines.docker.records import DaemonRecords
 from layerlab.engines.embedded.references import parse_reference
 from layerlab.engines.embedded.state import BuildMemory
 from layerlab.engines.embedded.store import ImageRow, default_store
-from layerlab.engines.inputs import dockerfile_for, edit_path, refuse_typed_text, shown_path
+from layerlab.engines.inputs import dockerfile_for, edit_path, not_here, refuse_typed_text, shown_path
 from layerlab.engines.planning import Inputs, dockerfile_of, make_matrix, make_plan
 from layerlab.errors import BaseImageError, StoreError, UnsupportedError, UsageError
 from layerlab.graph import build_graph
@@ -132,6 +132,8 @@ class DockerEngine:
 
     def _base(self, name: str, options: BuildOptions, report: Report) -> BaseImage:
         found = self._inspect(name)
+        if found is None and not options.fetch:
+            raise not_here(name)
         if found is None or (options.pull and not options.offline):
             if options.offline:
                 raise BaseImageError(
@@ -178,9 +180,21 @@ class DockerEngine:
         reader = build.run()
         image = None
         if build.image_id:
-            found = self._inspect(build.image_id) or {}
-            image = ImageFacts(id=build.image_id, diff_ids=tuple(found["RootFS"]["Layers"] or ()), rows=self.history(build.image_id))
+            image = self._facts(build.image_id, options.tag)
         return build.finish(reader, self.executor, self.snapshotter, image, started)
+
+    def _facts(self, built: str, tag: str | None) -> ImageFacts:
+        # An image store of another kind may know the image by its name alone.
+        for name in (built, tag):
+            found = self._inspect(name) if name else None
+            if found is not None:
+                layers = (found.get("RootFS") or {}).get("Layers") or ()
+                return ImageFacts(id=built if name == built else found["Id"], diff_ids=tuple(layers), rows=self.history(name or built))
+        raise DockerError(
+            f"Docker built the image {built} and does not have it",
+            remedy="It may have been pruned meanwhile: build again. Or the daemon keeps images in a store that layerlab does not know: "
+            "use --engine embedded.",
+        )
 
     def plan(self, options: BuildOptions, edits: tuple[str, ...] = ()) -> PlanRecord:
         """What layerlab's solver expects of the next build, by the builds that it has seen; see ``Engine.plan``."""
@@ -362,7 +376,7 @@ class DockerEngine:
         """Write images to an archive, or to standard output, as ``docker save``. Raises ``UsageError``, ``DockerError``."""
         for name in names:
             self._found(name)
-        command = [*_docker(), "save", *(("--output", path) if path is not None else ()), *names]
+        command = [find_client(), "save", *(("--output", path) if path is not None else ()), *names]
         done = subprocess.run(
             command, stdout=sys.stdout.buffer if path is None else subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
         )
@@ -383,7 +397,7 @@ class DockerEngine:
                 return self.load(packed.name)
         if not os.path.exists(path):
             raise UsageError(f"{path} does not exist", remedy="Give the archive with -i FILE.")
-        done = subprocess.run([*_docker(), "load", "--input", path], capture_output=True, text=True, check=False)
+        done = subprocess.run([find_client(), "load", "--input", path], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise said(done.stderr.strip())
         return re.findall(r"^Loaded image(?: ID)?: (\S+)$", done.stdout, re.MULTILINE)
@@ -456,10 +470,6 @@ class DockerEngine:
     def remove_container(self, container: str, *, force: bool = False) -> None:
         """Remove a container, with ``force`` even one that runs. Raises ``UsageError``."""
         containers.remove(self.api, container, force=force)
-
-
-def _docker() -> list[str]:
-    return [find_builder().command[0]]
 
 
 def _is_empty(row: Mapping[str, Any]) -> bool:

@@ -8,6 +8,7 @@ digest is their diff ID, and a layer that two images share is in the archive onc
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import hashlib
 import io
@@ -17,18 +18,21 @@ import os
 import shutil
 import tarfile
 import tempfile
+import zlib
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
-from layerlab.engines.embedded.bases import Bases
+from layerlab.engines.embedded.bases import Bases, is_for_this_machine
 from layerlab.engines.embedded.store import ImageRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import BaseImageError, StoreError, UsageError
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _EPOCH = 0
+# What only writing meets: the archive is sound then, and the store has no room for what is in it.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def save(store: Store, worker: WorkerProcess, rows: list[ImageRow], out: IO[bytes]) -> None:
@@ -122,19 +126,27 @@ def _unpacked(blob: str, target: str) -> str:
 def load(store: Store, bases: Bases, path: str) -> list[str]:
     """Read an archive of ``save``, ``docker save`` or ``skopeo copy … oci-archive:``, or an OCI layout directory; returns the names loaded.
 
-    Raises ``UsageError`` for a file that is no archive of images, ``BaseImageError`` for one that is damaged.
+    Raises ``UsageError`` for a file that is no archive of images, ``BaseImageError`` for one that is damaged, ``StoreError`` where the
+    store cannot take it.
     """
+    with store.guarded():
+        return _load(store, bases, path)
+
+
+def _load(store: Store, bases: Bases, path: str) -> list[str]:
     if os.path.isdir(path):
         return _load_layout(bases, path)
     with tempfile.TemporaryDirectory(dir=os.path.join(store.path, "tmp"), prefix=f"{os.getpid()}-load-") as scratch:
         try:
             with tarfile.open(path, "r:*") as archive:
                 _extract(archive, scratch)
-        except (tarfile.TarError, EOFError) as error:
+        except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
             raise UsageError(
                 f"{path} is not an archive of images: {error}", remedy="Give a file of `save`, `docker save` or an OCI layout."
             ) from error
         except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise
             raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
         if os.path.exists(os.path.join(scratch, "index.json")):
             return _load_layout(bases, scratch)
@@ -160,17 +172,19 @@ def _extract(archive: tarfile.TarFile, target: str) -> None:
 def _load_layout(bases: Bases, path: str) -> list[str]:
     try:
         with open(os.path.join(path, "index.json"), "rb") as stream:
-            manifests = json.load(stream)["manifests"]
-    except (OSError, ValueError, KeyError) as error:
+            entries = json.load(stream)["manifests"]
+        # The same image for another machine may stand beside ours; where nothing is for us, importing the first says so.
+        named = [(_name_of(entry), entry) for entry in [entry for entry in entries if is_for_this_machine(entry)] or entries[:1]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BaseImageError(f"{path} is not an OCI image layout: {error}") from error
-    names = []
-    for entry in manifests:
-        annotations = entry.get("annotations") or {}
-        name = annotations.get("io.containerd.image.name") or annotations.get("org.opencontainers.image.ref.name")
-        if not name:
-            name = f"loaded:{entry['digest'][7:19]}"
-        names.append(bases.import_layout(path, name).name)
-    return names
+    # Names may share a tag, and the tag may be all that an entry says: only the entry itself tells which image is meant.
+    return [bases.import_layout(path, name, entry=entry).name for name, entry in named]
+
+
+def _name_of(entry: dict[str, Any]) -> str:
+    annotations = entry.get("annotations") or {}
+    name = annotations.get("io.containerd.image.name") or annotations.get("org.opencontainers.image.ref.name")
+    return str(name or f"loaded:{entry['digest'][7:19]}")
 
 
 def _load_legacy(bases: Bases, path: str) -> list[str]:
@@ -205,6 +219,8 @@ def _load_legacy(bases: Bases, path: str) -> list[str]:
                 index.append({**put(manifest), "annotations": {"org.opencontainers.image.ref.name": name}})
                 names.append(name)
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            raise
         raise BaseImageError(f"the archive is damaged: {error}") from error
     Path(path, "index.json").write_bytes(msgspec.json.encode({"schemaVersion": 2, "manifests": index}))
     Path(path, "oci-layout").write_bytes(b'{"imageLayoutVersion":"1.0.0"}')

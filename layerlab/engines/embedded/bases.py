@@ -44,6 +44,12 @@ def canonical_name(name: str) -> str:
     return parse_reference(name).short
 
 
+def is_for_this_machine(entry: dict[str, Any]) -> bool:
+    """Whether an entry of an OCI index names this machine's platform, or none."""
+    platform = entry.get("platform")
+    return not platform or (platform.get("os"), platform.get("architecture")) == (OPERATING_SYSTEM, ARCHITECTURE)
+
+
 class Bases:
     """Resolves, imports and composes base images into one store."""
 
@@ -91,23 +97,28 @@ class Bases:
             return pinned
         if unreachable and _STAND_IN.match(canonical):
             report(f"{canonical} could not be pulled ({why}); making a stand-in on this machine")
-            return self._compose(canonical, why)
+            with self.store.guarded():
+                return self._compose(canonical, why)
         raise BaseImageError(
             f"{name}: failed to resolve source metadata for {reference.full}: {why}",
             remedy=remedy or "Use FROM node:alpine (a stand-in is made for it), FROM scratch, or an image built, loaded or pulled here.",
         )
 
     def pull(self, reference: Reference, report: Report = _silent) -> ImageRow:
-        """Pull an image and pin its name to it. A download that breaks off is continued next time. Raises ``RegistryError``."""
+        """Pull an image and pin its name to it. A download that breaks off is continued next time.
+
+        Raises ``RegistryError``, ``StoreError``.
+        """
         from layerlab.engines.embedded.registry import RegistryClient
 
         directory = os.path.join(self.store.path, "downloads", urllib.parse.quote(reference.short, safe=""))
-        os.makedirs(directory, exist_ok=True)
-        with locked(directory + ".lock"):
-            report(f"pulling {reference.full}")
-            RegistryClient(reference).pull(directory, report, have=self._is_sound)
-            row = self.import_layout(directory, reference.short, source="registry")
-            shutil.rmtree(directory, ignore_errors=True)
+        with self.store.guarded():
+            os.makedirs(directory, exist_ok=True)
+            with locked(directory + ".lock"):
+                report(f"pulling {reference.full}")
+                RegistryClient(reference).pull(directory, report, have=self._is_sound)
+                row = self.import_layout(directory, reference.short, source="registry")
+                shutil.rmtree(directory, ignore_errors=True)
         return row
 
     def _is_sound(self, diff_id: str) -> bool:
@@ -168,11 +179,11 @@ class Bases:
 
     # --- OCI layouts ------------------------------------------------------------------------------------------------
 
-    def import_layout(self, path: str, name: str, *, source: str = "oci-layout") -> ImageRow:
+    def import_layout(self, path: str, name: str, *, source: str = "oci-layout", entry: dict[str, Any] | None = None) -> ImageRow:
         """Import an image from an OCI layout directory (image-spec ``image-layout.md``) under ``name``.
 
-        An index with several platforms resolves to this machine's. Every digest and diff ID is verified.
-        Raises ``BaseImageError``.
+        ``entry`` is the one of its index that is meant; without it, the name decides. An index with several platforms resolves to
+        this machine's. Every digest and diff ID is verified. Raises ``BaseImageError``.
         """
         try:
             with open(os.path.join(path, "oci-layout"), "rb") as stream:
@@ -186,7 +197,7 @@ class Bases:
         if version != "1.0.0":
             raise BaseImageError(f"{path}: image layout version {version!r} is not supported")
         try:
-            manifest = self._manifest(path, index, name)
+            manifest = self._manifest(path, index["manifests"] if entry is None else [entry], name)
             config = json.loads(self._blob(path, manifest["config"]["digest"]))
             diff_ids = config["rootfs"]["diff_ids"]
             layers = [(layer["digest"], self._digest(path, diff_id)) for layer, diff_id in zip(manifest["layers"], diff_ids, strict=False)]
@@ -197,19 +208,13 @@ class Bases:
         lengths = [self._import_layer(path, digest, diff_id) for digest, diff_id in layers]
         return self.put(canonical_name(name), config, lengths, source=source)
 
-    def _manifest(self, path: str, index: dict[str, Any], name: str) -> dict[str, Any]:
-        entries = index.get("manifests", [])
+    def _manifest(self, path: str, entries: list[dict[str, Any]], name: str) -> dict[str, Any]:
         for _ in range(4):
-            fitting = [
-                entry
-                for entry in entries
-                if "platform" not in entry
-                or (entry["platform"].get("os"), entry["platform"].get("architecture")) == (OPERATING_SYSTEM, ARCHITECTURE)
-            ]
+            fitting = [entry for entry in entries if is_for_this_machine(entry)]
             named = [
                 entry
                 for entry in fitting
-                if entry.get("annotations", {}).get("org.opencontainers.image.ref.name") in (name, name.rpartition(":")[2])
+                if (entry.get("annotations") or {}).get("org.opencontainers.image.ref.name") in (name, name.rpartition(":")[2])
             ]
             chosen = (named or fitting)[:1]
             if not chosen:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import hashlib
 import os
 import time
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,7 +19,7 @@ from layerlab.engines.embedded.bases import canonical_name
 from layerlab.engines.embedded.commits import Committer
 from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.steps import Made, StepRunner
-from layerlab.engines.embedded.store import PENDING, ImageRow
+from layerlab.engines.embedded.store import PENDING, UNNAMED, ImageRow
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.engines.planning import Inputs, make_plan
 from layerlab.errors import BuildInterruptedError, ExecutorError, LayerlabError, StepBusyError, StepFailedError, StoreError
@@ -382,7 +383,12 @@ class Build:
                 raise StoreError(f"layer {diff_id} is missing from the store", remedy="Build again with --no-cache.")
             lengths.append(layer.length)
         stand_in = "; ".join(self.inputs.stand_in)
-        name = canonical_name(self.options.tag) if self.options.tag else f"<none>@{self.inputs.file}:{self.options.target or ''}"
+        if self.options.tag:
+            name = canonical_name(self.options.tag)
+        else:
+            # A digest, because a path may be longer than a file name of the store may be, and need not be text.
+            place = os.fsencode(f"{self.inputs.file}:{self.options.target or ''}")
+            name = f"{UNNAMED}@{hashlib.sha256(place).hexdigest()}"
         return self.engine.bases.put(name, config, lengths, source="build", stand_in=stand_in)
 
 

@@ -11,7 +11,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -20,7 +20,7 @@ from layerlab.context import load_context
 from layerlab.context.tree import rows_of
 from layerlab.engines.base import BuildOptions, Event, Progress
 from layerlab.engines.embedded import images as image_store
-from layerlab.engines.embedded.bases import Bases, Report
+from layerlab.engines.embedded.bases import Bases, Report, canonical_name
 from layerlab.engines.embedded.build import Build, Executions
 from layerlab.engines.embedded.container_log import follow_log, read_log
 from layerlab.engines.embedded.container_store import ContainerRow, ContainerStore
@@ -35,7 +35,7 @@ from layerlab.engines.embedded.state import BuildMemory
 from layerlab.engines.embedded.store import ImageRow, Store, default_store
 from layerlab.engines.embedded.supervision import Supervised, supervised
 from layerlab.engines.embedded.workers import WorkerProcess
-from layerlab.engines.inputs import dockerfile_for, edit_path, no_context, refuse_typed_text, shown_path, syntax_warnings
+from layerlab.engines.inputs import dockerfile_for, edit_path, no_context, not_here, refuse_typed_text, shown_path, syntax_warnings
 from layerlab.engines.planning import Inputs, make_matrix, make_plan
 from layerlab.errors import BuildInterruptedError, StoreError, UsageError
 from layerlab.fsutil import collection_paused
@@ -53,6 +53,7 @@ from layerlab.model import (
     PublishedPort,
     Verification,
 )
+from layerlab.ops import BaseImage
 
 if TYPE_CHECKING:
     from layerlab.engines.embedded.transfer import Push
@@ -150,9 +151,15 @@ class EmbeddedEngine:
         warnings = syntax_warnings(dockerfile, shown)
         bases = self.bases
         report = _Throttled(progress or _silent)
+
+        def base(name: str) -> BaseImage:
+            if not options.fetch and self.store.image(canonical_name(name)) is None:
+                raise not_here(name)
+            return bases.resolve(name, offline=options.offline, pull=options.pull, report=report)
+
         graph = build_graph(
             dockerfile,
-            lambda name: bases.resolve(name, offline=options.offline, pull=options.pull, report=report),
+            base,
             build_args=options.build_args,
             target=options.target,
             no_cache=options.no_cache,
@@ -195,14 +202,14 @@ class EmbeddedEngine:
 
         With ``edits``, the files as they are count as built, so that the plan shows what the edits alone would cost.
         """
-        with collection_paused():
+        with collection_paused(), self.store.in_use():
             inputs = self._inputs(options)
             paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
             return make_plan(self.name, options, inputs, self.store, paths, self.content)
 
     def matrix(self, options: BuildOptions, edits: tuple[str, ...]) -> tuple[tuple[str, PlanRecord], ...]:
         """A plan for each edit alone; see ``Engine.matrix``."""
-        with collection_paused():
+        with collection_paused(), self.store.in_use():
             inputs = self._inputs(options)
             paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
             return tuple(zip(edits, make_matrix(self.name, options, inputs, self.store, paths, self.content), strict=True))
@@ -218,7 +225,8 @@ class EmbeddedEngine:
 
     def context_files(self, options: BuildOptions) -> list[str]:
         """The files of a build context that an ignore file lets through, sorted. Raises ``ContextError``."""
-        inputs = self._inputs(options)
+        with self.store.in_use():
+            inputs = self._inputs(options)
         return [row[0] for row in rows_of(inputs.context.root) if not stat.S_ISDIR(row[1])]
 
     def content(self, layers: tuple[str, ...], wants: Any) -> None:
@@ -287,20 +295,24 @@ class EmbeddedEngine:
         """Send an image to the registry that its name says. Raises ``RegistryError``, ``UsageError``."""
         from layerlab.engines.embedded.transfer import push
 
-        return push(self.store, self.worker, self.image_row(name), parse_reference(name), report)
+        with self.store.in_use():
+            return push(self.store, self.worker, self.image_row(name), parse_reference(name), report)
 
     def save(self, names: tuple[str, ...], path: str | None) -> None:
         """Write images to an archive, or to standard output. Raises ``UsageError``, ``StoreError``."""
         from layerlab.engines.embedded import archives
 
-        rows = [self.image_row(name) for name in names]
+        with self.store.in_use():
+            self._save(archives.save, [self.image_row(name) for name in names], path)
+
+    def _save(self, write: Callable[..., None], rows: list[ImageRow], path: str | None) -> None:
         if path is None:
-            archives.save(self.store, self.worker, rows, sys.stdout.buffer)
+            write(self.store, self.worker, rows, sys.stdout.buffer)
             return
         temporary = f"{path}.part"
         try:
             with open(temporary, "wb") as stream:
-                archives.save(self.store, self.worker, rows, stream)
+                write(self.store, self.worker, rows, stream)
             os.rename(temporary, path)
         except OSError as error:
             raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -148,7 +148,11 @@ def verify(store: Store, worker: WorkerProcess, report: Report) -> Verification:
     rows = store.layer_rows()
     for number, layer in enumerate(rows, start=1):
         report(f"layer {number} of {len(rows)}: {layer.diff_id[7:19]}")
-        found = worker.ask("measure", layer=f"s/{layer.number}")["digest"]
+        try:
+            found = worker.ask("measure", layer=f"s/{layer.number}")["digest"]
+        except FileNotFoundError:
+            # Somebody removed the directory, or part of it while it was read.
+            found = ""
         if found != (layer.check or layer.diff_id):
             store.mark_damaged(layer)
             damaged.append(Damage(what="layer", digest=layer.diff_id, found=found, images=tuple(sorted(users.get(layer.diff_id, ())))))

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ipaddress
 import json
 import os
 import re
 import subprocess
+import urllib.parse
 from collections.abc import Callable
 from typing import IO, Any, Final
 
+import msgspec
 import requests
 
 from layerlab import __version__
@@ -34,6 +37,11 @@ _CHUNK: Final = 1 << 20
 _CONNECT_SECONDS: Final = 5
 _READ_SECONDS: Final = 60
 _MANIFEST_LIMIT: Final = 4 << 20
+_NOT_A_REGISTRY: Final = (
+    "Something else may answer in the registry's place (a proxy, the sign-in page of a network): check the name, LAYERLAB_REGISTRY_MIRROR "
+    "and the proxy settings."
+)
+_OTHER_TAG: Final = "Take another tag of the image, or have it pushed again by a present-day client."
 
 Report = Callable[[str], None]
 
@@ -48,6 +56,55 @@ class RegistryError(BaseImageError):
         self.unreachable = unreachable
 
 
+class _Platform(msgspec.Struct):
+    os: str | None = None
+    architecture: str | None = None
+
+
+class _Descriptor(msgspec.Struct):
+    digest: str
+    size: int = 0
+    platform: _Platform | None = None
+
+
+class _Document(msgspec.Struct):
+    """What a manifest or an index says, as far as it is of use here."""
+
+    schemaVersion: int = 2  # noqa: N815
+    mediaType: str = ""  # noqa: N815
+    manifests: list[_Descriptor] | None = None
+    config: _Descriptor | None = None
+    layers: list[_Descriptor] | None = None
+
+
+class _RootFilesystem(msgspec.Struct):
+    diff_ids: list[str] = []
+
+
+class _Config(msgspec.Struct):
+    rootfs: _RootFilesystem | None = None
+
+
+class _Session(requests.Session):
+    """A session whose requests carry our credentials or none: those of ``~/.netrc`` would take the place of ours.
+
+    ``trust_env`` stays on, because proxies and certificates come from the environment too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.auth = _as_it_is
+
+    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
+        """On a redirect, take our credentials away where they must not go on; add none."""
+        if self.should_strip_auth(response.request.url, prepared_request.url):  # type: ignore[no-untyped-call]
+            prepared_request.headers.pop("Authorization", None)
+
+
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
 class RegistryClient:
     """Talks to the registry of one repository.
 
@@ -56,7 +113,7 @@ class RegistryClient:
 
     def __init__(self, reference: Reference, *, write: bool = False) -> None:
         self.reference = reference
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.headers["User-Agent"] = f"layerlab/{__version__}"
         bundle = os.environ.get("SSL_CERT_FILE")
         if bundle and os.path.isfile(bundle):
@@ -64,11 +121,24 @@ class RegistryClient:
         self._scope = f"repository:{reference.repository}:pull{',push' if write else ''}"
         self._authorization = ""
         mirror = os.environ.get("LAYERLAB_REGISTRY_MIRROR", "")
+        # Who is named in messages, and whose credentials are used: a mirror must never get those of the registry that it stands for.
+        self._host = reference.host
+        self._login = reference.registry
+        self._user = ("", "")
         if mirror and reference.registry == DOCKER_HUB and not write:
-            self._base = mirror.rstrip("/") if "://" in mirror else f"https://{mirror}"
+            self._base = self._mirror(mirror)
         else:
             scheme = "http" if _is_loopback(reference.host) else "https"
             self._base = f"{scheme}://{reference.host}"
+
+    def _mirror(self, mirror: str) -> str:
+        try:
+            parts = urllib.parse.urlsplit(mirror if "://" in mirror else f"https://{mirror}")
+        except ValueError as error:
+            raise RegistryError(f"LAYERLAB_REGISTRY_MIRROR is not an address: {error}", remedy="Write HOST, HOST:PORT or a URL.") from error
+        self._host = self._login = parts.netloc.rpartition("@")[2]
+        self._user = (urllib.parse.unquote(parts.username or ""), urllib.parse.unquote(parts.password or ""))
+        return f"{parts.scheme}://{self._host}{parts.path.rstrip('/')}"
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
@@ -78,18 +148,18 @@ class RegistryClient:
     def _ask(self, method: str, url: str, **more: Any) -> requests.Response:
         headers = dict(more.pop("headers", {}))
         for attempt in (1, 2):
-            if self._authorization and url.startswith(self._base):
+            if self._authorization and _origin(url) == _origin(self._base):
                 headers["Authorization"] = self._authorization
             try:
                 answer = self._session.request(method, url, headers=headers, timeout=(_CONNECT_SECONDS, _READ_SECONDS), **more)
             except requests.exceptions.SSLError as error:
                 raise RegistryError(
-                    f"the certificate of {self.reference.host} is not trusted: {_reason(error)}",
+                    f"the certificate of {self._host} is not trusted: {_reason(error)}",
                     unreachable=True,
                     remedy="Behind a company proxy, set SSL_CERT_FILE to its certificate bundle.",
                 ) from error
             except requests.exceptions.RequestException as error:
-                raise RegistryError(f"{self.reference.host} cannot be reached: {_reason(error)}", unreachable=True) from error
+                raise RegistryError(f"{self._host} cannot be reached: {_reason(error)}", unreachable=True) from error
             if answer.status_code == 401 and attempt == 1:
                 challenge = answer.headers.get("WWW-Authenticate", "")
                 answer.close()
@@ -100,14 +170,14 @@ class RegistryClient:
 
     def _answer_challenge(self, challenge: str) -> str:
         scheme, _, rest = challenge.partition(" ")
-        user, secret = credentials(self.reference.registry)
+        user, secret = self._user if self._user[0] else credentials(self._login)
         if scheme.lower() == "basic":
             if not user:
-                raise RegistryError(f"{self.reference.host} wants a login", remedy=f"Run: docker login {self.reference.registry}")
+                raise RegistryError(f"{self._host} wants a login", remedy=f"Run: docker login {self._login}")
             return "Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode()
         fields = dict(re.findall(r'(\w+)="([^"]*)"', rest))
         if scheme.lower() != "bearer" or "realm" not in fields:
-            raise RegistryError(f"{self.reference.host} wants a kind of login that is not supported: {scheme or 'none named'}")
+            raise RegistryError(f"{self._host} wants a kind of login that is not supported: {scheme or 'none named'}")
         # A mount needs access to a second repository, which only the challenge names.
         scopes = list(dict.fromkeys([self._scope, *fields.get("scope", "").split()]))
         query: dict[str, Any] = {"scope": scopes, **({"service": fields["service"]} if "service" in fields else {})}
@@ -116,20 +186,24 @@ class RegistryClient:
                 fields["realm"], params=query, auth=(user, secret) if user else None, timeout=(_CONNECT_SECONDS, _READ_SECONDS)
             )
         except requests.exceptions.RequestException as error:
-            raise RegistryError(
-                f"the login server of {self.reference.host} cannot be reached: {_reason(error)}", unreachable=True
-            ) from error
+            raise RegistryError(f"the login server of {self._host} cannot be reached: {_reason(error)}", unreachable=True) from error
         if answer.status_code != 200:
             raise self._refusal(answer, "logging in")
-        body = answer.json()
-        return f"Bearer {body.get('token') or body.get('access_token')}"
+        try:
+            body = answer.json()
+            token = body.get("token") or body.get("access_token")
+        except (ValueError, AttributeError):
+            token = None
+        if not token:
+            raise RegistryError(f"the login server of {self._host} sent no token", unreachable=True, remedy=_NOT_A_REGISTRY)
+        return f"Bearer {token}"
 
     def _refusal(self, answer: requests.Response, doing: str) -> RegistryError:
-        host = self.reference.host
+        host = self._host
         try:
             errors = answer.json().get("errors") or [{}]
             detail = errors[0].get("message") or errors[0].get("code") or answer.reason
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, LookupError, requests.exceptions.RequestException):
             detail = answer.reason
         if answer.status_code == 429:
             return RegistryError(
@@ -140,7 +214,7 @@ class RegistryClient:
         if answer.status_code in (401, 403):
             return RegistryError(
                 f"{host} denies access to {self.reference.repository}: {detail}",
-                remedy=f"Check the name, or run: docker login {self.reference.registry}",
+                remedy=f"Check the name, or run: docker login {self._login}",
             )
         if answer.status_code == 404:
             return RegistryError(f"{self.reference.full}: not found on {host}", remedy="Check the name and the tag.")
@@ -158,26 +232,38 @@ class RegistryClient:
             raise RegistryError(f"the manifest of {self.reference.full} is larger than {_MANIFEST_LIMIT} bytes")
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         if wanted.startswith("sha256:") and digest != wanted:
-            raise RegistryError(f"{self.reference.host} sent a manifest with digest {digest} for {wanted}")
-        kind = answer.headers.get("Content-Type", "").split(";")[0].strip() or json.loads(data).get("mediaType", "")
+            raise RegistryError(f"{self._host} sent a manifest with digest {digest} for {wanted}")
+        kind = answer.headers.get("Content-Type", "").split(";")[0].strip() or self._document(data).mediaType
         return data, digest, kind
+
+    def _document(self, data: bytes) -> _Document:
+        try:
+            json.loads(data)
+        except ValueError as error:
+            # Whatever answered, the registry itself was not reached.
+            raise RegistryError(
+                f"{self._host} answered with something else than a manifest of {self.reference.full}",
+                unreachable=True,
+                remedy=_NOT_A_REGISTRY,
+            ) from error
+        try:
+            return msgspec.json.decode(data, type=_Document)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise RegistryError(f"the manifest of {self.reference.full} is not valid: {error}", remedy=_OTHER_TAG) from error
 
     def resolve(self) -> tuple[bytes, str]:
         """(bytes, digest) of the manifest for this machine's platform, an index resolved. Raises ``RegistryError``."""
         wanted = self.reference.wanted
         for _ in range(4):
             data, digest, kind = self.manifest(wanted)
-            document = json.loads(data)
-            if kind not in _INDEX_TYPES and "manifests" not in document:
+            document = self._document(data)
+            if kind not in _INDEX_TYPES and document.manifests is None:
                 return data, digest
-            fitting = [
-                entry
-                for entry in document.get("manifests", [])
-                if (entry.get("platform", {}).get("os"), entry.get("platform", {}).get("architecture")) == (OPERATING_SYSTEM, ARCHITECTURE)
-            ]
+            ours = _Platform(OPERATING_SYSTEM, ARCHITECTURE)
+            fitting = [entry for entry in document.manifests or [] if entry.platform == ours]
             if not fitting:
                 raise RegistryError(f"{self.reference.full} has no image for {OPERATING_SYSTEM}/{ARCHITECTURE}")
-            wanted = fitting[0]["digest"]
+            wanted = fitting[0].digest
         raise RegistryError(f"{self.reference.full}: indexes nested too deep")
 
     def fetch_blob(self, digest: str, target: str, size: int, report: Report) -> None:
@@ -202,13 +288,13 @@ class RegistryClient:
                     sha.update(block)
                     done += len(block)
                     if done > size:
-                        raise RegistryError(f"{self.reference.host} sent more than the {size} bytes of {digest}")
+                        raise RegistryError(f"{self._host} sent more than the {size} bytes of {digest}")
                     report(f"{digest[7:19]}: {done / 1e6:.1f} of {size / 1e6:.1f} MB")
         except requests.exceptions.RequestException as error:
             raise RegistryError(f"the download of {digest[7:19]} broke off: {_reason(error)}", unreachable=True) from error
         if f"sha256:{sha.hexdigest()}" != digest:
             os.unlink(part)
-            raise RegistryError(f"{self.reference.host} sent other bytes than the digest {digest} asks for", remedy="Try again.")
+            raise RegistryError(f"{self._host} sent other bytes than the digest {digest} asks for", remedy="Try again.")
         os.rename(part, target)
 
     def pull(self, directory: str, report: Report, *, have: Callable[[str], bool] = lambda _diff_id: False) -> dict[str, Any]:
@@ -217,19 +303,27 @@ class RegistryClient:
         ``have`` says whether a layer (by diff ID) is here already; it is then not downloaded.
         """
         data, digest = self.resolve()
+        document = self._document(data)
+        config, layers = document.config, document.layers
+        if config is None or layers is None:
+            what = "a manifest of schema 1, which is no longer read" if document.schemaVersion == 1 else "not an image"
+            raise RegistryError(f"{self.reference.full} is {what}", remedy=_OTHER_TAG)
         manifest: dict[str, Any] = json.loads(data)
         blobs = os.path.join(directory, "blobs", "sha256")
         os.makedirs(blobs, exist_ok=True)
-        config = manifest["config"]
-        config_path = os.path.join(blobs, _hex(config["digest"]))
+        config_path = os.path.join(blobs, _hex(config.digest))
         if not os.path.exists(config_path):
-            self.fetch_blob(config["digest"], config_path, int(config["size"]), report)
+            self.fetch_blob(config.digest, config_path, config.size, report)
         with open(config_path, "rb") as stream:
-            diff_ids = json.load(stream).get("rootfs", {}).get("diff_ids", [])
-        for layer, diff_id in zip(manifest["layers"], diff_ids, strict=False):
-            path = os.path.join(blobs, _hex(layer["digest"]))
+            raw = stream.read()
+        try:
+            rootfs = msgspec.json.decode(raw, type=_Config).rootfs or _RootFilesystem()
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise RegistryError(f"the configuration of {self.reference.full} is not valid: {error}", remedy=_OTHER_TAG) from error
+        for layer, diff_id in zip(layers, rootfs.diff_ids, strict=False):
+            path = os.path.join(blobs, _hex(layer.digest))
             if not have(diff_id) and not os.path.exists(path):
-                self.fetch_blob(layer["digest"], path, int(layer["size"]), report)
+                self.fetch_blob(layer.digest, path, layer.size, report)
         _write(os.path.join(blobs, _hex(digest)), data)
         _write(os.path.join(directory, "oci-layout"), b'{"imageLayoutVersion":"1.0.0"}')
         entry = {"mediaType": manifest.get("mediaType", MANIFEST_TYPES[0]), "digest": digest, "size": len(data)}
@@ -261,6 +355,8 @@ class RegistryClient:
         answer = self._ask("POST", self._url("blobs/uploads/"))
         if answer.status_code != 202:
             raise self._refusal(answer, "starting an upload")
+        if "Location" not in answer.headers:
+            raise RegistryError(f"{self._host} does not say where to upload to", remedy=_NOT_A_REGISTRY)
         location = requests.compat.urljoin(self._url("blobs/uploads/"), answer.headers["Location"])
         location += ("&" if "?" in location else "?") + f"digest={digest}"
         headers = {"Content-Type": "application/octet-stream"}
@@ -308,8 +404,17 @@ def _write(path: str, data: bytes) -> None:
 
 
 def _is_loopback(host: str) -> bool:
-    name = host.rsplit(":", 1)[0]
-    return name in ("localhost", "127.0.0.1", "[::1]") or name.startswith("127.")
+    try:
+        name = urllib.parse.urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        # A name: whatever it begins with, it may lead anywhere.
+        return False
+
+
+def _origin(url: str) -> tuple[str, str]:
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme, parts.netloc.lower()
 
 
 def _reason(error: BaseException) -> str:

@@ -149,6 +149,9 @@ class Store:
         """Turn what the operating system says about the store inside the block into a ``StoreError``."""
         try:
             yield
+        except BrokenPipeError:
+            # The store is made of files: this is the reader of a report, who has gone.
+            raise
         except OSError as error:
             raise self._error(error) from error
 
@@ -467,6 +470,11 @@ class Store:
                 return _image_decoder.decode(stream.read())
         except (FileNotFoundError, msgspec.MsgspecError):
             return None
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                # No image can have such a name here.
+                return None
+            raise
 
     def put_image(self, row: ImageRow) -> None:
         """Point a name at an image. The image that loses its last name by that stays, found by its ID, until ``prune``."""

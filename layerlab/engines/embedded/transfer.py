@@ -63,8 +63,9 @@ def push(store: Store, worker: WorkerProcess, row: ImageRow, reference: Referenc
         layer = store.layer(diff_id)
         if layer is None:
             raise StoreError(f"layer {diff_id} is missing from the store", remedy="Build or pull the image again.")
-        digest, kind = _blob_of(store, worker, layer, report)
-        size = os.path.getsize(store.blob_path(digest))
+        with store.guarded():
+            digest, kind = _blob_of(store, worker, layer, report)
+            size = os.path.getsize(store.blob_path(digest))
         missing = not client.has_blob(digest)
         mounted = missing and any(client.mount_blob(digest, repository) for repository in elsewhere.get(diff_id, ())[:_MOUNT_TRIES])
         if mounted:

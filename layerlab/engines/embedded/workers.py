@@ -61,8 +61,12 @@ class WorkerProcess:
                     self._greeted = True
                 assert process.stdin is not None
                 body = msgspec.msgpack.encode({"verb": verb, "with": arguments})
-                process.stdin.write(_LENGTH.pack(len(body)) + body)
-                process.stdin.flush()
+                try:
+                    process.stdin.write(_LENGTH.pack(len(body)) + body)
+                    process.stdin.flush()
+                except BrokenPipeError as error:
+                    # Passed on, it would look like a reader of our own output that has gone.
+                    raise _ended() from error
                 answer = self._receive(process)
             except BaseException:
                 # A half-read answer must never be taken for the answer to the next request.
@@ -74,10 +78,7 @@ class WorkerProcess:
         assert process.stdout is not None
         head = process.stdout.read(_LENGTH.size)
         if len(head) < _LENGTH.size:
-            raise ExecutorError(
-                "the worker process ended unexpectedly",
-                remedy="This is a bug of layerlab, unless something on this machine killed the process.",
-            )
+            raise _ended()
         decoded: dict[str, Any] = msgspec.msgpack.decode(process.stdout.read(_LENGTH.unpack(head)[0]))
         return decoded
 
@@ -95,6 +96,13 @@ class WorkerProcess:
         """End the process."""
         with self._lock:
             self._stop()
+
+
+def _ended() -> ExecutorError:
+    return ExecutorError(
+        "the worker process ended unexpectedly",
+        remedy="This is a bug of layerlab, unless something on this machine killed the process.",
+    )
 
 
 def _raise_or_return(answer: dict[str, Any]) -> dict[str, Any]:

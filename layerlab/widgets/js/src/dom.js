@@ -30,6 +30,13 @@ export function verdict(item, extra = "") {
   return h("span", { class: `ll-verdict ${extra}` }, h("span", { class: "ll-sign", "aria-hidden": "true" }, item.sign), item.word);
 }
 
+// Draws anew what may hold the focus. Where the focused element went with it, the section takes the focus, else the page would.
+export function keepingFocus(section, draw) {
+  const held = section.contains(document.activeElement);
+  draw();
+  if (held && !section.contains(document.activeElement)) section.focus({ preventScroll: true });
+}
+
 // Listens to a model, and stops when the view goes: a model outlives its views.
 export function listener(model) {
   const calls = [];

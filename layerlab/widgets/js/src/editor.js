@@ -76,12 +76,18 @@ const forecast = StateField.define({
   },
 });
 
-// `label()` names the editor for screen readers, `changed(text)` hears what a person types, `build()` and `save()` are keys.
-export function createEditor(parent, { label, changed, build = () => {}, save = () => {} }) {
+// `label()` names the editor for screen readers, `hint` is the id of what explains its keys, `changed(text)` hears what a person types,
+// `build()` and `save()` are keys.
+export function createEditor(parent, { label, hint = "", changed, build = () => {}, save = () => {} }) {
   const language = new Compartment();
   const attributes = new Compartment();
   let described = "";
-  const attributesNow = () => EditorView.contentAttributes.of({ "aria-label": label(), tabindex: "0", ...(described ? { "aria-describedby": described, "aria-invalid": "true" } : {}) });
+  let locked = false;
+  const attributesNow = () => {
+    const told = [described, hint].filter(Boolean).join(" ");
+    const names = { "aria-label": label(), tabindex: "0", ...(told && { "aria-describedby": told }), ...(described && { "aria-invalid": "true" }), ...(locked && { "aria-readonly": "true" }) };
+    return [EditorView.contentAttributes.of(names), EditorState.readOnly.of(locked)];
+  };
   const keys = [
     { key: "Mod-Enter", run: () => (build(), true) },
     { key: "Mod-s", run: () => (save(), true), preventDefault: true },
@@ -128,6 +134,11 @@ export function createEditor(parent, { label, changed, build = () => {}, save = 
       const effects = [setBadLine.of(line), attributes.reconfigure(attributesNow())];
       if (line && show) effects.push(EditorView.scrollIntoView(view.state.doc.line(line).from, { y: "center" }));
       view.dispatch({ effects });
+    },
+    // Takes no more typing; what is in it can still be read and copied.
+    lock() {
+      locked = true;
+      view.dispatch({ effects: attributes.reconfigure(attributesNow()) });
     },
     markVerdicts: (steps) => view.dispatch({ effects: setForecast.of(steps) }),
     destroy: () => view.destroy(),

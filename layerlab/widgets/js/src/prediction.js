@@ -1,12 +1,13 @@
 // Predict, then see: a choice for each step, and afterwards the real verdict beside it.
-import { h, listener, say, verdict } from "./dom.js";
+import { h, keepingFocus, listener, say, verdict } from "./dom.js";
 
 export function renderPrediction({ model, el }) {
   const { on, stop } = listener(model);
   const status = h("p", { class: "ll-status", role: "status", "aria-live": "polite" });
   const body = h("div");
   const chosen = new Map();
-  el.append(h("section", { class: "ll ll-prediction", "aria-label": "Prediction", "data-lm-suppress-shortcuts": "true" }, h("p", { class: "ll-question" }, model.get("question")), body, status));
+  const section = h("section", { class: "ll ll-prediction", "aria-label": "Prediction", tabindex: "-1", "data-lm-suppress-shortcuts": "true" }, h("p", { class: "ll-question" }, model.get("question")), body, status);
+  el.append(section);
 
   const commit = () => model.send({ type: "commit", answers: Object.fromEntries(chosen) });
   const cellOf = (row) => {
@@ -58,7 +59,8 @@ export function renderPrediction({ model, el }) {
     say(status, committed ? "Committed. Now run the build." : "");
   };
   draw();
-  on("change:committed", draw);
-  on("change:results", draw);
+  const redraw = () => keepingFocus(section, draw);
+  on("change:committed", redraw);
+  on("change:results", redraw);
   return stop;
 }

@@ -1,12 +1,13 @@
 // One question: choices or a number, committed before the answer is shown.
-import { h, listener, say, unique } from "./dom.js";
+import { h, keepingFocus, listener, say, unique } from "./dom.js";
 
 export function renderQuestion({ model, el }) {
   const { on, stop } = listener(model);
   const group = unique("question");
   const body = h("fieldset", { class: "ll-fieldset" });
   const status = h("p", { class: "ll-status", role: "status", "aria-live": "polite" });
-  el.append(h("section", { class: "ll ll-ask", "aria-label": "Question", "data-lm-suppress-shortcuts": "true" }, body, status));
+  const section = h("section", { class: "ll ll-ask", "aria-label": "Question", tabindex: "-1", "data-lm-suppress-shortcuts": "true" }, body, status);
+  el.append(section);
   let mine = "";
 
   const commit = () => mine && model.send({ type: "commit", answer: mine });
@@ -38,7 +39,8 @@ export function renderQuestion({ model, el }) {
     status.dataset.right = done && answered ? String(right) : "";
   };
   draw();
-  on("change:committed", draw);
-  on("change:result", draw);
+  const redraw = () => keepingFocus(section, draw);
+  on("change:committed", redraw);
+  on("change:result", redraw);
   return stop;
 }

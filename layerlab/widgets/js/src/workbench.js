@@ -9,24 +9,39 @@ import { createStack } from "./stack.js";
 import { createTabs } from "./tabs.js";
 
 const DEBOUNCE = 150;
+const GONE = "The kernel has gone: run the cell again. Edits are not saved.";
 
 export function renderWorkbench({ model, el }) {
   const { on, stop } = listener(model);
   const texts = new Map(Object.entries(model.get("files")));
   const dirty = new Set();
+  // Whether the kernel that made this Workbench is there no more: nobody hears what the page says then.
+  let gone = false;
+  // Whether the Dockerfile was edited since the last build's problem came, which then stands at no line of it for certain.
+  let outdated = false;
   let timer;
   let file = firstFile(otherFiles([...texts.keys()]));
   let dockerfile = model.get("dockerfile");
 
   // --- saying ---
-  const take = () => {
+  const tell = (message) => {
+    if (gone) return false;
+    try {
+      model.send(message);
+    } catch {
+      // A kernel that was shut down is known by this alone.
+      lose();
+      return false;
+    }
+    return true;
+  };
+  const tellEdits = (type) => {
     clearTimeout(timer);
     const files = Object.fromEntries([...dirty].map((name) => [name, texts.get(name)]));
-    dirty.clear();
-    return { files, dockerfile };
+    if (tell({ type, files, dockerfile })) dirty.clear();
   };
   const flush = () => {
-    if (dirty.size) model.send({ type: "edit", ...take() });
+    if (dirty.size) tellEdits("edit");
   };
   const edited = (name) => (text) => {
     texts.set(name(), text);
@@ -36,14 +51,18 @@ export function renderWorkbench({ model, el }) {
     clearTimeout(timer);
     timer = setTimeout(flush, DEBOUNCE);
   };
+  const editedDockerfile = (text) => {
+    outdated = true;
+    edited(() => dockerfile)(text);
+  };
   const askBuild = () => {
-    if (!model.get("busy")) model.send({ type: "build", ...take() });
+    if (!model.get("busy")) tellEdits("build");
   };
 
   // --- parts ---
-  const hint = unique("hint");
+  const hint = h("p", { class: "ll-hint", id: unique("hint") }, "Edits are saved as you type. Ctrl+Enter builds. In an editor, Tab indents: press Escape, then Tab, to leave it.");
   const build = h("button", { type: "button", class: "ll-button ll-primary", onclick: askBuild }, "Build");
-  const halt = h("button", { type: "button", class: "ll-button", onclick: () => model.send({ type: "stop" }) }, "Stop");
+  const halt = h("button", { type: "button", class: "ll-button", onclick: () => tell({ type: "stop" }) }, "Stop");
   const status = h("p", { class: "ll-status", role: "status", "aria-live": "polite" });
   const about = h("p", { class: "ll-about" });
   const name = h("p", { class: "ll-name" });
@@ -81,14 +100,18 @@ export function renderWorkbench({ model, el }) {
       h("div", { class: "ll-pane" }, h("label", { class: "ll-pane-head" }, h("span", {}, "Build with"), dockerfiles), dockerHost),
     ),
     problem.element,
-    h("div", { class: "ll-foot" }, legend, h("p", { class: "ll-hint", id: hint }, "Edits are saved as you type. Ctrl+Enter builds. In an editor, Tab indents: press Escape, then Tab, to leave it.")),
+    h("div", { class: "ll-foot" }, legend, hint),
     tabs.element,
   );
   el.append(root);
+  // What was changed elsewhere meanwhile is seen before anything is typed over it.
+  root.addEventListener("focusin", (event) => {
+    if (!root.contains(event.relatedTarget)) tell({ type: "look" });
+  });
 
-  const common = { build: askBuild, save: flush };
+  const common = { hint: hint.id, build: askBuild, save: flush };
   const fileEditor = createEditor(fileHost, { label: () => `Contents of ${file}`, changed: edited(() => file), ...common });
-  const dockerEditor = createEditor(dockerHost, { label: () => `Contents of ${dockerfile}`, changed: edited(() => dockerfile), ...common });
+  const dockerEditor = createEditor(dockerHost, { label: () => `Contents of ${dockerfile}`, changed: editedDockerfile, ...common });
 
   // --- showing ---
   function openFile(next) {
@@ -104,7 +127,7 @@ export function renderWorkbench({ model, el }) {
   function chooseDockerfile(next) {
     flush();
     openDockerfile(next);
-    model.send({ type: "choose", ...take() });
+    tellEdits("choose");
   }
   const fillSelect = (select, names, chosen) => {
     const now = [...select.options].map((option) => option.value);
@@ -122,16 +145,20 @@ export function renderWorkbench({ model, el }) {
     for (const [changed, text] of taken) texts.set(changed, text);
     for (const gone of [...texts.keys()].filter((each) => !(each in model.get("files")))) texts.delete(gone);
     if (taken.has(file)) fileEditor.replace(taken.get(file));
-    if (taken.has(dockerfile)) dockerEditor.replace(taken.get(dockerfile));
+    if (taken.has(dockerfile)) {
+      outdated = true;
+      dockerEditor.replace(taken.get(dockerfile));
+    }
     drawLists();
   };
-  function drawProblem() {
+  function drawProblem({ show = false } = {}) {
     const typed = model.get("plan_problem");
     const built = model.get("problem");
-    const shown = built.message ? built : typed;
-    const line = lineOf(shown, dockerfile, dockerEditor.lines());
-    dockerEditor.markLine(line, problem.id, Boolean(built.message));
-    problem.draw(shown, dockerfile, { rest: !built.message && !model.get("busy") });
+    const ofBuild = Boolean(built.message) && !(outdated && typed.message);
+    const shown = ofBuild ? built : typed;
+    const line = ofBuild && outdated ? 0 : lineOf(shown, dockerfile, dockerEditor.lines());
+    dockerEditor.markLine(line, problem.id, show && ofBuild);
+    problem.draw(shown, dockerfile, { rest: !ofBuild && !model.get("busy") });
   }
   function drawForecast() {
     dockerEditor.markVerdicts(dockerfile === model.get("dockerfile") ? model.get("forecast") : []);
@@ -142,8 +169,8 @@ export function renderWorkbench({ model, el }) {
     about.textContent = [facts.directory, facts.engine, facts.executor].filter(Boolean).join(" · ");
   };
   const drawBusy = () => {
-    const busy = model.get("busy");
-    build.disabled = busy;
+    const busy = model.get("busy") && !gone;
+    build.disabled = busy || gone;
     halt.disabled = !busy;
     stack.list.setAttribute("aria-busy", String(busy));
     root.classList.toggle("ll-busy", busy);
@@ -157,7 +184,16 @@ export function renderWorkbench({ model, el }) {
   };
   const drawPast = () => drawHistory(past, model.get("past"));
   const drawWhatIf = () => drawMatrix(whatIf, model.get("what_if"));
-  const drawStatus = () => say(status, model.get("status"));
+  const drawStatus = () => say(status, gone ? GONE : model.get("status"));
+  function lose() {
+    if (gone) return;
+    gone = true;
+    clearTimeout(timer);
+    for (const editor of [fileEditor, dockerEditor]) editor.lock();
+    hint.textContent = "The editors are read-only now: their texts can still be copied.";
+    drawBusy();
+    drawStatus();
+  }
   const drawDockerfile = () => {
     if (model.get("dockerfile") !== dockerfile && texts.has(model.get("dockerfile"))) openDockerfile(model.get("dockerfile"));
     drawLists();
@@ -167,6 +203,9 @@ export function renderWorkbench({ model, el }) {
   openFile(file);
   openDockerfile(dockerfile);
   for (const draw of [drawAbout, drawBusy, drawStatus, drawSteps, drawNotes, drawLog, drawPast, drawWhatIf, drawLists, drawForecast]) draw();
+  // A model keeps its comm for life, so this event is only heard when that is lost. A view that is made later is marked instead.
+  if (el.classList.contains("jupyter-widgets-disconnected")) lose();
+  on("comm_live_update", lose);
   on("change:files", drawFiles);
   on("change:dockerfiles", drawLists);
   on("change:dockerfile", drawDockerfile);
@@ -179,8 +218,11 @@ export function renderWorkbench({ model, el }) {
   on("change:past", drawPast);
   on("change:what_if", drawWhatIf);
   on("change:forecast", drawForecast);
-  on("change:problem", drawProblem);
-  on("change:plan_problem", drawProblem);
+  on("change:problem", () => {
+    outdated = false;
+    drawProblem({ show: true });
+  });
+  on("change:plan_problem", () => drawProblem());
 
   return () => {
     flush();
