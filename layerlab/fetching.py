@@ -20,6 +20,7 @@ from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import LayerlabError
 from layerlab.fsutil import write_atomically
 from layerlab.offline import LIST, Fetched
+from layerlab.unpacking import unpack_data
 
 BASE: Final = "node:alpine"
 MANIFESTS: Final = ("package.json", "package-lock.json")
@@ -85,7 +86,7 @@ def _fill(engine: EmbeddedEngine, app: Path, place: Path) -> None:
     engine.worker.ask("export", layer=layer, target=str(archive))
     with tarfile.open(archive) as members:
         wanted = [member for member in members if member.name.split("/", 1)[0] == _CACHE]
-        members.extractall(place, members=wanted, filter="data")
+        unpack_data(members, place, wanted)
     archive.unlink()
 
 
@@ -94,7 +95,7 @@ def _save_layout(engine: EmbeddedEngine, target: Path) -> None:
     archive = target.with_suffix(".tar")
     engine.save((BASE,), str(archive))
     with tarfile.open(archive) as members:
-        members.extractall(target, filter="data")
+        unpack_data(members, target)
     archive.unlink()
 
 

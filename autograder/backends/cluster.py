@@ -29,6 +29,7 @@ from autograder.worker import Job
 from layerlab import __version__
 from layerlab.errors import UsageError
 from layerlab.fsutil import locked
+from layerlab.unpacking import unpack_data
 
 _VERSION: Final = f"{__version__}/{GRADER_VERSION}"
 # Workers that declare it (``dask worker --resources sandbox=1``) take so many submissions at once, and no other worker takes one.
@@ -163,7 +164,7 @@ def _unpacked(parcel: Parcel, place: Path) -> Path:
         if not target.is_dir():
             with tempfile.TemporaryDirectory(dir=place) as scratch:
                 with tarfile.open(fileobj=io.BytesIO(parcel.app)) as archive:
-                    archive.extractall(scratch, filter="data")
+                    unpack_data(archive, Path(scratch))
                 target.parent.mkdir(parents=True, exist_ok=True)
                 (Path(scratch) / "app").rename(target)
     return home / "course"
