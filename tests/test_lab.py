@@ -152,6 +152,10 @@ def test_works_through_a_link_and_after_a_move(ready: Path, tmp_path: Path) -> N
     assert done.stderr == ""
     done = subprocess.run([moved / ".venv/bin/layerlab", "plan"], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.startswith("called ['plan']")
+    settings = moved / "jupyter-config/jupyter_config.py"
+    settings.parent.mkdir()
+    settings.write_text("# ours\n")
+    assert (moved / ".venv/etc/jupyter/jupyter_config.py").read_text() == "# ours\n"
 
 
 def test_the_usual_run_imports_nothing_slow() -> None:

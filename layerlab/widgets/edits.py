@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from layerlab.model import PlanRecord
+from layerlab.widgets.fallback import html_table, paragraph
 from layerlab.widgets.words import one_line, shown
 from layerlab.widgets.workcopy import is_dockerfile
 
@@ -51,10 +52,11 @@ def matrix_data(rows: Iterable[tuple[str, PlanRecord]], directory: str) -> dict[
     return {"columns": columns, "rows": lines, "note": note[:1].upper() + note[1:] + "." if note else ""}
 
 
-def matrix_cells(data: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the matrix as text."""
+def matrix_html(data: dict[str, Any], dockerfile: str) -> str:
+    """The matrix as a table that needs no script."""
     head = ["an edit of", *[f"{column['number']} {column['instruction']}" for column in data["columns"]]]
-    return head, [[_name(row), *[cell["word"] for cell in row["cells"]]] for row in data["rows"]]
+    rows = [[_name(row), *[cell["word"] for cell in row["cells"]]] for row in data["rows"]]
+    return html_table(f"What an edit makes the next build of {dockerfile} run again", head, rows) + paragraph(data["note"])
 
 
 def _name(row: dict[str, Any]) -> str:

@@ -21,6 +21,11 @@ def html_table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]])
     return f"<table><caption>{html.escape(caption)}</caption><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table>"
 
 
+def verbatim(text: str) -> str:
+    """Text whose lines and spaces stay."""
+    return f'<pre style="font-family:monospace">{html.escape(text)}</pre>'
+
+
 def paragraph(text: str) -> str:
     """One paragraph; nothing for no text."""
     return f"<p>{html.escape(text)}</p>" if text else ""

@@ -16,7 +16,7 @@ from layerlab.render import matrix as matrix_text
 from layerlab.widgets import edits as what_if
 from layerlab.widgets.base import STATIC, LabWidget
 from layerlab.widgets.engines import engine_for, twin_of
-from layerlab.widgets.fallback import html_table, paragraph
+from layerlab.widgets.fallback import paragraph
 from layerlab.widgets.latest import Latest
 from layerlab.widgets.problems import problem_of
 from layerlab.widgets.words import whole
@@ -122,5 +122,4 @@ class WhatIf(LabWidget):
             data = what_if.matrix_data(self.matrix(), self._directory)
         except LayerlabError as error:
             return paragraph(error.describe())
-        head, rows = what_if.matrix_cells(data)
-        return html_table(f"What an edit makes the next build of {self.dockerfile} run again", head, rows) + paragraph(data["note"])
+        return what_if.matrix_html(data, self.dockerfile)

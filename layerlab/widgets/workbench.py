@@ -24,7 +24,7 @@ from layerlab.render import build_summary
 from layerlab.widgets import edits as what_if
 from layerlab.widgets.base import STATIC, LabWidget
 from layerlab.widgets.engines import described, engine_for, twin_of
-from layerlab.widgets.fallback import html_table, paragraph
+from layerlab.widgets.fallback import html_table, paragraph, verbatim
 from layerlab.widgets.history import KEPT, PastBuild, side_by_side
 from layerlab.widgets.latest import Latest
 from layerlab.widgets.live import LiveBuild, finished
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 # A page cannot take in more than some updates a second, and the server drops what is far above that.
 _SECONDS_BETWEEN_UPDATES: Final = 0.1
+_MATRIX_WAIT: Final = 0.3
 
 
 class Workbench(LabWidget):
@@ -358,9 +359,9 @@ class Workbench(LabWidget):
         return build_summary(self._record)
 
     def html(self) -> str:
-        """The last build as a table."""
+        """The last build as a table; before the first one, the Dockerfile and what edits would do to its build."""
         if self._record is None:
-            return paragraph("Workbench: not built yet.")
+            return self._unbuilt_html()
         ran, cached = counts(self._record)
         rows = [
             [f"{step['number']}. {step['instruction']}", f"{step['sign']} {step['word']}", step["size"], step["seconds"], step["why"]]
@@ -368,3 +369,14 @@ class Workbench(LabWidget):
         ]
         caption = f"Last build of {self._record.tag or self._copy.directory}: {ran} steps ran, {cached} came from the cache"
         return html_table(caption, ["Step", "Verdict", "Size", "Time", "Cause"], rows) + paragraph(self.status)
+
+    def _unbuilt_html(self) -> str:
+        # The first matrix is nearly there when the cell shows the Workbench; a page must not wait for it longer than a person would.
+        self._refresher.join(_MATRIX_WAIT)
+        parts = [
+            paragraph(f"Workbench of {self.about['directory']}; nothing had been built in it when this cell ran."),
+            paragraph(f"{self.dockerfile}:") + verbatim(self.files.get(self.dockerfile, "")),
+        ]
+        if self.what_if["rows"]:
+            parts.append(what_if.matrix_html(self.what_if, self.dockerfile))
+        return "".join(parts)

@@ -129,7 +129,7 @@ def run(path: Path) -> Any:
     """Run a notebook; returns it with its outputs. Raises ``CellExecutionError`` for a cell that fails."""
     notebook = nbformat.read(path, as_version=4)
     resources = {"metadata": {"path": str(COURSE)}}
-    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", store_widget_state=False, resources=resources).execute()
+    nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources).execute()
     return notebook
 
 

@@ -163,6 +163,9 @@ def test_line_ends_and_modes_stay(lab: Workbench, app: Path) -> None:
 
 def test_without_a_browser_it_is_text(lab: Workbench) -> None:
     assert "not built yet" in lab.text()
+    data, _ = lab._repr_mimebundle_()
+    assert "nothing had been built in it" in data["text/html"]
+    assert "COPY . .\n" in data["text/html"]
     lab.build()
     data, _ = lab._repr_mimebundle_()
     assert "COPY . ." in data["text/plain"]
