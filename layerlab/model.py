@@ -200,12 +200,15 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pruned(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``prune`` removed. ``freed`` and ``kept``: bytes of files in layers."""
+    """What ``prune`` removed. ``freed`` and ``kept``: bytes of files in layers; ``blobs`` and ``blob_bytes``: configurations, manifests,
+    packed layers and unfinished downloads that nothing here needs."""
 
     records: int
     layers: int
     freed: int
     kept: int
+    blobs: int = 0
+    blob_bytes: int = 0
     schema: int = SCHEMA
 
 

@@ -185,4 +185,6 @@ def _prune(arguments: argparse.Namespace) -> int:
         print_answer(engine, done)
     else:
         print(f"Removed {done.records} cache records and {done.layers} layers: {size(done.freed)}. {size(done.kept)} of layers are left.")
+        if done.blobs:
+            print(f"Removed {done.blobs} blobs that nothing needs: {size(done.blob_bytes)}.")
     return 0

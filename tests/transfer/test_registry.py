@@ -350,3 +350,33 @@ def test_prune_takes_the_results_of_builds_without_a_tag(engine: EmbeddedEngine,
 
     assert len(engine.images(unnamed=True)) == len(engine.images())
     assert engine.verify(_silent).damaged == ()
+
+
+def test_prune_takes_the_blobs_that_no_image_and_no_layer_needs(engine: EmbeddedEngine, registry: str, tmp_path: Path) -> None:
+    before = engine.verify(_silent).blobs
+    for name in ("kept", "gone"):
+        _build(engine, tmp_path / name, f"{registry}/prune/{name}", f"FROM base:1\nCOPY f /f\nRUN echo {name} > /name\n")
+        engine.push(f"{registry}/prune/{name}", _silent)
+    unfinished = Path(engine.store.path) / "downloads" / "far%2Faway" / "blobs" / "sha256"
+    unfinished.mkdir(parents=True)
+    (unfinished / ("0" * 64)).write_bytes(b"half a lay")
+    both = engine.verify(_silent).blobs
+
+    engine.untag(f"{registry}/prune/gone")
+    done = engine.prune(0, _silent)
+
+    # Its configuration, its manifest, the packed form of its own layer; and what was left of a pull.
+    assert engine.verify(_silent).blobs == both - 3 > before
+    assert (done.blobs, done.layers) == (4, 1)
+    assert done.blob_bytes > 10
+    assert not unfinished.exists()
+    # All that an image needs is still here, its packed layers included.
+    assert [layer.sent for layer in engine.push(f"{registry}/prune/kept", _silent).layers].count(True) == 0
+    archive = tmp_path / "kept.tar"
+    engine.save((f"{registry}/prune/kept",), str(archive))
+    engine.untag(f"{registry}/prune/kept")
+    engine.prune(0, _silent)
+    assert engine.verify(_silent).blobs == before
+    engine.load(str(archive))
+    assert engine.verify(_silent).damaged == ()
+    assert engine.prune(0, _silent).blobs == 0

@@ -253,34 +253,41 @@ class EmbeddedEngine:
 
     def image_config(self, image: str) -> dict[str, Any]:
         """The OCI configuration of an image. Raises ``UsageError``."""
-        return image_store.config_of(self.store, self.image_row(image))
+        with self.store.in_use():
+            return image_store.config_of(self.store, self.image_row(image))
 
     def images(self, *, unnamed: bool = False) -> tuple[ImageSummary, ...]:
         """All images, newest first."""
-        return image_store.list_images(self.store, unnamed=unnamed)
+        with self.store.in_use():
+            return image_store.list_images(self.store, unnamed=unnamed)
 
     def inspect(self, image: str) -> dict[str, Any]:
         """What ``docker image inspect`` shows. Raises ``UsageError``."""
-        return image_store.inspect(self.store, self.image_row(image))
+        with self.store.in_use():
+            return image_store.inspect(self.store, self.image_row(image))
 
     def tag(self, image: str, name: str) -> str:
         """Give an image another name; returns it in full. Raises ``UsageError``."""
-        return image_store.tag(self.store, self.image_row(image), name).name
+        with self.store.in_use():
+            return image_store.tag(self.store, self.image_row(image), name).name
 
     def untag(self, image: str, *, force: bool = False) -> tuple[str, bool]:
         """Take a name away; returns it, and whether the image has none left.
 
         Raises ``UsageError``, also for the last name of an image that a container is made of, unless ``force`` is given.
         """
-        return image_store.untag(self.store, image, in_use=() if force else self._containers.rows())
+        with self.store.in_use():
+            return image_store.untag(self.store, image, in_use=() if force else self._containers.rows())
 
     def view(self, image: str, report: Report | None = None) -> ImageView:  # noqa: ARG002
         """An image seen as its layers; quick, so ``report`` is told nothing. Raises ``UsageError``."""
-        return image_store.view(self.store, self.image_row(image), self.layer_entries(image))
+        with self.store.in_use():
+            return image_store.view(self.store, self.image_row(image), self.layer_entries(image))
 
     def verify(self, report: Report) -> Verification:
         """Compare every blob and layer with its digest."""
-        return image_store.verify(self.store, self.worker, report)
+        with self.store.in_use():
+            return image_store.verify(self.store, self.worker, report)
 
     def prune(self, keep: int, report: Report) -> Pruned:
         """Remove what no image needs, least recently used first, down to ``keep`` bytes of cache."""

@@ -165,8 +165,9 @@ def verify(store: Store, worker: WorkerProcess, report: Report) -> Verification:
 def prune(store: Store, worker: WorkerProcess, report: Report, *, containers: ContainerStore, keep: int = 0) -> Pruned:
     """Remove cache records, least recently used first, until the layers that only they need weigh at most ``keep`` bytes.
 
-    Then those layers go. Layers of named images and of containers always stay. Waits for builds that use the store. A record goes
-    before its layer, so a kill in between leaves nothing that points at nothing.
+    Then those layers go, and the blobs that no image and no layer needs. Layers of named images and of containers always stay. Waits for
+    builds that use the store. A record goes before its layer, a layer before its blob: a kill in between leaves nothing that points at
+    nothing.
     """
     with store.to_itself():
         KeptTree(store, worker).remove()
@@ -206,4 +207,6 @@ def prune(store: Store, worker: WorkerProcess, report: Report, *, containers: Co
             freed += layer.size
             removed += 1
         worker.ask("remove", paths=store.unreferenced_directories())
-        return Pruned(records=gone, layers=removed, freed=freed, kept=sum(sizes.get(diff_id, 0) for diff_id in needed | kept))
+        blobs, blob_bytes = store.remove_unreferenced_blobs()
+        left = sum(sizes.get(diff_id, 0) for diff_id in needed | kept)
+        return Pruned(records=gone, layers=removed, freed=freed, kept=left, blobs=blobs, blob_bytes=blob_bytes)

@@ -310,6 +310,30 @@ class Store:
             os.makedirs(self._at("compressed"), exist_ok=True)
             write_atomically(self._at("compressed", diff_id[7:]), digest.encode())
 
+    def remove_unreferenced_blobs(self) -> tuple[int, int]:
+        """Remove what no image and no layer needs, and unfinished downloads; only in ``to_itself``. Returns how many files and bytes.
+
+        The packed form of a layer stays as long as the layer. Raises ``StoreError``.
+        """
+        layers = self.layer_rows()
+        diff_ids = {layer.diff_id for layer in layers}
+        with self.guarded():
+            notes = os.listdir(self._at("compressed")) if os.path.isdir(self._at("compressed")) else []
+            for name in notes:
+                if f"sha256:{name}" not in diff_ids:
+                    os.unlink(self._at("compressed", name))
+            needed = {digest for row in self.images() for digest in (row.config, row.manifest)}
+            needed |= {layer.blob for layer in layers}
+            needed |= {packed for diff_id in diff_ids if (packed := self.compressed(diff_id)) is not None}
+            gone = [self.blob_path(digest) for digest in self.blob_digests() if digest not in needed]
+            for folder, _, names in os.walk(self._at("downloads")):
+                gone += [os.path.join(folder, name) for name in names]
+            size = sum(os.path.getsize(path) for path in gone)
+            for path in gone:
+                os.unlink(path)
+            shutil.rmtree(self._at("downloads"), ignore_errors=True)
+        return len(gone), size
+
     # --- layers -----------------------------------------------------------------------------------------------------
 
     def layer(self, diff_id: str) -> LayerRow | None:
