@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from layerlab.engines.base import BuildOptions
+from layerlab.engines.embedded.archives import export_layer
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.registry import RegistryError
 from layerlab.errors import BaseImageError, StoreError, UsageError
@@ -223,6 +224,42 @@ def test_two_images_of_one_tag_in_an_archive_are_both_loaded(tmp_path: Path, nam
         names = engine.load(str(tmp_path / "two.tar"))
         assert [engine.image_row(name).config for name in names] == ids
         assert names == (["a:latest", "b:latest"] if named else [f"loaded:{entry['digest'][7:19]}" for entry in entries[1::2]])
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE], ids=["symbolic", "hard"])
+def test_a_layer_that_an_archive_names_again_by_a_link_is_loaded(tmp_path: Path, kind: bytes) -> None:
+    with EmbeddedEngine(str(tmp_path / "store")) as engine, tarfile.open(tmp_path / "old.tar", "w") as archive:
+        # As Docker before version 25 writes: a folder for each layer of each image, and no blobs.
+        entries = []
+        for number, base in enumerate(bases.bases()[1:]):
+            bases.write_layout(base, tmp_path / base.name.replace(":", "-"))
+            row = engine.import_layout(str(tmp_path / base.name.replace(":", "-")), base.name)
+            config = json.loads(engine.store.blob(row.config))
+            layers = []
+            for position, diff_id in enumerate(config["rootfs"]["diff_ids"]):
+                layers.append(f"{number}-{position}/layer.tar")
+                archive.add(export_layer(engine.store, engine.worker, diff_id, str(tmp_path / "tar")), layers[-1])
+            # The same layer once more, on top.
+            link = tarfile.TarInfo(f"{number}-again/layer.tar")
+            link.type, link.linkname = kind, f"../{layers[0]}" if kind == tarfile.SYMTYPE else layers[0]
+            archive.addfile(link)
+            config["rootfs"]["diff_ids"].append(config["rootfs"]["diff_ids"][0])
+            config["history"].append({"created_by": "again"})
+            (tmp_path / "config").write_text(json.dumps(config), encoding="utf-8")
+            archive.add(tmp_path / "config", f"{number}.json")
+            entries.append({"Config": f"{number}.json", "RepoTags": [f"old:{number}"], "Layers": [*layers, link.name]})
+        outside = tarfile.TarInfo("0-evil/layer.tar")
+        outside.type, outside.linkname = kind, "../../../etc/passwd"
+        archive.addfile(outside)
+        (tmp_path / "manifest").write_text(json.dumps(entries), encoding="utf-8")
+        archive.add(tmp_path / "manifest", "manifest.json")
+
+    with EmbeddedEngine(str(tmp_path / "other")) as engine:
+        assert engine.load(str(tmp_path / "old.tar")) == ["old:0", "old:1"]
+        for number in (0, 1):
+            diff_ids = engine.image_config(f"old:{number}")["rootfs"]["diff_ids"]
+            assert diff_ids[0] == diff_ids[-1]
+        assert engine.verify(_silent).damaged == ()
 
 
 def _damaged(packed: bytes) -> bytes:

@@ -156,10 +156,16 @@ def _load(store: Store, bases: Bases, path: str) -> list[str]:
 
 
 def _extract(archive: tarfile.TarFile, target: str) -> None:
-    """Take out plain files only, under the names that such an archive has."""
+    """Take out plain files only, under the names that such an archive has. A link to one of them, as Docker before version 25 writes
+    for a layer that the archive has already, becomes another name of that file."""
+    links: list[tuple[str, str]] = []
     for member in archive:
         name = os.path.normpath(member.name)
-        if not member.isfile() or name.startswith(("/", "..")):
+        if name.startswith(("/", "..")):
+            continue
+        if member.issym() or member.islnk():
+            links.append((name, os.path.normpath(os.path.join(os.path.dirname(name) if member.issym() else "", member.linkname))))
+        if not member.isfile():
             continue
         path = os.path.join(target, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -167,6 +173,11 @@ def _extract(archive: tarfile.TarFile, target: str) -> None:
         assert source is not None
         with open(path, "wb") as sink:
             shutil.copyfileobj(source, sink, 1 << 20)
+    for name, meant in links:
+        path, known = os.path.join(target, name), os.path.join(target, meant)
+        if not meant.startswith(("/", "..")) and os.path.isfile(known) and not os.path.lexists(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.link(known, path)
 
 
 def _load_layout(bases: Bases, path: str) -> list[str]:
