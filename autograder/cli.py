@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -85,7 +86,7 @@ def _grade(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print_json({"schema": 1, "assignment": arguments.assignment, "prepared": prepared})
         return 0
-    with _publisher(arguments) as publisher:
+    with _faults(arguments.place or default_place()), _publisher(arguments) as publisher:
         found = grade_class(
             arguments.course,
             arguments.assignment,
@@ -133,6 +134,25 @@ def _class_report(arguments: argparse.Namespace, found: ClassRecord) -> Path:
 
     course = "" if arguments.course == DEFAULT_COURSE else str(arguments.course)
     return write_report(found, arguments.course / "report" / arguments.assignment, answers, course=course)
+
+
+@contextlib.contextmanager
+def _faults(place: Path) -> Iterator[None]:
+    """Faults of the grader itself, with where in the code they happened, go to a file; a report has no room for that."""
+    handler = logging.FileHandler(place / "faults.log", delay=True, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    log = logging.getLogger("autograder")
+    log.addHandler(handler)
+    propagates, log.propagate = log.propagate, False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = propagates
+        # It is opened when there is something to write.
+        if handler.stream is not None:
+            _report(f"faults of the grader are in {handler.baseFilename}")
+        handler.close()
 
 
 @contextlib.contextmanager

@@ -94,6 +94,8 @@ def _observed(
         edits, fresh = draw(seed, app, salt=salt), draw(seed, app, nonce=secrets.token_hex(16), salt=salt)
         once = not _has_mounts(submission.files["Dockerfile"])
         observation = Observer(engine, assignment, workspace, edits, fresh, clock, once=once).observe()
+        if watch.trouble:
+            raise InfrastructureError(watch.trouble)
         for sentence in watch.told[:1]:
             observation = _with_reason(observation, sentence)
         return judge(observation, assignment), observation.first.stand_in

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import logging
 import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -118,7 +119,9 @@ def _outcome(future: Any, job: Job) -> Outcome:
     student = job.submission.student
     try:
         result = msgspec.json.decode(future.result(), type=SubmissionResult)
-    except Exception as error:  # noqa: BLE001 - whatever befell another machine must not stop the class
+    except Exception as error:
+        # Whatever befell another machine must not stop the class.
+        logging.getLogger(__name__).exception("grading %s", student)
         return Outcome(student=student, trouble=f"{type(error).__name__}: {error}")
     if not fits(result, student, job.assignment):
         return Outcome(student=student, trouble="the cluster answered for another submission")

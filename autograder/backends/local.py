@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import logging
 import os
 from collections.abc import Iterator, Sequence
 
@@ -47,5 +48,7 @@ class LocalBackend(contextlib.AbstractContextManager["LocalBackend"]):
             return Outcome(student=student, result=self._children.grade(job))
         except BusyError:
             return msgspec.structs.replace(job, patient=True)
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not stop the class
+        except Exception as error:
+            # A fault of ours must not stop the class.
+            logging.getLogger(__name__).exception("grading %s", student)
             return Outcome(student=student, trouble=f"{type(error).__name__}: {error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 import tempfile
@@ -13,6 +14,8 @@ _BLOCK: Final = 512
 # What a file counts at least, empty or not: a disk runs out of files, too.
 _LEAST: Final = 4096
 _ROOM: Final = 64 << 20
+# A disk that fails, a server that has gone, no files left to open in this process: nothing that a command does brings these about.
+_MACHINES_TROUBLE: Final = frozenset((errno.EIO, errno.ESTALE, errno.EMFILE))
 
 
 class DiskUse:
@@ -79,6 +82,7 @@ def size_of(tree: str) -> int:
     copy may have each as a file of its own.
 
     What cannot be looked into counts as more than any limit: a step may take permissions away, or nest folders until no path leads there.
+    Raises ``OSError`` for trouble of the machine (``is_the_machines``).
     """
     total = 0
     folders = [tree]
@@ -93,9 +97,16 @@ def size_of(tree: str) -> int:
         except (FileNotFoundError, NotADirectoryError):
             # It went while we looked.
             continue
-        except OSError:
+        except OSError as error:
+            if is_the_machines(error):
+                raise
             return 1 << 62
     return total
+
+
+def is_the_machines(error: BaseException) -> bool:
+    """Whether it is the machine's fault that something could not be measured, and not that of what is measured."""
+    return isinstance(error, OSError) and error.errno in _MACHINES_TROUBLE
 
 
 def unlinked(processes: Iterable[int]) -> tuple[int, int]:

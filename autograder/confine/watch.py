@@ -12,7 +12,7 @@ import threading
 from typing import Final, Self
 
 from autograder.assignment import Limits
-from autograder.confine.disk import DiskUse, memory_files
+from autograder.confine.disk import DiskUse, is_the_machines, memory_files
 from autograder.confine.processes import end, sandboxed
 
 _INTERVAL: Final = 0.1
@@ -28,12 +28,14 @@ def limit_files(limits: Limits) -> None:
 class Watch(contextlib.AbstractContextManager["Watch"]):
     """Ends what uses too much, from entering the context to leaving it.
 
-    ``told``  a sentence each time that something was ended. ``disk``: what the commands of this submission write. ``log_bytes``: what
-    one command may print. ``directory``: on the file system that they write to.
+    ``told``  a sentence each time that something was ended. ``trouble``: a sentence when that was the machine's fault, which then could
+    not measure. ``disk``: what the commands of this submission write. ``log_bytes``: what one command may print. ``directory``: on the
+    file system that they write to.
     """
 
     def __init__(self, limits: Limits, directory: str) -> None:
         self.told: list[str] = []
+        self.trouble = ""
         self.disk = DiskUse(directory, limits.disk_bytes)
         self.log_bytes = limits.log_bytes
         self._limits = limits
@@ -65,6 +67,8 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
                 sentence = self._judge(found) if found else ""
             except Exception as error:  # noqa: BLE001 - a thread that ends in silence would leave everything unlimited
                 sentence = f"what it uses cannot be measured: {type(error).__name__}: {error}"
+                if is_the_machines(error):
+                    self.trouble = sentence
             if sentence:
                 self.told.append(sentence)
                 end(found)

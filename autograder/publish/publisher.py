@@ -161,7 +161,7 @@ class Publisher:
             try:
                 notebook = published_notebook(self._course, self._assignment, self._answers(result), result)
             except Exception as error:  # noqa: BLE001 - must not stop the class
-                reason = _reason(error)
+                reason = _reason(result.student, error)
         with self._alone() as stage:
             return self._write(result.student, notebook, reason, stage)
 
@@ -173,7 +173,7 @@ class Publisher:
                 self._feedback(student)
                 return "published", ""
             except Exception as error:  # noqa: BLE001 - must not stop the class
-                reason = _reason(error)
+                reason = _reason(student, error)
             except BaseException:
                 # Stopped in the middle: what is written by then is no score.
                 self._withdraw(student)
@@ -234,8 +234,11 @@ def _start(converter: Any) -> None:
     converter.convert_notebooks()
 
 
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, LayerlabError) else f"{type(error).__name__}: {error}"
+def _reason(student: str, error: Exception) -> str:
+    if isinstance(error, LayerlabError):
+        return str(error)
+    logging.getLogger(__name__).error("publishing %s", student, exc_info=error)
+    return f"{type(error).__name__}: {error}"
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -98,12 +99,19 @@ def test_a_command_that_leaves_too_much_is_told_so_before_anything_is_read(tmp_p
     assert use.closed([str(tmp_path)])
 
 
-def test_a_watch_that_cannot_measure_ends_what_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And goes on watching."""
+@pytest.mark.parametrize(
+    ("error", "machines"),
+    [(RecursionError(), False), (OSError(errno.ENAMETOOLONG, "name"), False), (OSError(errno.EIO, "disk"), True)],
+    ids=["nested", "long", "disk"],
+)
+def test_a_watch_that_cannot_measure_ends_what_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, machines: bool
+) -> None:
+    """And goes on watching. Whose fault it is decides what comes of it: a failing disk is no student's."""
     ended: list[frozenset[int]] = []
 
     def fail(_found: frozenset[int]) -> int:
-        raise RecursionError
+        raise error
 
     monkeypatch.setattr(watch, "sandboxed", lambda: frozenset({1 << 30}))
     monkeypatch.setattr(watch, "memory_files", fail)
@@ -114,6 +122,7 @@ def test_a_watch_that_cannot_measure_ends_what_runs(tmp_path: Path, monkeypatch:
             time.sleep(0.02)
     assert len(ended) >= 2
     assert "cannot be measured" in watching.told[0]
+    assert bool(watching.trouble) == machines
 
 
 def test_removing_what_a_command_left_follows_no_link(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -18,6 +19,7 @@ import pytest
 
 from autograder.assignment import load_assignment
 from autograder.collect import Submission
+from autograder.confine import watch
 from autograder.confine.processes import sandboxed
 from autograder.confine.sandbox import GradingEngine
 from autograder.grade import grade
@@ -236,6 +238,19 @@ def test_trouble_of_the_grader_is_no_zero(course: Path, place: Path, tmp_path: P
     result = grade(ps1(), prepared, submission, "trouble")
     assert (result.status, result.score, result.checks) == ("infrastructure-error", None, ())
     assert "the grader failed, not the answer" in result.reason
+
+
+def test_a_machine_that_cannot_measure_gives_no_zero(course: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command is ended, since nobody knows what it uses; but it is not to blame."""
+
+    def fail(_found: frozenset[int]) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(watch, "memory_files", fail)
+    result = _grade(course, place, "FROM node:alpine\nRUN sleep 60\n")
+    assert (result.status, result.score, result.checks) == ("infrastructure-error", None, ())
+    assert "Input/output error" in result.reason
+    assert result.seconds < 30
 
 
 def test_the_notebook_says_what_grading_says(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,6 +196,29 @@ def test_trouble_is_retried_once_reported_and_never_a_zero(tmp_path: Path, monke
     assert [result.status for result in record.submissions] == ["graded"] * 3
 
 
+def test_a_fault_in_our_own_code_leaves_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a file that the end of the run names; standard output and the report have room for one line."""
+    _class(tmp_path, monkeypatch, _Flaky(set(), set()), ("ann",))
+    monkeypatch.undo()
+    monkeypatch.setattr(classroom, "prepare", lambda _course, _assignment, place, _report: _prepared_once(place))
+    monkeypatch.setattr(Children, "grade", lambda _self, _job: 1 // 0)
+    command = ["grade", "ps1", "--course", str(tmp_path / "exercises"), "--place", str(tmp_path / "place"), "--no-publish"]
+
+    assert main([*command, "--seed", "another", "--json"]) == 1
+
+    said = capsys.readouterr()
+    assert json.loads(said.out)["submissions"][0]["reason"] == "ZeroDivisionError: integer division or modulo by zero"
+    log = tmp_path / "place" / "faults.log"
+    assert f"faults of the grader are in {log}" in said.err
+    assert "Traceback" not in said.err
+    assert "autograder.backends.local: grading ann\nTraceback" in log.read_text(encoding="utf-8")
+    log.unlink()
+    assert main([*command, "--seed", "s", "--json"]) == 0
+    assert not log.exists()
+
+
 def test_who_needs_what_another_is_making_lets_the_others_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And is asked again then, to wait as long as it takes; no outcome is lost or doubled."""
     asked: list[tuple[str, bool]] = []
