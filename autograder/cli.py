@@ -136,11 +136,25 @@ def _class_report(arguments: argparse.Namespace, found: ClassRecord) -> Path:
     return write_report(found, arguments.course / "report" / arguments.assignment, answers, course=course)
 
 
+class _FaultsFile(logging.FileHandler):
+    """Opened when there is something to write. A file that cannot be written costs the class nothing: the fault is reported anyway."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, delay=True, encoding="utf-8")
+        self.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+        self.used = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See ``logging.Handler``."""
+        with contextlib.suppress(OSError):
+            super().emit(record)
+            self.used = True
+
+
 @contextlib.contextmanager
 def _faults(place: Path) -> Iterator[None]:
     """Faults of the grader itself, with where in the code they happened, go to a file; a report has no room for that."""
-    handler = logging.FileHandler(place / "faults.log", delay=True, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
+    handler = _FaultsFile(place / "faults.log")
     log = logging.getLogger("autograder")
     log.addHandler(handler)
     propagates, log.propagate = log.propagate, False
@@ -149,8 +163,7 @@ def _faults(place: Path) -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         log.propagate = propagates
-        # It is opened when there is something to write.
-        if handler.stream is not None:
+        if handler.used:
             _report(f"faults of the grader are in {handler.baseFilename}")
         handler.close()
 

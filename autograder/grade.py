@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import math
 import secrets
 import time
@@ -55,6 +56,8 @@ def grade(assignment: Assignment, prepared: Prepared, submission: Submission, se
     except StepBusyError:
         raise
     except (InfrastructureError, LayerlabError, OSError) as error:
+        # Not above this level: in a notebook, where nobody listens, it would be printed.
+        logging.getLogger(__name__).info("grading %s", submission.student, exc_info=True)
         reason = f"the grader failed, not the answer: {error}"
         result = record.without_score(submission.student, "infrastructure-error", assignment.max_score, reason)
     return msgspec.structs.replace(result, stand_in=stand_in, seconds=round(time.monotonic() - started, 2))

@@ -130,7 +130,8 @@ class Observer:
         """Look. Raises ``InfrastructureError`` and what the engine raises for trouble of its own."""
         try:
             # A base that an answer names and nobody can have is its own fault, unless the prepared one has gone, too.
-            self._engine.bases.resolve(self._assignment.base, offline=True)
+            with self._engine.store.in_use():
+                self._engine.bases.resolve(self._assignment.base, offline=True)
             return self._observe()
         finally:
             # The layers stay cached for others; the name is nobody's any more.

@@ -86,7 +86,8 @@ def _fill(engine: Filling, assignment: Assignment, app: Path, place: Path, repor
     report(f"preparing {assignment.base} and an npm cache; once on this machine")
     folder = offline_folder()
     if folder is not None and folder.fetched.lock == lock_digest(app):
-        engine.bases.resolve(assignment.base, offline=True, report=report)
+        with engine.store.in_use():
+            engine.bases.resolve(assignment.base, offline=True, report=report)
         shutil.copytree(folder.packages, place / "npm-cache", dirs_exist_ok=True)
         make_lendable(str(place / "npm-cache"))
         engine.save((assignment.base,), str(place / BASE_ARCHIVE))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from autograder import __name__ as package
 from autograder.assignment import Assignment
 from autograder.collect import Submission
 from autograder.confine.cgroups import join
@@ -56,6 +58,9 @@ def main() -> int:
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     output = os.dup(1)
     os.dup2(2, 1)
+    # Who started this keeps it where there was trouble.
+    logging.getLogger(package).addHandler(logging.StreamHandler())
+    logging.getLogger(package).setLevel(logging.INFO)
     _stop_with(job.parent)
     # The groups stand behind other limits, so a machine that takes its permission back does not stop the grading.
     with contextlib.suppress(OSError):

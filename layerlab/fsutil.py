@@ -4,6 +4,7 @@ a pause of the garbage collector."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import gc
 import os
@@ -40,7 +41,13 @@ def write_atomically(path: str, data: bytes, *, durable: bool = True, mode: int 
 @contextlib.contextmanager
 def locked(path: str, *, shared: bool = False) -> Iterator[None]:
     """Hold an advisory lock on ``path`` (created when missing) for the length of the block; waits for it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        # Who only reads may do so where nothing can be written, and nobody else can write there either.
+        if not shared or error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield

@@ -158,6 +158,23 @@ def test_works_through_a_link_and_after_a_move(ready: Path, tmp_path: Path) -> N
     assert (moved / ".venv/etc/jupyter/jupyter_config.py").read_text() == "# ours\n"
 
 
+def test_what_the_launcher_itself_adds_is_renewed_without_an_installation(ready: Path) -> None:
+    """An update of the repository must not take away what works where there is no network."""
+    lab = load(ready / "lab")
+    stamp = ready / ".venv/lab.stamp"
+    stamp.write_bytes(b"0" + lab.stamp(lab.BASE_PINS)[len(lab.LAYOUT) :])
+    settings = ready / ".venv/etc/jupyter/jupyter_config.py"
+    settings.unlink()
+    kept = ready / ".venv/lib/kept"
+    kept.write_text("installed")
+    done = run(ready, "plan")
+    assert done.stdout.startswith("called ['plan']")
+    assert done.stderr == ""
+    assert settings.is_symlink()
+    assert kept.exists()
+    assert stamp.read_bytes() == lab.stamp(lab.BASE_PINS)
+
+
 def test_the_usual_run_imports_nothing_slow() -> None:
     code = "import os, sys; before = set(sys.modules); exec(compile(sys.stdin.read(), 'lab', 'exec')); print(set(sys.modules) - before)"
     code = "__name__ = 'x'; __file__ = '/x/lab'; " + code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import queue
 import signal
@@ -55,10 +56,12 @@ class Children:
         limits = job.assignment.limits
         with group(f"layerlab-{os.getpid()}-{next(self._numbers)}", limits) as groups, self._cpu() as cpu:
             data = msgspec.json.encode(msgspec.structs.replace(job, groups=groups, parent=os.getpid(), cpu=cpu))
-            output = self._run([sys.executable, "-P", "-m", f"{package}.worker"], data, limits.submission_seconds + _GRACE_SECONDS)
+            output, errors = self._run([sys.executable, "-P", "-m", f"{package}.worker"], data, limits.submission_seconds + _GRACE_SECONDS)
         result = msgspec.json.decode(output, type=SubmissionResult)
         if not fits(result, job.submission.student, job.assignment):
             raise ValueError("the worker answered for another submission")
+        if result.status == "infrastructure-error":
+            _log(job.submission.student, errors)
         return result
 
     def end(self) -> None:
@@ -80,7 +83,7 @@ class Children:
         finally:
             self._cpus.put(cpu)
 
-    def _run(self, command: list[str], data: bytes, seconds: float) -> bytes:
+    def _run(self, command: list[str], data: bytes, seconds: float) -> tuple[bytes, bytes]:
         with self._lock:
             if self._ended:
                 raise RuntimeError("the run was stopped")
@@ -104,5 +107,11 @@ class Children:
         if child.returncode == os.EX_TEMPFAIL:
             raise BusyError
         if child.returncode != 0:
+            _log("a submission", errors)
             raise RuntimeError(f"the worker ended with status {child.returncode}: {errors.decode('utf-8', 'replace').strip()[-500:]}")
-        return output
+        return output, errors
+
+
+def _log(student: str, errors: bytes) -> None:
+    """Keep what a worker said on standard error; a result has room for a sentence of it."""
+    logging.getLogger(__name__).error("the worker for %s said:\n%s", student, errors.decode("utf-8", "replace").strip())

@@ -14,8 +14,9 @@ _BLOCK: Final = 512
 # What a file counts at least, empty or not: a disk runs out of files, too.
 _LEAST: Final = 4096
 _ROOM: Final = 64 << 20
-# A disk that fails, a server that has gone, no files left to open in this process: nothing that a command does brings these about.
-_MACHINES_TROUBLE: Final = frozenset((errno.EIO, errno.ESTALE, errno.EMFILE))
+# A disk that fails, a server of files that does not answer, no files left to open in this process: nothing that a command does brings
+# these about.
+_MACHINES_TROUBLE: Final = frozenset((errno.EIO, errno.EMFILE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN))
 
 
 class DiskUse:
@@ -98,6 +99,9 @@ def size_of(tree: str) -> int:
             # It went while we looked.
             continue
         except OSError as error:
+            if error.errno == errno.ESTALE:
+                # It went, too, on a file system of the network.
+                continue
             if is_the_machines(error):
                 raise
             return 1 << 62

@@ -28,7 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from traitlets.config import Config
 
 from autograder.assignment import load_assignment
-from autograder.collect import Submission
+from autograder.collect import Rejected, Submission
 from autograder.publish.gradebook import programs_on_path, register, withdraw
 from autograder.publish.grades import GradesCsv
 from autograder.publish.rebuild import published_notebook, trusted_notebook
@@ -235,7 +235,7 @@ def _start(converter: Any) -> None:
 
 
 def _reason(student: str, error: Exception) -> str:
-    if isinstance(error, LayerlabError):
+    if isinstance(error, LayerlabError | Rejected):
         return str(error)
     logging.getLogger(__name__).error("publishing %s", student, exc_info=error)
     return f"{type(error).__name__}: {error}"

@@ -55,7 +55,7 @@ def add(verbs: Any) -> None:
     add_engine(verify)
     verify.set_defaults(run=_verify)
 
-    prune = verbs.add_parser("prune", help="remove cached layers that no image needs, least recently used first")
+    prune = verbs.add_parser("prune", help="remove cached layers that no image needs, least recently used first, and unused blobs")
     prune.add_argument("--keep", default="0", metavar="SIZE", help="keep this much of the cache, e.g. 500MB (default: nothing)")
     add_engine(prune)
     prune.set_defaults(run=_prune)

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     Asked = TypeVar("Asked", Prediction, Question)
 
 _GREETING = re.compile(r'const GREETING = "(?:[^"\\\n]|\\.)*";')
-_RESTORE = "lab.reset() restores the app as it was."
+_VERSION = re.compile(r'"version": "[^"\n]*"')
+_RESTORE = "lab.reset() restores the app as it was; then run this notebook from its first cell."
 _PATIENCE = 30.0
 _BLOCK = 1 << 20
 
@@ -96,6 +97,20 @@ class Lesson:
         if found is None:
             raise UsageError("src/index.ts has no line const GREETING = …", remedy=_RESTORE)
         self.edit("src/index.ts", found[0], f"const GREETING = {json.dumps(str(greeting), ensure_ascii=False)};")
+
+    def bump(self, *paths: str) -> None:
+        """Give the app a new version: one changed line in each file, for example ``package.json``. Raises ``UsageError``."""
+        # No earlier visit had it: an edit that was built before is in the cache.
+        version = f"1.0.{int(time.time())}"
+        for path in paths:
+            found = _VERSION.search(self._read(path))
+            if found is None:
+                raise UsageError(f'{path} has no line "version": …', remedy=_RESTORE)
+            self.edit(path, found[0], f'"version": "{version}"')
+
+    def now(self) -> str:
+        """The time, for edits that are to be new however often a notebook is run: what was built once is in the cache."""
+        return time.strftime("%H:%M:%S on %d %b")
 
     def write(self, path: str, text: str) -> None:
         """Write a whole file of the working copy; folders are made as needed."""

@@ -372,11 +372,14 @@ class Workbench(LabWidget):
 
     def _unbuilt_html(self) -> str:
         # The first matrix is nearly there when the cell shows the Workbench; a page must not wait for it longer than a person would.
-        self._refresher.join(_MATRIX_WAIT)
+        ready = self._refresher.join(_MATRIX_WAIT)
         parts = [
             paragraph(f"Workbench of {self.about['directory']}; nothing had been built in it when this cell ran."),
             paragraph(f"{self.dockerfile}:") + verbatim(self.files.get(self.dockerfile, "")),
         ]
-        if self.what_if["rows"]:
+        problem = self.problem or self.plan_problem
+        if problem:
+            parts.append(paragraph(problem["message"]) + paragraph(problem["remedy"]))
+        elif ready and self.what_if["rows"]:
             parts.append(what_if.matrix_html(self.what_if, self.dockerfile))
         return "".join(parts)

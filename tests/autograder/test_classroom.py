@@ -80,7 +80,7 @@ def test_a_worker_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monkey
         Children().grade(msgspec.structs.replace(job, assignment=msgspec.structs.replace(ps1(), limits=limits)))
 
 
-def test_a_fault_is_one_student_s_and_no_zero(tmp_path: Path) -> None:
+def test_a_fault_is_one_student_s_and_no_zero(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The worker finds no app: that is trouble of the grader, for this submission."""
     with LocalBackend(2) as backend:
         outcomes = {outcome.student: outcome for outcome in backend.run(_two_jobs(tmp_path))}
@@ -89,6 +89,9 @@ def test_a_fault_is_one_student_s_and_no_zero(tmp_path: Path) -> None:
     assert (broken.status, broken.score, broken.checks) == ("infrastructure-error", None, ())
     assert empty is not None
     assert (empty.status, empty.score) == ("graded", 0)
+    # Where in the code it happened is known to who grades, and to nobody else.
+    assert "the worker for ann said:\ngrading ann\nTraceback" in caplog.text
+    assert "Traceback" not in broken.reason
 
 
 def _two_jobs(tmp_path: Path) -> list[Job]:
@@ -217,6 +220,13 @@ def test_a_fault_in_our_own_code_leaves_its_traceback(
     log.unlink()
     assert main([*command, "--seed", "s", "--json"]) == 0
     assert not log.exists()
+    # A file that cannot be written costs nobody a result.
+    log.mkdir()
+    capsys.readouterr()
+    assert main([*command, "--seed", "a third", "--json"]) == 1
+    said = capsys.readouterr()
+    assert json.loads(said.out)["submissions"][0]["status"] == "infrastructure-error"
+    assert "faults of the grader are in" not in said.err
 
 
 def test_who_needs_what_another_is_making_lets_the_others_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,8 @@ from .running import surroundings
 _CELLS = (
     "%load_ext layerlab",
     'lab.write("../tiny/Dockerfile", "FROM base:1\\nRUN echo one > /one\\nLABEL a=b\\n")',
-    'from layerlab.widgets import Workbench, WhatIf\nWorkbench("../tiny", tag="fresh")',
+    'from layerlab.widgets import Workbench, WhatIf\nfresh = Workbench("../tiny", tag="fresh")\nfresh.matrix()[0][0]',
+    "fresh",
     "%docker build -t tiny ../tiny",
     'guess = lab.predict("<b>What</b> now?", context="../tiny")\nguess',
     "%docker build -t tiny ../tiny\nlab.reveal(guess)",

@@ -49,6 +49,20 @@ def test_a_cell_that_is_run_twice_edits_once(lab: Lesson, session: Session, caps
     assert capsys.readouterr().out.count("nothing to do") == 2
 
 
+def test_a_new_version_is_one_line_of_each_file(lab: Lesson, session: Session) -> None:
+    before = {name: (session.app / name).read_text(encoding="utf-8") for name in ("package.json", "package-lock.json")}
+    lab.bump(*before)
+    versions = set()
+    for name, text in before.items():
+        lines = zip(text.splitlines(), (session.app / name).read_text(encoding="utf-8").splitlines(), strict=True)
+        (changed,) = [new for old, new in lines if old != new]
+        versions.add(changed.strip())
+    (version,) = versions
+    assert version.startswith('"version": "1.0.')
+    with pytest.raises(UsageError, match="has no line"):
+        lab.bump("tsconfig.json")
+
+
 @pytest.mark.parametrize("greeting", ['She said "hi"', "back\\slash", "Grüße", "two\nlines", "$& \\1"])
 def test_any_greeting_is_a_string_of_typescript(lab: Lesson, session: Session, greeting: str) -> None:
     before = (session.app / "src/index.ts").read_text(encoding="utf-8")

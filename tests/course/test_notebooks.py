@@ -85,3 +85,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_top_to_bottom_and_shows_what_it_says(path: Path, place: Path) -> None:
     check(path.stem, run(path))
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.stem != "04-optimise"], ids=lambda path: path.stem)
+def test_a_second_visit_shows_the_same(path: Path, place: Path) -> None:
+    """The cache remembers the first one, and yet what an edit makes run runs again. (The fourth part is left out for its minutes.)"""
+    check(path.stem, run(path))

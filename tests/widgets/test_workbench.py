@@ -166,6 +166,13 @@ def test_without_a_browser_it_is_text(lab: Workbench) -> None:
     data, _ = lab._repr_mimebundle_()
     assert "nothing had been built in it" in data["text/html"]
     assert "COPY . .\n" in data["text/html"]
+    lab.edit("Dockerfile", "FORM base:1\n")
+    until(lambda: bool(lab.plan_problem))
+    data, _ = lab._repr_mimebundle_()
+    assert "FORM base:1" in data["text/html"]
+    assert "unknown instruction" in data["text/html"]
+    assert "<table>" not in data["text/html"]
+    lab.edit("Dockerfile", DOCKERFILE)
     lab.build()
     data, _ = lab._repr_mimebundle_()
     assert "COPY . ." in data["text/plain"]

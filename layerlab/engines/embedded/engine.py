@@ -290,7 +290,7 @@ class EmbeddedEngine:
             return image_store.verify(self.store, self.worker, report)
 
     def prune(self, keep: int, report: Report) -> Pruned:
-        """Remove what no image needs, least recently used first, down to ``keep`` bytes of cache."""
+        """Remove layers that no image needs, least recently used first, down to ``keep`` bytes of cache; then blobs that nothing needs."""
         return image_store.prune(self.store, self.worker, report, keep=keep, containers=self._containers)
 
     def pull(self, name: str, report: Report) -> ImageRow:

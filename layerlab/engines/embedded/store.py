@@ -5,7 +5,7 @@ as its readers depend on it, and renamed; a layer or record that is not complete
 one store.
 
     version            format of the store
-    blobs/sha256/HEX   image configurations and manifests
+    blobs/sha256/HEX   image configurations, manifests, and layers as they came or are sent
     s/N                layer N in overlay form (short names: overlayfs limits the length of its options)
     s/N.owners         intended owners, single-id mode only
     layers/DIFF_ID     says which N holds a layer
@@ -226,7 +226,8 @@ class Store:
                 except BlockingIOError:
                     if time.monotonic() > deadline:
                         raise StoreError(
-                            f"the store {self.path} is in use by a build or a container", remedy="Wait for it to end, and try again."
+                            f"the store {self.path} is in use by a build, a container or another command",
+                            remedy="Wait for it to end, and try again.",
                         ) from None
                     time.sleep(0.1)
             with self.guarded():
@@ -325,9 +326,11 @@ class Store:
             needed = {digest for row in self.images() for digest in (row.config, row.manifest)}
             needed |= {layer.blob for layer in layers}
             needed |= {packed for diff_id in diff_ids if (packed := self.compressed(diff_id)) is not None}
-            gone = [self.blob_path(digest) for digest in self.blob_digests() if digest not in needed]
+            blobs = self._at("blobs", "sha256")
+            # Names with a dot in front are what a killed process was writing.
+            gone = [os.path.join(blobs, name) for name in os.listdir(blobs) if f"sha256:{name}" not in needed]
             for folder, _, names in os.walk(self._at("downloads")):
-                gone += [os.path.join(folder, name) for name in names]
+                gone += [os.path.join(folder, name) for name in names if os.path.basename(folder) == "sha256"]
             size = sum(os.path.getsize(path) for path in gone)
             for path in gone:
                 os.unlink(path)
