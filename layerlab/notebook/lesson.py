@@ -86,10 +86,7 @@ class Lesson:
         if old not in text:
             raise UsageError(f"{path} has no {old!r}", remedy=_RESTORE)
         self._save(path, text.replace(old, new))
-        number = text[: text.index(old)].count("\n") + 1
-        print(f"{path}, line {number}:")
-        for sign, lines in (("-", old), ("+", new)):
-            print("\n".join(f"  {sign} {line}" for line in lines.strip("\n").split("\n")))
+        _print_change(path, text, text.index(old), old, new)
 
     def say(self, greeting: str) -> None:
         """Let the app greet with other words: one changed line of ``src/index.ts``."""
@@ -103,10 +100,14 @@ class Lesson:
         # No earlier visit had it: an edit that was built before is in the cache.
         version = f"1.0.{int(time.time())}"
         for path in paths:
-            found = _VERSION.search(self._read(path))
+            text = self._read(path)
+            # The first is the app's own; a lock file has one of each package, too.
+            found = _VERSION.search(text)
             if found is None:
                 raise UsageError(f'{path} has no line "version": …', remedy=_RESTORE)
-            self.edit(path, found[0], f'"version": "{version}"')
+            new = f'"version": "{version}"'
+            self._save(path, text[: found.start()] + new + text[found.end() :])
+            _print_change(path, text, found.start(), found[0], new)
 
     def now(self) -> str:
         """The time, for edits that are to be new however often a notebook is run: what was built once is in the cache."""
@@ -275,6 +276,13 @@ class Lesson:
         target = html.escape(os.path.relpath(archive, work_directory().parent / "course"), quote=True)
         untyped: Any = IPython.display
         return untyped.HTML(f'<a href="{target}" download>Download my work ({archive.stat().st_size / 1000:.0f} kB)</a>')
+
+
+def _print_change(path: str, text: str, position: int, old: str, new: str) -> None:
+    number = text[:position].count("\n") + 1
+    print(f"{path}, line {number}:")
+    for sign, lines in (("-", old), ("+", new)):
+        print("\n".join(f"  {sign} {line}" for line in lines.strip("\n").split("\n")))
 
 
 def largest_member(archive: Path) -> tuple[str, int]:
