@@ -72,7 +72,7 @@ def _grade(course: Path, directory: Path, place: Path) -> ClassRecord:
     shutil.copytree(course / "source", here / "source")
     app = (course.parent / assignment.app).resolve()
     (directory / assignment.app).symlink_to(app)
-    released: Any = nbformat.read(notebook_of(course, NAME), as_version=4)  # type: ignore[no-untyped-call]
+    released: Any = nbformat.read(notebook_of(course, NAME), as_version=4)
     replace_answers(released, assignment)
     naive = (app / "Dockerfile").read_text(encoding="utf-8").replace("WORKDIR /app", f"WORKDIR {_NAIVE_FOLDER}")
     good = (app / "Dockerfile.optimized").read_text(encoding="utf-8")

@@ -29,7 +29,7 @@ def reference(course: Path, name: str) -> Submission:
     assignment = load_assignment(course, name)
     path = notebook_of(course, name)
     try:
-        notebook: Any = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+        notebook: Any = nbformat.read(path, as_version=4)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
     texts = {}
@@ -79,7 +79,7 @@ def release(course: Path, name: str, *, place: Path, report: Callable[[str], Non
 
 def _check_answers(path: Path, assignment: Assignment) -> None:
     """Whatever nbgrader's settings did: the students' answer cells hold the starter texts. Raises ``LayerlabError``."""
-    notebook: Any = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    notebook: Any = nbformat.read(path, as_version=4)
     found = {cell.metadata["nbgrader"]["grade_id"]: cell.source for cell in notebook.cells if "nbgrader" in cell.metadata}
     wrong = [answer.grade_id for answer in assignment.answers if found.get(answer.grade_id) != starter_cell(answer)]
     if wrong:

@@ -44,7 +44,7 @@ def locked(path: str, *, shared: bool = False) -> Iterator[None]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        # Who only reads may do so where nothing can be written, and nobody else can write there either.
+        # Who only reads may do so where it cannot write: a lock needs no right to.
         if not shared or error.errno not in (errno.EROFS, errno.EACCES):
             raise
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

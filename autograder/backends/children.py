@@ -29,6 +29,10 @@ class BusyError(Exception):
     """A worker needs a step that another one runs, and its job says not to wait for it."""
 
 
+class StoppedError(Exception):
+    """The run was stopped, and this worker with it: no fault of anybody's."""
+
+
 class Children:
     """Worker processes of this process.
 
@@ -51,12 +55,13 @@ class Children:
         """Grade a submission in a process of its own.
 
         Raises ``RuntimeError`` for a worker that fails, ``ValueError`` for an answer that is none, ``TimeoutExpired`` for one that
-        does not end, ``BusyError`` for a job that is not patient.
+        does not end, ``BusyError`` for a job that is not patient, ``StoppedError`` after ``end``.
         """
         limits = job.assignment.limits
         with group(f"layerlab-{os.getpid()}-{next(self._numbers)}", limits) as groups, self._cpu() as cpu:
             data = msgspec.json.encode(msgspec.structs.replace(job, groups=groups, parent=os.getpid(), cpu=cpu))
-            output, errors = self._run([sys.executable, "-P", "-m", f"{package}.worker"], data, limits.submission_seconds + _GRACE_SECONDS)
+            command = [sys.executable, "-P", "-m", f"{package}.worker"]
+            output, errors = self._run(job.submission.student, command, data, limits.submission_seconds + _GRACE_SECONDS)
         result = msgspec.json.decode(output, type=SubmissionResult)
         if not fits(result, job.submission.student, job.assignment):
             raise ValueError("the worker answered for another submission")
@@ -83,10 +88,10 @@ class Children:
         finally:
             self._cpus.put(cpu)
 
-    def _run(self, command: list[str], data: bytes, seconds: float) -> tuple[bytes, bytes]:
+    def _run(self, student: str, command: list[str], data: bytes, seconds: float) -> tuple[bytes, bytes]:
         with self._lock:
             if self._ended:
-                raise RuntimeError("the run was stopped")
+                raise StoppedError("the run was stopped")
             child = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -106,8 +111,10 @@ class Children:
                 child.communicate()
         if child.returncode == os.EX_TEMPFAIL:
             raise BusyError
+        if child.returncode != 0 and self._ended:
+            raise StoppedError("the run was stopped")
         if child.returncode != 0:
-            _log("a submission", errors)
+            _log(student, errors)
             raise RuntimeError(f"the worker ended with status {child.returncode}: {errors.decode('utf-8', 'replace').strip()[-500:]}")
         return output, errors
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from autograder.backends.base import Outcome
-from autograder.backends.children import BusyError, Children
+from autograder.backends.children import BusyError, Children, StoppedError
 from autograder.worker import Job
 
 
@@ -48,6 +48,8 @@ class LocalBackend(contextlib.AbstractContextManager["LocalBackend"]):
             return Outcome(student=student, result=self._children.grade(job))
         except BusyError:
             return msgspec.structs.replace(job, patient=True)
+        except StoppedError as error:
+            return Outcome(student=student, trouble=str(error))
         except Exception as error:
             # A fault of ours must not stop the class.
             logging.getLogger(__name__).exception("grading %s", student)

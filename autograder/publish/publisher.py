@@ -193,7 +193,7 @@ class Publisher:
         name = self._assignment.name
         folder = stage / student / name
         folder.mkdir(parents=True)
-        (folder / f"{name}.ipynb").write_text(nbformat.writes(notebook), encoding="utf-8")  # type: ignore[no-untyped-call]
+        (folder / f"{name}.ipynb").write_text(nbformat.writes(notebook), encoding="utf-8")
         if time := read_timestamp(self._course, name, student):
             (folder / TIMESTAMP).write_text(time, encoding="ascii")
         own = Config()
@@ -227,7 +227,7 @@ def _start(converter: Any) -> None:
     """What ``BaseConverter.start`` does, but for changing the directory of this process, in which a class is graded meanwhile: all paths
     here are absolute."""
     converter.init_notebooks()
-    converter.writer = FilesWriter(parent=converter, config=converter.config)  # type: ignore[no-untyped-call]
+    converter.writer = FilesWriter(parent=converter, config=converter.config)
     converter.exporter = converter.exporter_class(parent=converter, config=converter.config)
     for step in converter.preprocessors:
         converter.exporter.register_preprocessor(step)

@@ -27,7 +27,7 @@ def trusted_notebook(course: Path, assignment: Assignment) -> Any:
     """An assignment's notebook as it is released: starter texts, no outputs, nbgrader's checksums. Raises ``UsageError``."""
     path = notebook_of(course, assignment.name)
     try:
-        notebook: Any = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+        notebook: Any = nbformat.read(path, as_version=4)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
     replace_answers(notebook, assignment)
@@ -80,8 +80,8 @@ def _put(cell: Any, check: CheckResult) -> None:
     words = printable(verdict(check))
     if check.points > 0:
         cell.outputs = [
-            nbformat.v4.new_output("stream", name="stdout", text=f"{words}\n"),  # type: ignore[no-untyped-call]
-            nbformat.v4.new_output("execute_result", {"text/plain": repr(float(check.points))}),  # type: ignore[no-untyped-call]
+            nbformat.v4.new_output("stream", name="stdout", text=f"{words}\n"),
+            nbformat.v4.new_output("execute_result", {"text/plain": repr(float(check.points))}),
         ]
     else:
-        cell.outputs = [nbformat.v4.new_output("error", ename="CheckFailed", evalue=words, traceback=[words])]  # type: ignore[no-untyped-call]
+        cell.outputs = [nbformat.v4.new_output("error", ename="CheckFailed", evalue=words, traceback=[words])]

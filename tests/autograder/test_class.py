@@ -258,7 +258,7 @@ def test_the_notebook_says_what_grading_says(place: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("LAYERLAB_STORE", str(place.parent / "store"))
     reports = {}
     for kind in ("source", "released"):
-        read: Any = nbformat.read(COURSE / "source" / "ps1" / "ps1.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+        read: Any = nbformat.read(COURSE / "source" / "ps1" / "ps1.ipynb", as_version=4)
         if kind == "released":
             replace_answers(read, ps1())
         client = nbclient.NotebookClient(

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,6 +80,28 @@ def test_a_worker_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monkey
     limits = msgspec.structs.replace(ps1().limits, submission_seconds=0.1)
     with pytest.raises(subprocess.TimeoutExpired):
         Children().grade(msgspec.structs.replace(job, assignment=msgspec.structs.replace(ps1(), limits=limits)))
+
+
+def test_stopping_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """Ctrl-C ends the workers; nobody is told of faults then."""
+    package = tmp_path / "broken"
+    package.mkdir()
+    (package / "worker.py").write_text(f"import pathlib, time; pathlib.Path({str(tmp_path / 'begun')!r}).touch(); time.sleep(60)")
+    monkeypatch.setattr("autograder.backends.children.package", "broken")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    backend = LocalBackend(1)
+    outcomes = backend.run([_job(_prepared(tmp_path / "place"))])
+
+    def stop() -> None:
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.02)
+        backend.__exit__()
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    assert [outcome.trouble for outcome in outcomes] == ["the run was stopped"]
+    stopper.join()
+    assert caplog.text == ""
 
 
 def test_a_fault_is_one_student_s_and_no_zero(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

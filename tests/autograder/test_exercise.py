@@ -71,10 +71,10 @@ def test_the_starter_is_the_lessons_file(name: str, file: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_released_notebook_has_no_solution_and_scores_zero(name: str) -> None:
     """What students get, handed in as it is."""
-    source: Any = nbformat.read(notebook_of(COURSE, name), as_version=4)  # type: ignore[no-untyped-call]
+    source: Any = nbformat.read(notebook_of(COURSE, name), as_version=4)
     assignment = load_assignment(COURSE, name)
     replace_answers(source, assignment)
-    text: str = nbformat.writes(source)  # type: ignore[no-untyped-call]
+    text: str = nbformat.writes(source)
     answers = "\n".join(cell.source for cell in source.cells if cell.metadata.get("nbgrader", {}).get("solution"))
     solutions = reference(COURSE, name).files
     assert "SOLUTION" not in text

@@ -173,7 +173,7 @@ def test_every_shipped_assignment_can_be_published(name: str) -> None:
     made = published_notebook(COURSE, assignment, Submission(student="ann", files=files, digest=""), graded("ann", checks))
     shown = {cell.id: determine_grade(cell) for cell in made.cells if cell.metadata.get("nbgrader", {}).get("grade")}
     assert shown == {check.id: (check.points, check.points) for check in assignment.checks}
-    assert "SOLUTION" not in nbformat.writes(made)  # type: ignore[no-untyped-call]
+    assert "SOLUTION" not in nbformat.writes(made)
 
 
 def _forced(check: CheckResult, **values: Any) -> CheckResult:

@@ -298,7 +298,7 @@ def test_the_notebook_says_what_grading_says(tmp_path: Path, monkeypatch: pytest
     """The source notebook passes every check, the released one none; running an answer cell tells nothing of what is true."""
     monkeypatch.setenv("LAYERLAB_STORE", str(tmp_path / "store"))
     for kind in ("source", "released"):
-        read: Any = nbformat.read(notebook_of(COURSE, "quiz"), as_version=4)  # type: ignore[no-untyped-call]
+        read: Any = nbformat.read(notebook_of(COURSE, "quiz"), as_version=4)
         if kind == "released":
             replace_answers(read, QUIZ)
         client = nbclient.NotebookClient(

@@ -45,7 +45,7 @@ def make(course: Path) -> list[Path]:
 def _submission(released: str, student: str, fault: str | None) -> bytes:
     if fault == "not-a-notebook":
         return b"\x89PNG\r\n\x1a\n"
-    notebook: Any = nbformat.reads(released, as_version=4)  # type: ignore[no-untyped-call]
+    notebook: Any = nbformat.reads(released, as_version=4)
     cells = {cell.metadata["nbgrader"]["grade_id"]: cell for cell in notebook.cells if "nbgrader" in cell.metadata}
     if fault == "duplicated-answer":
         notebook.cells.append({**cells["dockerfile"], "id": "copy"})
