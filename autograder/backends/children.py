@@ -66,6 +66,9 @@ class Children:
         if not fits(result, job.submission.student, job.assignment):
             raise ValueError("the worker answered for another submission")
         if result.status == "infrastructure-error":
+            if self._ended:
+                # A build that was stopped.
+                raise StoppedError("the run was stopped")
             _log(job.submission.student, errors)
         return result
 

@@ -23,7 +23,7 @@ from autograder.classroom import grade_class
 from autograder.cli import main
 from autograder.collect import Submission
 from autograder.prepare import Prepared
-from autograder.record import ClassRecord, SubmissionResult, graded
+from autograder.record import ClassRecord, SubmissionResult, graded, without_score
 from autograder.results import Results
 from autograder.rubric import none
 from autograder.worker import Job
@@ -82,11 +82,19 @@ def test_a_worker_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monkey
         Children().grade(msgspec.structs.replace(job, assignment=msgspec.structs.replace(ps1(), limits=limits)))
 
 
-def test_stopping_is_no_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """Ctrl-C ends the workers; nobody is told of faults then."""
+@pytest.mark.parametrize("last_words", [None, without_score("ann", "infrastructure-error", ps1().max_score, "the build was stopped")])
+def test_stopping_is_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, last_words: SubmissionResult | None
+) -> None:
+    """Ctrl-C ends the workers, at once or with a result that says so; nobody is told of faults then."""
     package = tmp_path / "broken"
     package.mkdir()
-    (package / "worker.py").write_text(f"import pathlib, time; pathlib.Path({str(tmp_path / 'begun')!r}).touch(); time.sleep(60)")
+    lines = ["import os, pathlib, signal, time"]
+    if last_words is not None:
+        said = msgspec.json.encode(last_words)
+        lines.append(f"signal.signal(signal.SIGTERM, lambda *_: (os.write(1, {said!r}), os._exit(0)))")
+    lines += [f"pathlib.Path({str(tmp_path / 'begun')!r}).touch()", "time.sleep(60)"]
+    (package / "worker.py").write_text("\n".join(lines))
     monkeypatch.setattr("autograder.backends.children.package", "broken")
     monkeypatch.syspath_prepend(str(tmp_path))
     backend = LocalBackend(1)
