@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
@@ -18,7 +18,7 @@ from autograder.confine.disk import size_of
 from autograder.confine.executions import KnownRuns
 from autograder.confine.watch import Watch
 from layerlab.engines.embedded.engine import EmbeddedEngine
-from layerlab.engines.embedded.executors.base import BindMount, Executor, Output, Process, Root, Running
+from layerlab.engines.embedded.executors.base import BindMount, Executor, Mount, Output, OverlayMount, Process, Root, Running
 from layerlab.engines.embedded.npm_cache import NPM_CACHE, lend
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import ExecutorError, StepFailedError
@@ -49,30 +49,39 @@ class _Confined:
     def start(self, root: Root, process: Process) -> Running:
         """See ``Executor.start``."""
         with contextlib.ExitStack() as stack:
-            environment, binds = self._filled() if self._filling else self._lent(stack)
+            environment, mounts = self._filled() if self._filling else self._lent(stack)
             changed = msgspec.structs.replace(
                 process,
                 network=self._filling and process.network,
                 environment={**environment, **(process.environment if self._filling else _without_proxies(process.environment))},
-                binds=(*process.binds, *binds),
+                mounts=(*process.mounts, *mounts),
             )
-            places = [root.tree or root.upper, *(bind.upper or bind.source for bind in changed.binds if not bind.readonly)]
+            places = [root.tree or root.upper, *_written(changed.mounts)]
             if self._watch is not None:
                 self._watch.disk.opened(places)
             return _Owning(self._inner.start(root, changed), stack.pop_all(), self._watch, places)
 
-    def _filled(self) -> tuple[dict[str, str], tuple[BindMount, ...]]:
+    def _filled(self) -> tuple[dict[str, str], tuple[Mount, ...]]:
         """The cache itself, for the trusted install that fills it."""
         return {"npm_config_cache": NPM_CACHE}, (BindMount(source=self._cache, target=NPM_CACHE, readonly=False),)
 
-    def _lent(self, stack: contextlib.ExitStack) -> tuple[dict[str, str], tuple[BindMount, ...]]:
+    def _lent(self, stack: contextlib.ExitStack) -> tuple[dict[str, str], tuple[Mount, ...]]:
         """The cache for one command: its environment and mounts. What one command leaves in it would be another student's packages, so
         none sees another's. It lies on the disk that is watched."""
         directory = self._watch.disk.directory if self._watch is not None else None
         # Where nothing is watched the directory is the system's, which may be no place for an overlay.
         lent = lend(self._cache, directory, overlay=self._overlay and directory is not None)
         stack.callback(remove_written, lent.place)
-        return lent.environment, lent.binds
+        return lent.environment, lent.mounts
+
+
+def _written(mounts: tuple[Mount, ...]) -> Iterator[str]:
+    """The directories on disk that a command writes to through its mounts."""
+    for mount in mounts:
+        if isinstance(mount, OverlayMount):
+            yield mount.upper
+        elif isinstance(mount, BindMount) and not mount.readonly:
+            yield mount.source
 
 
 def _without_proxies(environment: Mapping[str, str]) -> dict[str, str]:

@@ -97,7 +97,6 @@ def started(
         if not prepared["command"]:
             raise StepFailedError(f'exec: "{row.argv[0]}": executable file not found in $PATH', exit_status=127)
         active.before([(path, directory) for path, (_, directory) in zip(prepared["targets"], targets, strict=True)])
-        places = ["/" + path for path in prepared["targets"]]
         process = Process(
             argv=(prepared["command"], *row.argv[1:]),
             environment={"HOME": prepared["home"], "HOSTNAME": os.uname().nodename, **env},
@@ -106,7 +105,6 @@ def started(
             gid=prepared["gid"],
             groups=tuple(prepared["groups"]),
             network=row.network,
-            binds=mounts.binds(places),
-            tmpfs=mounts.tmpfs(places),
+            mounts=mounts.all(),
         )
         yield stack.enter_context(executor.start(active.root(), process))

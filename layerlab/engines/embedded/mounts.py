@@ -8,32 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import posixpath
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final
 
-import msgspec
-
-from layerlab.engines.embedded.executors.base import BindMount
+from layerlab.engines.embedded.executors.base import BindMount, FileMount, Mount, TmpfsMount
+from layerlab.engines.embedded.memory_files import sweep
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import DockerfileError, UnsupportedError
 from layerlab.fsutil import locked
 from layerlab.ops import MountOp, RunOp
 
-_HOSTS: Final = "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+_HOSTS: Final = b"127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+_RESOLVER: Final = "/etc/resolv.conf"
 _FIXED: Final = ("/proc", "/dev", "/sys")
-_MEMORY: Final = "/dev/shm"
-
-
-class _Planned(msgspec.Struct, frozen=True):
-    """A bind mount whose place in the image is not resolved yet."""
-
-    source: str
-    target: str
-    readonly: bool
-    directory: bool
+# In these and below them nothing is mounted for a Dockerfile. runc refuses /proc, too.
+_KERNELS: Final = ("/proc", "/sys")
 
 
 class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
@@ -64,12 +56,11 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
         self._line = line
         self._sources = sources
         self._stack = contextlib.ExitStack()
-        self._planned: list[_Planned] = []
-        self._extra: list[BindMount] = []
-        self._tmpfs: list[tuple[str, int]] = []
+        self._planned: list[tuple[Mount, bool]] = []
         self.secret_environment: dict[str, str] = {}
 
     def __enter__(self) -> RunMounts:
+        sweep()
         with self._stack:
             self._every_run()
             position = 0
@@ -86,23 +77,22 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
         self._stack.close()
 
     def _every_run(self) -> None:
-        hosts = os.path.join(self._scratch, "hosts")
-        with open(hosts, "w", encoding="ascii") as stream:
-            stream.write(_HOSTS)
-            os.fchmod(stream.fileno(), 0o644)
-        self._planned.append(_Planned(hosts, "/etc/hosts", True, False))
-        if os.path.exists("/etc/resolv.conf"):
-            self._planned.append(_Planned(os.path.realpath("/etc/resolv.conf"), "/etc/resolv.conf", True, False))
+        self._plan(FileMount(target="/etc/hosts", content=_HOSTS, optional=True), directory=False)
+        if os.path.exists(_RESOLVER):
+            source = os.path.realpath(_RESOLVER)
+            self._plan(BindMount(source=source, target=_RESOLVER, readonly=True, optional=True), directory=False)
         if self._op.shebang:
-            script = os.path.join(self._scratch, "script")
-            with open(script, "w", encoding="utf-8", errors="surrogateescape") as stream:
-                stream.write(self._op.shebang)
-            os.chmod(script, 0o755)
-            self.bind(script, self._op.argv[-1])
+            content = self._op.shebang.encode("utf-8", "surrogateescape")
+            self._plan(FileMount(target=self._op.argv[-1], content=content, mode=0o755), directory=False)
+
+    def _plan(self, mount: Mount, *, directory: bool) -> None:
+        self._planned.append((mount, directory))
 
     def _add(self, mount: MountOp, source: dict[str, Any] | None) -> None:
+        if mount.target:
+            self._check_target(mount)
         if mount.type == "tmpfs":
-            self._tmpfs.append((mount.target, mount.size))
+            self._plan(TmpfsMount(target=mount.target, size=mount.size), directory=True)
         elif mount.type == "secret":
             self._secret(mount)
         elif mount.type == "ssh":
@@ -113,6 +103,16 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
         else:
             assert source is not None
             self._bind(mount, source)
+
+    def _check_target(self, mount: MountOp) -> None:
+        target = posixpath.normpath("/" + mount.target.lstrip("/"))
+        if target in ("/", "/dev") or any(target == place or target.startswith(place + "/") for place in _KERNELS):
+            raise DockerfileError(
+                f"RUN --mount: nothing can be mounted at {mount.target}: the sandbox has its own {_kernels_part(target)} there",
+                file=self._file,
+                line=self._line,
+                remedy="Choose another target, for example /mnt.",
+            )
 
     def _cache(self, mount: MountOp, source: dict[str, Any] | None) -> None:
         # Of a cache that starts with content each content has its own.
@@ -136,7 +136,7 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
         os.chmod(path, mount.mode if mount.mode is not None else 0o755)
         if os.getuid() == 0 and (mount.uid or mount.gid):
             os.chown(path, mount.uid or 0, mount.gid or 0)
-        self._planned.append(_Planned(path, mount.target, mount.readonly, True))
+        self._plan(BindMount(source=path, target=mount.target, readonly=mount.readonly), directory=True)
 
     def _cache_with_content(self, mount: MountOp, source: dict[str, Any], directory: str) -> None:
         """A cache that holds what the source had when the cache was made, and what was put there since."""
@@ -150,14 +150,16 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
                 os.mkdir(os.path.join(self._store.path, half))
                 self._worker.ask("copy_out", dest=half, source=source, directory=picked.is_directory)
                 os.rename(os.path.join(self._store.path, half), path)
-        self._planned.append(_Planned(os.path.join(path, "bound"), mount.target, mount.readonly, picked.is_directory))
+        bound = BindMount(source=os.path.join(path, "bound"), target=mount.target, readonly=mount.readonly)
+        self._plan(bound, directory=picked.is_directory)
 
     def _bind(self, mount: MountOp, source: dict[str, Any]) -> None:
         picked = source["picked"][0]
         target = self._store.scratch_directory()
         self._stack.callback(self._worker.ask, "remove", paths=[target])
         self._worker.ask("copy_out", dest=target, source=source, directory=picked.is_directory)
-        self._planned.append(_Planned(os.path.join(self._store.path, target, "bound"), mount.target, mount.readonly, picked.is_directory))
+        bound = BindMount(source=os.path.join(self._store.path, target, "bound"), target=mount.target, readonly=mount.readonly)
+        self._plan(bound, directory=picked.is_directory)
 
     def _secret(self, mount: MountOp) -> None:
         value = self._secrets.get(mount.id)
@@ -173,38 +175,23 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
         if mount.env:
             self.secret_environment[mount.env] = value.decode("utf-8", "surrogateescape")
         if mount.target:
-            directory = _MEMORY if os.access(_MEMORY, os.W_OK) else self._scratch
-            descriptor, path = tempfile.mkstemp(prefix="layerlab-secret-", dir=directory)
-            self._stack.callback(os.unlink, path)
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(value)
-                os.fchmod(stream.fileno(), mount.mode if mount.mode is not None else 0o400)
-                if os.getuid() == 0 and (mount.uid or mount.gid):
-                    os.fchown(stream.fileno(), mount.uid or 0, mount.gid or 0)
-            self._planned.append(_Planned(path, mount.target, True, False))
+            mode = mount.mode if mount.mode is not None else 0o400
+            owned = os.getuid() == 0
+            uid, gid = (mount.uid or 0, mount.gid or 0) if owned else (0, 0)
+            self._plan(FileMount(target=mount.target, content=value, mode=mode, uid=uid, gid=gid), directory=False)
 
     def targets(self) -> list[tuple[str, bool]]:
         """Mount points as written, and whether each is a directory."""
-        return [
-            *((target, True) for target in _FIXED),
-            *((planned.target, planned.directory) for planned in self._planned),
-            *((target, True) for target, _ in self._tmpfs),
-        ]
+        return [*((target, True) for target in _FIXED), *((mount.target, directory) for mount, directory in self._planned)]
 
     def bind(self, source: str, target: str) -> None:
         """One more read-only mount, at a place below ``/dev``, which no image reaches."""
-        self._extra.append(BindMount(source=source, target=target, readonly=True))
+        self._plan(BindMount(source=source, target=target, readonly=True), directory=False)
 
-    def binds(self, resolved: list[str]) -> tuple[BindMount, ...]:
-        """The bind mounts; ``resolved`` are the places of ``targets()``, links followed inside the image."""
-        places = resolved[len(_FIXED) : len(_FIXED) + len(self._planned)]
-        found = [
-            BindMount(source=planned.source, target=place, readonly=planned.readonly)
-            for planned, place in zip(self._planned, places, strict=True)
-        ]
-        return (*found, *self._extra)
+    def all(self) -> tuple[Mount, ...]:
+        """The mounts, for an executor. Where their places really are is for it to find out, when those before them are there."""
+        return tuple(mount for mount, _ in self._planned)
 
-    def tmpfs(self, resolved: list[str]) -> tuple[tuple[str, int], ...]:
-        """The tmpfs mounts as (place, size in bytes or 0)."""
-        places = resolved[len(_FIXED) + len(self._planned) :]
-        return tuple((place, size) for place, (_, size) in zip(places, self._tmpfs, strict=True))
+
+def _kernels_part(target: str) -> str:
+    return "root" if target == "/" else "/" + target.split("/")[1]

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 from typing import Final, NamedTuple
 
-from layerlab.engines.embedded.executors.base import BindMount
+from layerlab.engines.embedded.executors.base import BindMount, Mount, OverlayMount
 
 # Below /dev, which is made anew for every command, so nothing of it can end in a layer.
 NPM_CACHE: Final = "/dev/.npm-cache"
@@ -27,7 +27,7 @@ class Lent(NamedTuple):
 
     place: str
     environment: dict[str, str]
-    binds: tuple[BindMount, ...]
+    mounts: tuple[Mount, ...]
 
 
 def make_lendable(cache: str) -> None:
@@ -62,7 +62,7 @@ def lend(cache: str, directory: str | None = None, *, overlay: bool = False) -> 
             # The root of an overlay has the mode of the upper directory.
             os.chmod(upper, 0o777)
             os.mkdir(work)
-            return Lent(place, environment, (BindMount(source=cache, target=NPM_CACHE, readonly=False, upper=upper, work=work),))
+            return Lent(place, environment, (OverlayMount(source=cache, target=NPM_CACHE, upper=upper, work=work),))
         shutil.copytree(os.path.join(cache, "_cacache", _INDEX), os.path.join(place, "_cacache", _INDEX))
         for name in ("tmp", _CONTENT):
             os.mkdir(os.path.join(place, "_cacache", name))
@@ -75,8 +75,8 @@ def lend(cache: str, directory: str | None = None, *, overlay: bool = False) -> 
         shutil.rmtree(place, ignore_errors=True)
         raise
     # npm checks the digest of each package that it takes, so where an executor has no read-only mounts no copy is needed.
-    binds = (
+    mounts = (
         BindMount(source=place, target=NPM_CACHE, readonly=False),
         BindMount(source=packages, target=_PACKAGES, readonly=True, checked=True),
     )
-    return Lent(place, environment, binds)
+    return Lent(place, environment, mounts)

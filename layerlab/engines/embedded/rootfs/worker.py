@@ -27,7 +27,7 @@ import msgspec
 
 from layerlab.context.select import Selection, select
 from layerlab.context.tree import DiskDirectory
-from layerlab.engines.embedded.rootfs import copying, layer_tar, namespaces, trees, unpack, users
+from layerlab.engines.embedded.rootfs import copying, layer_tar, laying, namespaces, trees, unpack, users
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.errors import LayerlabError
 from layerlab.fsutil import collection_paused, remove_tree
@@ -50,13 +50,16 @@ class Worker:
         self.real_ids = mode == "full"
         self.snapshotter = snapshotter
         self._baselines: dict[str, tuple[dict[str, trees.Mark], list[str]]] = {}
+        self._user: int | None = None
+        self._laid = -1
 
     # --- root filesystems -------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _rootfs(self, layers: list[str], *, upper: str | None = None, work: str | None = None) -> Iterator[str]:
         """The merged view of ``layers`` (lowest first), writable when ``upper`` is given."""
-        lowers = [path for path in layers if path]
+        # Of a layer that is there twice the upper one says all: overlayfs takes each directory once.
+        lowers = list(reversed(dict.fromkeys(path for path in reversed(layers) if path)))
         if upper is None and len(lowers) == 1:
             yield os.path.abspath(lowers[0])
             return
@@ -256,6 +259,25 @@ class Worker:
             if os.path.lexists(f"{root}/{place}") and os.path.isdir(f"{root}/{place}") != directory:
                 there, needed = ("file", "directory") if directory else ("directory", "file")
                 raise RefusedError("base-image", f"the image has a {there} at {target}, where a {needed} must be mounted")
+
+    def lay(self, root: dict[str, Any], mounts: list[dict[str, Any]]) -> dict[str, Any]:
+        """Lay the tree of a command; see ``laying.lay``. The namespace is kept by descriptor until ``let_go``."""
+        try:
+            self._laid = laying.lay(root, mounts)
+        except laying.MountError as error:
+            raise RefusedError("dockerfile", f"nothing can be mounted at {error.target}: {error}") from error
+        return {"namespace": self._laid, "user": self._user_namespace(), "process": os.getpid(), "point": os.path.abspath(laying.POINT)}
+
+    def _user_namespace(self) -> int:
+        """A descriptor of this process's user namespace, kept for good; -1 where it is that of its client."""
+        if self._user is None:
+            self._user = -1 if self.real_ids else os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+        return self._user
+
+    def let_go(self) -> dict[str, Any]:
+        """The client has the namespace that was laid last."""
+        os.close(self._laid)
+        return {}
 
     def flatten(self, layers: list[str], tree: str) -> dict[str, Any]:
         """Copy snapshotter: the merged view of ``layers`` as plain files in ``tree``."""

@@ -1,0 +1,255 @@
+"""Laying the tree of one command: its root filesystem with everything that is mounted in it, in a mount namespace made for it alone.
+
+The executor is handed the finished tree and mounts nothing in it but ``/proc``, on an empty directory that was laid here. So no program
+that has the host's files before it ever resolves a path that an image, a mount or a cache can influence: each place is opened beneath the
+root's descriptor (``mountapi``), after all that was mounted before, and what is mounted there hangs on that descriptor.
+
+A mount point that is missing is made where its parent is. In the image that is a layer below all others or a copied tree (see
+``snapshotters``); below another mount it is in that mount, as runc has it, and a mount that cannot be written to has room for none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import posixpath
+import stat
+from collections.abc import Iterator
+from typing import Any, Final
+
+from layerlab.engines.embedded.rootfs import mountapi
+from layerlab.engines.embedded.rootfs.mountapi import NODEV, NOEXEC, NOSUID, RDONLY
+
+# An empty directory of the store: where the tree is laid, in each namespace its own.
+POINT: Final = "root"
+
+_DEVICES: Final = ("null", "zero", "full", "random", "urandom", "tty")
+_LINKS: Final = (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2"))
+# Docker gives both this size.
+_DEV_BYTES: Final = 64 << 20
+_SHM_BYTES: Final = 64 << 20
+# What Docker hides of /sys (moby, ``daemon/pkg/oci/defaults.go``).
+_HIDDEN_SYS: Final = ("firmware", "devices/virtual/powercap")
+_OURS: Final = ("proc", "sys", "dev")
+
+
+class MountError(Exception):
+    """A mount that cannot be laid. ``target`` as written; the message is a sentence about it."""
+
+    def __init__(self, target: str, message: str) -> None:
+        super().__init__(message)
+        self.target = target
+
+
+def lay(root: dict[str, Any], mounts: list[dict[str, Any]]) -> int:
+    """Lay a tree at ``POINT`` below the current directory, in a new mount namespace; a descriptor of the namespace.
+
+    ``root``    ``lowers`` (lowest first), ``upper`` and ``work`` of an overlay, or ``tree``, a directory; relative to the current
+                directory. ``tree`` may be ``/``: this machine's own root, read-only, for a probe.
+    ``mounts``  each with ``kind``, ``target``, and by kind: ``bind`` has ``source`` and ``readonly``; ``overlay`` has ``source``,
+                ``upper`` and ``work``; ``tmpfs`` has ``size`` (bytes, 0 for no limit); ``file``, which is in memory and read-only, has
+                ``content``, ``mode``, ``uid`` and ``gid``. A source that is absolute is a path of the host that nobody but its user has a
+                say in. ``optional``: one that is left out where it has no place.
+
+    Raises ``MountError`` for a mount of ``mounts`` that has no place, ``OSError``.
+    """
+    os.makedirs(POINT, mode=0o700, exist_ok=True)
+    with mountapi.elsewhere(), contextlib.ExitStack() as stack:
+        # All descriptors are of this namespace: only its own mounts can be mounted on, or copied.
+        tree = _root(stack, root)
+        _kernels(tree)
+        # Parents first, as in BuildKit: a mount point may lie inside another mount.
+        for mount in sorted(mounts, key=lambda mount: _parts(mount["target"])):
+            _mount(tree, mount)
+        return os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _held(stack: contextlib.ExitStack, descriptor: int) -> int:
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in posixpath.normpath("/" + path).split("/") if part]
+
+
+@contextlib.contextmanager
+def _closing(descriptor: int) -> Iterator[int]:
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _opened(path: str) -> int:
+    """A directory or file of ours: in the store without any link, or a path of the host that was chosen outside of it."""
+    return os.open(path, os.O_PATH | os.O_CLOEXEC) if path.startswith("/") else mountapi.open_own(path)
+
+
+def _root(stack: contextlib.ExitStack, root: dict[str, Any]) -> _Tree:
+    # Below the root and out of sight: a file can be mounted only from where this namespace has it.
+    with _closing(mountapi.open_own(POINT)) as point:
+        mountapi.attach(mountapi.filesystem("tmpfs", [("mode", "0700")], NOSUID | NODEV), point)
+    memory = _held(stack, mountapi.open_own(POINT))
+    place = memory
+    if root.get("tree"):
+        probe = root["tree"] == "/"
+        source = _held(stack, _opened(root["tree"]))
+        mountapi.attach(mountapi.clone(source, attributes=NOSUID | NODEV | (RDONLY if probe else 0), recursive=probe), place)
+    else:
+        # The same layer twice is an error of overlayfs; what the lower one says the upper one says, too.
+        lowers = list(reversed(dict.fromkeys(reversed(root["lowers"]))))
+        with contextlib.ExitStack() as parts:
+            opened = [_held(parts, _opened(path)) for path in (*lowers, root["upper"], root["work"])]
+            mountapi.overlay(opened[:-2], opened[-2], opened[-1], place)
+    # Opened anew: the place is now what was laid on it.
+    return _Tree(_held(stack, mountapi.open_own(POINT)), memory)
+
+
+class _Tree:
+    """What has been laid so far, by the descriptor of its root. ``memory``: of a directory for files that are nowhere else."""
+
+    def __init__(self, root: int, memory: int) -> None:
+        self._root = root
+        self.memory = memory
+
+    def own(self, name: str) -> int:
+        """One of the directories that every command has; never a link. Raises ``OSError``."""
+        return mountapi.open_inside(self._root, name, follow=False)
+
+    @contextlib.contextmanager
+    def place(self, target: str, *, directory: bool) -> Iterator[int]:
+        """The descriptor of a mount point, which is made where it is missing. Raises ``OSError``."""
+        parts = _parts(target)
+        try:
+            found = mountapi.open_inside(self._root, "/".join(parts))
+        except FileNotFoundError:
+            self._make(parts, directory=directory)
+            found = mountapi.open_inside(self._root, "/".join(parts))
+        with _closing(found):
+            if stat.S_ISDIR(os.fstat(found).st_mode) != directory:
+                raise OSError(errno.ENOTDIR if directory else errno.EISDIR, "", target)
+            yield found
+
+    def _make(self, parts: list[str], *, directory: bool) -> None:
+        for depth in range(1, len(parts) + 1):
+            try:
+                os.close(mountapi.open_inside(self._root, "/".join(parts[:depth])))
+                continue
+            except FileNotFoundError:
+                pass
+            with _closing(mountapi.open_inside(self._root, "/".join(parts[: depth - 1]))) as parent:
+                # A link that leads nowhere is there, so this says EEXIST and nothing is made.
+                if depth < len(parts) or directory:
+                    os.mkdir(parts[depth - 1], 0o755, dir_fd=parent)
+                else:
+                    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+                    os.close(os.open(parts[depth - 1], flags, 0o644, dir_fd=parent))
+
+
+def _kernels(tree: _Tree) -> None:
+    """``/proc``, empty until the executor mounts it in the namespace of the command; ``/sys``; ``/dev``."""
+    for name in _OURS:
+        with _closing(tree.own(name)) as place:
+            if name == "proc":
+                mountapi.attach(mountapi.filesystem("tmpfs", [("mode", "0555"), ("size", "4k")], NOSUID | NODEV | NOEXEC), place)
+            elif name == "dev":
+                mountapi.attach(_devices(), place)
+            elif os.path.isdir("/sys/kernel"):
+                _sys(place, tree)
+    with _closing(tree.own("dev")) as place:
+        for name in _DEVICES:
+            # A bind mount of this machine's: a user namespace makes no devices.
+            with _closing(os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC)) as device, _closing(_child(place, name)) as at:
+                mountapi.attach(mountapi.clone(device, attributes=NOSUID | NOEXEC), at)
+        with _closing(_child(place, "pts")) as at:
+            mountapi.attach(mountapi.filesystem("devpts", [("ptmxmode", "0666"), ("mode", "0620")], NOSUID | NOEXEC), at)
+        with _closing(_child(place, "shm")) as at:
+            # In Docker everybody may write there, to 64 MiB in all.
+            options = [("mode", "1777"), ("size", str(_SHM_BYTES))]
+            mountapi.attach(mountapi.filesystem("tmpfs", options, NOSUID | NODEV | NOEXEC), at)
+
+
+def _child(directory: int, name: str) -> int:
+    return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+
+
+def _devices() -> int:
+    """A detached ``/dev`` with places for all that is mounted in it."""
+    made = mountapi.filesystem("tmpfs", [("mode", "0755"), ("size", str(_DEV_BYTES))], NOSUID)
+    for name in _DEVICES:
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=made))
+    for name in ("pts", "shm"):
+        os.mkdir(name, 0o755, dir_fd=made)
+    for name, target in (*_LINKS, ("ptmx", "pts/ptmx")):
+        os.symlink(target, name, dir_fd=made)
+    return made
+
+
+def _sys(place: int, tree: _Tree) -> None:
+    attributes = RDONLY | NOSUID | NODEV | NOEXEC
+    with _closing(os.open("/sys", os.O_PATH | os.O_CLOEXEC)) as source:
+        try:
+            # Without what is mounted below it: root could read debugfs there.
+            made, whole = mountapi.clone(source, attributes=attributes), False
+        except OSError:
+            # In a user namespace those mounts are locked in their places, and this user reads there what it can read anyhow.
+            made, whole = mountapi.clone(source, attributes=attributes, recursive=True), True
+        mountapi.attach(made, place)
+    with _closing(tree.own("sys")) as inside:
+        if not whole and os.path.ismount("/sys/fs/cgroup"):
+            # How much memory there is: Node sizes its heap by it.
+            with _closing(os.open("/sys/fs/cgroup", os.O_PATH | os.O_CLOEXEC)) as source, _closing(_child(inside, "fs/cgroup")) as at:
+                mountapi.attach(mountapi.clone(source, attributes=attributes, recursive=True), at)
+        for name in _HIDDEN_SYS:
+            with contextlib.suppress(FileNotFoundError), _closing(_child(inside, name)) as at:
+                mountapi.attach(mountapi.filesystem("tmpfs", [("mode", "0555"), ("size", "4k")], attributes), at)
+
+
+def _mount(tree: _Tree, mount: dict[str, Any]) -> None:
+    target, kind = mount["target"], mount["kind"]
+    try:
+        if kind == "tmpfs":
+            options = [("mode", "1777"), *((("size", str(mount["size"])),) if mount["size"] else ())]
+            with tree.place(target, directory=True) as place:
+                mountapi.attach(mountapi.filesystem("tmpfs", options, NOSUID | NODEV), place)
+        elif kind == "file":
+            with tree.place(target, directory=False) as place:
+                _file(mount, tree.memory, place)
+        elif kind == "overlay":
+            with contextlib.ExitStack() as stack:
+                lower, upper, work = (_held(stack, _opened(mount[name])) for name in ("source", "upper", "work"))
+                place = stack.enter_context(tree.place(target, directory=True))
+                mountapi.overlay([lower], upper, work, place)
+        else:
+            with _closing(_opened(mount["source"])) as source:
+                attributes = NOSUID | NODEV | (RDONLY if mount["readonly"] else 0)
+                with tree.place(target, directory=stat.S_ISDIR(os.fstat(source).st_mode)) as place:
+                    mountapi.attach(mountapi.clone(source, attributes=attributes), place)
+    except OSError as error:
+        if mount.get("optional") and error.errno in (errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.EACCES):
+            return
+        raise MountError(target, _REASONS.get(error.errno or 0, f"{os.strerror(error.errno or 0)}")) from error
+
+
+def _file(mount: dict[str, Any], memory: int, place: int) -> None:
+    """A file that is nowhere but in the memory of this namespace, and gone with it."""
+    name = str(len(os.listdir(f"/proc/self/fd/{memory}")))
+    with open(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=memory), "wb") as stream:
+        stream.write(mount["content"])
+        os.fchmod(stream.fileno(), mount["mode"])
+        if mount["uid"] or mount["gid"]:
+            os.fchown(stream.fileno(), mount["uid"], mount["gid"])
+    with _closing(_child(memory, name)) as source:
+        mountapi.attach(mountapi.clone(source, attributes=RDONLY), place)
+
+
+_REASONS: Final = {
+    errno.EROFS: "it lies in a mount that is read-only, where no mount point can be made",
+    errno.ENOTDIR: "there is a file where a directory must be mounted, or on the way to it",
+    errno.EISDIR: "there is a directory where a file must be mounted",
+    errno.ELOOP: "the way to it has a loop of links, or a link into /proc",
+    errno.EEXIST: "the way to it has a link that leads nowhere",
+    errno.EACCES: "the way to it is closed",
+}
