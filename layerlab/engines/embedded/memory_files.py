@@ -17,8 +17,11 @@ _PREFIX: Final = "layerlab-secret-"
 
 
 def memory_file(content: bytes, mode: int, fallback: str, stack: contextlib.ExitStack) -> str:
-    """Path of a new file with this content, which is unlinked when ``stack`` is closed. In ``fallback`` where there is no place in
-    memory.""" descriptor, path = tempfile.mkstemp(prefix=_PREFIX, dir=_MEMORY if os.access(_MEMORY, os.W_OK) else fallback)
+    """Path of a new file with this content, which is unlinked when ``stack`` is closed.
+
+    It is in ``fallback`` where there is no place in memory. Raises ``OSError``.
+    """
+    descriptor, path = tempfile.mkstemp(prefix=_PREFIX, dir=_MEMORY if os.access(_MEMORY, os.W_OK) else fallback)
     # The lock ends with the descriptor, after the name.
     stack.callback(os.close, descriptor)
     stack.callback(os.unlink, path)
