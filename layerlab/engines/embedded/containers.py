@@ -96,7 +96,7 @@ def started(
         )
         if not prepared["command"]:
             raise StepFailedError(f'exec: "{row.argv[0]}": executable file not found in $PATH', exit_status=127)
-        active.before([(path, directory) for path, (_, directory) in zip(prepared["targets"], targets, strict=True)])
+        active.before(prepared["stubs"])
         process = Process(
             argv=(prepared["command"], *row.argv[1:]),
             environment={"HOME": prepared["home"], "HOSTNAME": os.uname().nodename, **env},

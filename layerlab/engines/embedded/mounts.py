@@ -57,6 +57,8 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
         self._sources = sources
         self._stack = contextlib.ExitStack()
         self._planned: list[tuple[Mount, bool]] = []
+        # Caches that this RUN has for itself, by identity: mounted twice, a cache is the same one, and no lock is waited for twice.
+        self._own: dict[str, str] = {}
         self.secret_environment: dict[str, str] = {}
 
     def __enter__(self) -> RunMounts:
@@ -119,16 +121,10 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
         start = source["digest"] if source is not None else ""
         identity = f"{mount.id or mount.target}\0{mount.uid}\0{mount.gid}\0{mount.mode}\0{start}"
         directory = self._store.mount_directory(identity)
-        lock = os.path.join(self._store.path, directory + ".lock")
-        if mount.sharing == "locked":
-            self._stack.enter_context(locked(lock))
-        elif mount.sharing == "private":
-            held = self._store.lock_key_held("mount-" + os.path.basename(directory))
-            if held is None:
-                directory = self._store.scratch_directory()
-                self._stack.callback(self._worker.ask, "remove", paths=[directory])
-            else:
-                self._stack.callback(os.close, held)
+        if mount.sharing != "shared":
+            if identity not in self._own:
+                self._own[identity] = self._alone(directory, mount.sharing)
+            directory = self._own[identity]
         if source is not None:
             self._cache_with_content(mount, source, directory)
             return
@@ -137,6 +133,19 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
         if os.getuid() == 0 and (mount.uid or mount.gid):
             os.chown(path, mount.uid or 0, mount.gid or 0)
         self._plan(BindMount(source=path, target=mount.target, readonly=mount.readonly), directory=True)
+
+    def _alone(self, directory: str, sharing: str) -> str:
+        """A cache's directory, or for ``private`` another one, that no other RUN has meanwhile."""
+        if sharing == "locked":
+            self._stack.enter_context(locked(os.path.join(self._store.path, directory + ".lock")))
+            return directory
+        held = self._store.lock_key_held("mount-" + os.path.basename(directory))
+        if held is not None:
+            self._stack.callback(os.close, held)
+            return directory
+        directory = self._store.scratch_directory()
+        self._stack.callback(self._worker.ask, "remove", paths=[directory])
+        return directory
 
     def _cache_with_content(self, mount: MountOp, source: dict[str, Any], directory: str) -> None:
         """A cache that holds what the source had when the cache was made, and what was put there since."""

@@ -205,8 +205,7 @@ class StepRunner:
                     line=decided.step.line,
                     remedy=f"The image has no {op.argv[0]}: check the spelling, the base image and PATH.",
                 )
-            stubs = [(path, directory) for path, (_, directory) in zip(prepared["targets"], targets, strict=True)]
-            active.before(stubs)
+            active.before(prepared["stubs"])
             environment.setdefault("HOME", prepared["home"])
             environment.update(mounts.secret_environment)
             network = op.network != "none"

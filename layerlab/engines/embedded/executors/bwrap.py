@@ -116,7 +116,7 @@ class BwrapExecutor:
                 words += ["--setenv", key, value]
             words += ["--chdir", process.cwd]
             given = _anonymous_file(b"".join(os.fsencode(word) + b"\0" for word in words), stack)
-            command = [self.binary, "--args", str(given), "--", _SWITCH, *process.argv]
+            command = ["bwrap", "--args", str(given), "--", _SWITCH, *process.argv]
             _check_words(command)
             child = self._spawn(command, laid, process, [*pipes, given])
             running = _RunningBwrap(child)
@@ -179,7 +179,9 @@ class BwrapExecutor:
             groups = _opened_groups(process.cgroups, stack)
             spaces = (*(((laid.user, _NEW_USER),) if laid.user is not None else ()), (laid.mounts, _NEW_MOUNTS))
             descriptors = tuple(descriptor for descriptor, _ in spaces)
-            setup = Setup(groups=groups, oom_score_adj=process.oom_score_adj, join=spaces, keyring=True, close=descriptors)
+            setup = Setup(
+                groups=groups, oom_score_adj=process.oom_score_adj, join=spaces, keyring=True, close=descriptors, path=self.binary
+            )
             first = launcher(command, {}, setup)
             if first is None:
                 raise _unknown_machine()

@@ -70,6 +70,7 @@ class Setup(NamedTuple):
     ``join``          descriptors of namespaces with their kinds (``CLONE_NEW…``), joined in this order; else it ends with 126.
     ``keyring``       it gets a session keyring of its own, without the keys of this login.
     ``close``         descriptors that the other program does not get.
+    ``path``          the file that is executed; empty for ``argv[0]``.
     """
 
     seccomp: bytes = b""
@@ -80,6 +81,7 @@ class Setup(NamedTuple):
     join: tuple[tuple[int, int], ...] = ()
     keyring: bool = False
     close: tuple[int, ...] = ()
+    path: str = ""
 
 
 def launcher(argv: Sequence[str], environment: Mapping[str, str], setup: Setup, machine: str = "") -> bytes | None:
@@ -94,7 +96,7 @@ def launcher(argv: Sequence[str], environment: Mapping[str, str], setup: Setup, 
     length = len(_code(calls, setup, [0] * 7))
     start = _BASE + _HEADERS + length + -length % 16
     data = _Data(start)
-    path = data.add(os.fsencode(argv[0]) + b"\0")
+    path = data.add(os.fsencode(setup.path or argv[0]) + b"\0")
     words = data.pointers([data.add(os.fsencode(word) + b"\0") for word in argv])
     settings = data.pointers([data.add(os.fsencode(f"{key}={value}") + b"\0") for key, value in environment.items()])
     program = 0

@@ -1,12 +1,17 @@
-"""seccomp filters: system calls that are answered without being made, as BPF programs.
+"""seccomp filters: which system calls are made, and which are answered without being made, as BPF programs.
+
+**What a step needs.** Calls are allowed by name (``syscalls``), as in Docker's default profile; all others give EPERM, and those that are
+newer than the list ENOSYS, so that programs fall back on older ones. Keys of the kernel, which all processes of a user share,
+``io_uring``, ``bpf``, ``userfaultfd``, ``perf_event_open`` and mounts are among the others. On x86_64 the numbers of the x32 ABI are newer
+than any list, and programs of 32 bits have a list of their own; on aarch64, where they are rare, they have none.
 
 **Faked root.** In a user namespace with one id, ``chown`` gives EINVAL and ``setgroups`` EPERM, and package managers stop. Answering
 "done" lets them go on, as Charliecloud's ``ch-image --force=seccomp`` does (``doc/ch-image_desc.rst``, "fake root by seccomp"). The
 owners that matter for the image come from ``--chown``, USER and WORKDIR instead.
 
-**No further user namespace.** In one a command would have every capability: it could mount file systems that are memory past every
-count, and reach parts of the kernel that are otherwise root's. Docker's default profile refuses the same, and answers ``clone3``, whose
-flags a filter cannot see, as if the kernel lacked it.
+**No further namespace.** In a user namespace of its own a command would have every capability: it could mount file systems that are memory
+past every count, and reach parts of the kernel that are otherwise root's. ``clone3``, whose flags a filter cannot see, is answered as if
+the kernel lacked it.
 
 **Calls that proot does not translate.** proot 5.1 does not know ``statx``, ``faccessat2``, ``openat2`` and ``clone3``, or handles them
 wrongly; a program that is told that the kernel lacks them (ENOSYS) uses the older ones. It also has no network namespace: a step that
@@ -20,8 +25,11 @@ import os
 import struct
 from typing import Final, NamedTuple
 
+from layerlab.engines.embedded.executors.syscalls import NEWEST, Table, allowed
+
 _LD_ABS: Final = 0x20
 _JEQ: Final = 0x15
+_JGE: Final = 0x35
 _RET: Final = 0x06
 _JUMP: Final = 0x05
 _AND: Final = 0x54
@@ -29,116 +37,158 @@ _ALLOW: Final = 0x7FFF0000
 _ERRNO: Final = 0x00050000
 _FORMAT: Final = 0o170000
 _DEVICES: Final = (0o020000, 0o060000)
-# AF_INET, AF_INET6, AF_PACKET.
+_WHOLE: Final = 0xFFFFFFFF
+# AF_INET, AF_INET6, AF_PACKET; AF_ALG, the kernel's cryptography, and AF_VSOCK, the way to the host of a virtual machine.
 _INTERNET: Final = (2, 10, 17)
-_NEW_USER: Final = 0x10000000
+_NOT_A_BUILDS: Final = (38, 40)
+# All of the CLONE_NEW… flags.
+_NAMESPACES: Final = 0x7E020000
+# What Docker lets personality(2) set: Linux, and with it short times, 32 bits, both; 0xFFFFFFFF asks.
+_PERSONALITIES: Final = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
 
 
-class _Machine(NamedTuple):
-    """Numbers of system calls. ``makers``: mknod and mknodat, to the place of the mode among their arguments."""
+class _Calls(NamedTuple):
+    """Numbers of system calls of one architecture that are answered by their arguments, or faked."""
 
+    table: Table
+    # AUDIT_ARCH_…
     architecture: int
+    clone: int
+    socket: int
+    personality: int
     # chown fchown lchown fchownat setuid setgid setreuid setregid setgroups setresuid setresgid setfsuid setfsgid capset
     owners: tuple[int, ...]
+    # mknod and mknodat, to the place of the mode among their arguments
     makers: dict[int, int]
-    # statx faccessat2 openat2 clone3
+    # statx faccessat2 openat2
     untranslated: tuple[int, ...]
-    socket: int
-    io_uring_setup: int
-    # unshare clone clone3, by the architecture's number: its own, and the older one of which it runs programs, too
-    namespaces: dict[int, tuple[int, int, int]]
 
 
-_MACHINES: Final = {
-    "x86_64": _Machine(
-        0xC000003E,
-        (92, 93, 94, 260, 105, 106, 113, 114, 116, 117, 119, 122, 123, 126),
-        {133: 1, 259: 2},
-        (332, 439, 437, 435),
-        41,
-        425,
-        {0xC000003E: (272, 56, 435), 0x40000003: (310, 120, 435)},
-    ),
-    "aarch64": _Machine(
-        0xC00000B7,
-        (55, 54, 146, 144, 145, 143, 159, 147, 149, 151, 152, 91),
-        {33: 2},
-        (291, 439, 437, 435),
-        198,
-        425,
-        {0xC00000B7: (97, 220, 435), 0x40000028: (337, 120, 435)},
-    ),
-}
+# The same number everywhere.
+_CLONE3: Final = 435
+
+_X86_64: Final = _Calls(
+    table="x86_64",
+    architecture=0xC000003E,
+    clone=56,
+    socket=41,
+    personality=135,
+    owners=(92, 93, 94, 260, 105, 106, 113, 114, 116, 117, 119, 122, 123, 126),
+    makers={133: 1, 259: 2},
+    untranslated=(332, 439, 437),
+)
+_I386: Final = _Calls(
+    table="i386",
+    architecture=0x40000003,
+    clone=120,
+    socket=359,
+    personality=136,
+    owners=(182, 95, 16, 298, 23, 46, 70, 71, 81, 164, 170, 138, 139, 185, 212, 207, 198, 213, 214, 203, 204, 206, 208, 210, 215, 216),
+    makers={14: 1, 297: 2},
+    untranslated=(383, 439, 437),
+)
+_AARCH64: Final = _Calls(
+    table="aarch64",
+    architecture=0xC00000B7,
+    clone=220,
+    socket=198,
+    personality=92,
+    owners=(55, 54, 146, 144, 145, 143, 159, 147, 149, 151, 152, 91),
+    makers={33: 2},
+    untranslated=(291, 439, 437),
+)
+_MACHINES: Final[dict[str, tuple[_Calls, ...]]] = {"x86_64": (_X86_64, _I386), "aarch64": (_AARCH64,)}
 
 
-def bwrap_filter(*, faked_root: bool) -> bytes | None:
-    """The program for what bwrap runs, or ``None`` on a machine whose system call numbers are not known here."""
-    machine = _MACHINES.get(os.uname().machine)
-    if machine is None:
+def bwrap_filter(*, faked_root: bool, machine: str = "") -> bytes | None:
+    """The program for what bwrap runs, on this machine or one named; ``None`` where system call numbers are not known here."""
+    found = _MACHINES.get(machine or os.uname().machine)
+    return None if found is None else _assembled([_program(calls, faked_root=faked_root) for calls in found])
+
+
+def proot_filter(*, network: bool, machine: str = "") -> bytes | None:
+    """The program for what proot runs; see ``bwrap_filter``."""
+    found = _MACHINES.get(machine or os.uname().machine)
+    if found is None:
         return None
-    program, older = (_Program(architecture) for architecture in machine.namespaces)
+    programs = []
+    for calls in found:
+        extra = _Program(calls.architecture)
+        for call in calls.untranslated:
+            extra.answer(call, errno.ENOSYS)
+        if not network:
+            extra.answer_where(calls.socket, 0, _WHOLE, (*_INTERNET, *_NOT_A_BUILDS), errno.EACCES)
+        programs.append(_program(calls, faked_root=True, start=extra))
+    return _assembled(programs)
+
+
+def _program(calls: _Calls, *, faked_root: bool, start: _Program | None = None) -> _Program:
+    program = start if start is not None else _Program(calls.architecture)
     if faked_root:
-        _fake_root(program, machine)
-    for part, (unshare, clone, clone3) in zip((program, older), machine.namespaces.values(), strict=True):
-        for call in (unshare, clone):
-            part.answer_where(call, 0, _NEW_USER, (_NEW_USER,), errno.EPERM)
-        part.answer(clone3, errno.ENOSYS)
-    return program.assembled(otherwise=older)
-
-
-def proot_filter(*, network: bool) -> bytes | None:
-    """The program for what proot runs, or ``None`` on a machine whose system call numbers are not known here."""
-    machine = _MACHINES.get(os.uname().machine)
-    if machine is None:
-        return None
-    program = _Program(machine.architecture)
-    _fake_root(program, machine)
-    for call in machine.untranslated:
-        program.answer(call, errno.ENOSYS)
-    if not network:
-        # io_uring makes sockets, too, past every filter on calls.
-        program.answer(machine.io_uring_setup, errno.ENOSYS)
-        program.answer_where(machine.socket, 0, 0xFFFFFFFF, _INTERNET, errno.EACCES)
-    return program.assembled()
-
-
-def _fake_root(program: _Program, machine: _Machine) -> None:
-    for call in machine.owners:
-        program.answer(call, 0)
-    for call, place in machine.makers.items():
-        # A named pipe needs no privilege, so of mknod's kinds only devices are faked.
-        program.answer_where(call, place, _FORMAT, _DEVICES, 0)
+        for call in calls.owners:
+            program.answer(call, 0)
+        for call, place in calls.makers.items():
+            # A named pipe needs no privilege, so of mknod's kinds only devices are faked.
+            program.answer_where(call, place, _FORMAT, _DEVICES, 0)
+    # Where a command asks for a namespace. unshare and setns are not in the list at all.
+    program.refuse_bits(calls.clone, 0, _NAMESPACES, errno.EPERM)
+    program.answer(_CLONE3, errno.ENOSYS)
+    program.answer_where(calls.socket, 0, _WHOLE, _NOT_A_BUILDS, errno.EPERM)
+    program.allow_where(calls.personality, 0, _PERSONALITIES)
+    program.allow(allowed(calls.table))
+    return program
 
 
 class _Program:
-    """A BPF program that is written call by call. Every block ends in an answer, so blocks can stand in any order."""
+    """A BPF program for one architecture, written call by call. Every block ends in an answer; the first that fits counts."""
 
     def __init__(self, architecture: int) -> None:
-        self._lines: list[tuple[int, int, int, int]] = [
-            (_LD_ABS, 0, 0, 4),
-            (_JEQ, 1, 0, architecture),
-            (_RET, 0, 0, _ALLOW),
-            (_LD_ABS, 0, 0, 0),
-        ]
+        self.architecture = architecture
+        self.lines: list[tuple[int, int, int, int]] = [(_LD_ABS, 0, 0, 0)]
 
     def answer(self, call: int, number: int) -> None:
         """Answer a call with an error number; 0 says that it was done."""
-        self._lines += [(_JEQ, 0, 1, call), (_RET, 0, 0, _ERRNO | number)]
+        self.lines += [(_JEQ, 0, 1, call), (_RET, 0, 0, _ERRNO | number)]
 
     def answer_where(self, call: int, place: int, mask: int, values: tuple[int, ...], number: int) -> None:
         """Answer a call so where an argument, masked, has one of these values; else it is made."""
+        self._by_argument(call, place, mask, values, fits=_ERRNO | number, otherwise=_ALLOW)
+
+    def allow_where(self, call: int, place: int, values: tuple[int, ...]) -> None:
+        """Make a call where an argument has one of these values; else it gives EPERM."""
+        self._by_argument(call, place, _WHOLE, values, fits=_ALLOW, otherwise=_ERRNO | errno.EPERM)
+
+    def refuse_bits(self, call: int, place: int, bits: int, number: int) -> None:
+        """Answer a call with an error number where an argument has any of these bits; else it is made."""
+        self._by_argument(call, place, bits, (0,), fits=_ALLOW, otherwise=_ERRNO | number)
+
+    def _by_argument(self, call: int, place: int, mask: int, values: tuple[int, ...], *, fits: int, otherwise: int) -> None:
         block: list[tuple[int, int, int, int]] = [(_LD_ABS, 0, 0, 16 + 8 * place), (_AND, 0, 0, mask)]
         for position, value in enumerate(values):
             left = len(values) - position - 1
-            # Over the other comparisons and the answer that lets it be made.
+            # Over the other comparisons and the answer for what does not fit.
             block.append((_JEQ, left + 1, 0, value))
-        block += [(_RET, 0, 0, _ALLOW), (_RET, 0, 0, _ERRNO | number)]
-        self._lines += [(_JEQ, 0, len(block), call), *block]
+        block += [(_RET, 0, 0, otherwise), (_RET, 0, 0, fits)]
+        self.lines += [(_JEQ, 0, len(block), call), *block]
 
-    def assembled(self, otherwise: _Program | None = None) -> bytes:
-        """The program's bytes. ``otherwise``: what decides on calls of another architecture; without it they are made."""
-        lines = [*self._lines, (_RET, 0, 0, _ALLOW)]
-        if otherwise is not None:
-            # In the place of the third line, which lets them be made, to the line behind the last.
-            lines[2] = (_JUMP, 0, 0, len(lines) - 3)
-        return b"".join(struct.pack("<HBBI", *line) for line in lines) + (otherwise.assembled() if otherwise is not None else b"")
+    def allow(self, calls: list[int]) -> None:
+        """Make these calls (ascending numbers), and end the program: others give EPERM, and those that are not known here ENOSYS."""
+        ranges: list[tuple[int, int]] = []
+        for call in calls:
+            if ranges and ranges[-1][1] == call - 1:
+                ranges[-1] = (ranges[-1][0], call)
+            else:
+                ranges.append((call, call))
+        for first, last in ranges:
+            self.lines += [(_JGE, 2, 0, last + 1), (_JGE, 0, 1, first), (_RET, 0, 0, _ALLOW)]
+        self.lines += [(_JGE, 1, 0, NEWEST + 1), (_RET, 0, 0, _ERRNO | errno.EPERM), (_RET, 0, 0, _ERRNO | errno.ENOSYS)]
+
+
+def _assembled(programs: list[_Program]) -> bytes:
+    """The bytes of programs for several architectures; calls of any other are answered as if there were none."""
+    lines: list[tuple[int, int, int, int]] = [(_LD_ABS, 0, 0, 4)]
+    for program in programs:
+        # A conditional jump reaches 255 lines, the other one any.
+        lines += [(_JEQ, 1, 0, program.architecture), (_JUMP, 0, 0, len(program.lines)), *program.lines]
+    lines.append((_RET, 0, 0, _ERRNO | errno.ENOSYS))
+    return b"".join(struct.pack("<HBBI", *line) for line in lines)

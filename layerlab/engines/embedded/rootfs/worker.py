@@ -231,13 +231,14 @@ class Worker:
                 uid, gid, groups, home = users.process_ids(root, user)
             except users.UnknownUserError as error:
                 raise RefusedError("dockerfile", str(error)) from error
-            where = [inside(root, resolve(root, target)) for target, _ in targets]
-            self._check_mount_points(root, targets, where)
+            where = [_place(root, target) for target, _ in targets]
+            stubs = _stubs(where, [directory for _, directory in targets])
+            self._check_mount_points(root, targets, where, stubs)
             # As mkdir -p: of /a/../b the first part is made too.
             parts = cwd.split("/")
             missing = [p for p in ("/".join(parts[:end]) for end in range(2, len(parts) + 1)) if not os.path.isdir(resolve(root, p))]
             found = _find_command(root, command, search, cwd, where)
-            physical = "/" + inside(root, resolve(root, cwd))
+            physical = "/" + _place(root, cwd)
         if missing:
             if self.snapshotter == "copy":
                 # What is made here belongs to the step.
@@ -248,14 +249,17 @@ class Worker:
                     copier.make_directories(path)
                 made = copier.owners
         who = {"uid": uid, "gid": gid, "groups": list(groups), "home": home}
-        return {**who, "cwd": physical, "targets": where, "command": found, "owners": made}
+        return {**who, "cwd": physical, "stubs": stubs, "command": found, "owners": made}
 
     @staticmethod
-    def _check_mount_points(root: str, targets: list[tuple[str, bool]], where: list[str]) -> None:
+    def _check_mount_points(root: str, targets: list[tuple[str, bool]], where: list[str], stubs: list[tuple[str, bool]]) -> None:
         for (target, directory), place in zip(targets, where, strict=True):
             if target in _OURS and place != target.lstrip("/"):
                 # runc refuses it too; following it would put the kernel's files wherever the image says.
                 raise RefusedError("base-image", f"the image has a symbolic link at {target}, where a step needs a directory")
+            if (place, directory) not in stubs:
+                # It is in another mount, which only whoever lays them sees.
+                continue
             if os.path.lexists(f"{root}/{place}") and os.path.isdir(f"{root}/{place}") != directory:
                 there, needed = ("file", "directory") if directory else ("directory", "file")
                 raise RefusedError("base-image", f"the image has a {there} at {target}, where a {needed} must be mounted")
@@ -465,6 +469,23 @@ def _find_command(root: str, command: str, search: str, cwd: str, mounted: list[
         if "/" in command and any(place == mount or place.startswith(mount + "/") for mount in mounted):
             return candidate
     return ""
+
+
+def _place(root: str, path: str) -> str:
+    """Where a path is in a root filesystem, links followed, without a leading slash. Raises ``RefusedError``."""
+    try:
+        return inside(root, resolve(root, path))
+    except OSError as error:
+        raise RefusedError("dockerfile", f"{path}: {os.strerror(error.errno or 0).lower()}") from error
+
+
+def _stubs(where: list[str], directories: list[bool]) -> list[tuple[str, bool]]:
+    """The mount points that the image must have: those that lie in no other mount, where they are made when that is there."""
+    found: dict[str, bool] = {}
+    for place, directory in zip(where, directories, strict=True):
+        if not any(place.startswith(other + "/") for other in where if other):
+            found.setdefault(place, directory)
+    return list(found.items())
 
 
 _OURS: Final = ("/proc", "/dev", "/sys")

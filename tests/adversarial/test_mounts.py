@@ -1,0 +1,225 @@
+"""No mount of a RUN leads out of its sandbox, whatever links an image, a context, a cache or another build puts in its way.
+
+A generator makes RUN instructions with random nests of mounts over a zoo of links that lead to a canary tree of this machine, while another
+process keeps swapping directories of the caches for such links. Each RUN then reads, writes, deletes and changes what it finds at its mount
+points. Afterwards the canary must be what it was, to the last attribute, and nothing of its text may have been printed.
+
+    LAYERLAB_HOSTILE_MOUNTS=2000 LAYERLAB_SEED=… ./lab test tests/adversarial/test_mounts.py -q -s
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from layerlab.errors import LayerlabError
+from tests.engine.conftest import Lab, MakeLab
+
+SEED = os.environ.get("LAYERLAB_SEED") or secrets.token_hex(4)
+CASES = int(os.environ.get("LAYERLAB_HOSTILE_MOUNTS", "120"))
+TEXT = "canary-" + secrets.token_hex(8)
+# What a build may end with: it was built, a mount was refused, or its command failed.
+ENDS = ("", "dockerfile", "step-failed", "base-image", "context", "missing-source")
+
+State = dict[str, tuple[int, int, int, int, int, bytes]]
+
+
+class Canary:
+    """A tree of this machine that nobody in a sandbox may read or change."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        for name in ("secret", "d/f", "d/e/f", "open/f"):
+            path = place / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{TEXT} {name}\n", encoding="ascii")
+        (place / "secret").chmod(0o600)
+        (place / "open").chmod(0o777)
+        self._before = self._state()
+
+    def _state(self) -> State:
+        found: State = {}
+        for path in [self.place, *sorted(self.place.rglob("*"))]:
+            status = path.lstat()
+            content = path.read_bytes() if stat.S_ISREG(status.st_mode) else b""
+            found[str(path)] = (status.st_mode, status.st_uid, status.st_gid, status.st_size, status.st_mtime_ns, content)
+        return found
+
+    def check(self, said: str) -> None:
+        assert self._state() == self._before
+        assert TEXT not in said
+
+
+def _ways_out(canary: Path, store: str) -> dict[str, str]:
+    """Targets of links that lead to the canary or into the store for whoever has this machine's root before it."""
+    up = "../" * 12
+    ways: dict[str, str] = {}
+    for name, path in (("canary", str(canary)), ("dir", f"{canary}/d"), ("file", f"{canary}/secret"), ("open", f"{canary}/open")):
+        for prefix in ("", "/oldroot", "/newroot/../oldroot", "/proc/self/root", "/proc/1/root", "/proc/self/cwd/../../..", up.rstrip("/")):
+            ways[f"{name}{len(ways)}"] = f"{prefix}{path}"
+    for name in ("mounts", "s", "root", ""):
+        ways[f"store{len(ways)}"] = f"/oldroot{store}/{name}"
+        ways[f"store{len(ways)}"] = f"{up}{store.lstrip('/')}/{name}"
+    return {**ways, "hostetc": "/oldroot/etc", "up": up, "slash": "/", "oldroot": "/oldroot", "loop": "loop", "nowhere": "/no/such/place"}
+
+
+class Zoo:
+    """A context with links and folders to mount from, and the names of caches that hold such links, too."""
+
+    def __init__(self, lab: Lab, canary: Canary) -> None:
+        self.links = _ways_out(canary.place, lab.engine.store.path)
+        self.names = sorted(self.links)
+        self.caches = ("c0", "c1", "c2")
+        zoo = lab.context / "zoo"
+        for folder in ("", "sub", "sub/deep", "etc", "dev"):
+            (zoo / folder).mkdir(parents=True, exist_ok=True)
+            (zoo / folder / "real").mkdir(exist_ok=True)
+            (zoo / folder / "plain").write_text("text\n", encoding="ascii")
+            for name, target in self.links.items():
+                (zoo / folder / name).symlink_to(target)
+        for name in ("etc/hosts", "etc/resolv.conf", "dev/null", "dev/.switch-user", "dev/shm", "dev/pts"):
+            (zoo / name).symlink_to(f"/oldroot{canary.place}/secret")
+
+    def dockerfile(self, draws: random.Random) -> str:
+        """A build: a stage with the zoo, sometimes a first RUN that plants links in caches, and the RUN that is the attack."""
+        mounts, targets = self._mounts(draws)
+        lines = ["FROM base:1 AS a", "COPY zoo /zoo", "FROM base:1", *self._planting(draws)]
+        if draws.random() < 0.4:
+            lines.append(f"COPY --from=a /zoo{draws.choice(('', '/sub', '/etc'))} {draws.choice(('/t0', '/', '/t1', '/etc'))}")
+        if draws.random() < 0.2:
+            lines.append(f"WORKDIR {draws.choice(targets)}/{draws.choice(self.names)}")
+        if draws.random() < 0.2:
+            lines.append("USER 1000:1000")
+        # The same text twice is cached. Some device may have nothing to read.
+        attack = "; ".join(_touches(target) for target in [*targets, "/etc/hosts", "/etc/resolv.conf", "/dev/null"])
+        return "\n".join([*lines, f"RUN {' '.join(mounts)} (sleep 8; kill -9 -1) & : {draws.getrandbits(64):x}; {attack}; true", ""])
+
+    def _planting(self, draws: random.Random) -> Iterator[str]:
+        if draws.random() < 0.3:
+            name, cache = draws.choice(self.names), draws.choice(self.caches)
+            yield f"RUN --mount=type=cache,id={cache},target=/c ln -sfn {self.links[name]} /c/{name}; mkdir -p /c/real; : {draws.random()}"
+
+    def _mounts(self, draws: random.Random) -> tuple[list[str], list[str]]:
+        found, targets = [], [draws.choice(("/t0", "/t1", "/etc", "/dev/x", "/run/secrets", "/zoo"))]
+        for _ in range(draws.randint(1, 6)):
+            target = self._target(draws, targets)
+            kind = draws.choice(("bind", "bind", "bind", "stage", "cache", "cache", "tmpfs", "secret"))
+            source = draws.choice(
+                ("/zoo", "/zoo/sub", "/zoo/etc", "/zoo/dev", f"/zoo/{draws.choice(self.names)}", "/zoo/plain", "/zoo/real")
+            )
+            write = draws.choice(("", ",rw"))
+            cache = f"type=cache,id={draws.choice(self.caches)},target={target},sharing={draws.choice(('shared', 'locked', 'private'))}"
+            found.append(
+                "--mount="
+                + {
+                    "bind": f"type=bind,source={source[1:]},target={target}{write}",
+                    "stage": f"type=bind,from=a,source={source},target={target}{write}",
+                    "cache": cache + draws.choice(("", ",ro", f",from=a,source={source}")),
+                    "tmpfs": f"type=tmpfs,target={target}",
+                    "secret": f"type=secret,id=s,target={target}",
+                }[kind]
+            )
+            targets.append(target)
+        return found, targets
+
+    def _target(self, draws: random.Random, targets: list[str]) -> str:
+        """A new place, most often below an earlier one, by a link or by a plain name; or one of the kernel's and ours."""
+        below = [*self.names, "real", "sub", "new", "..", "etc", "dev", "d/e"]
+        if draws.random() < 0.15:
+            return draws.choice(
+                ("/dev", "/proc", "/sys", "/", "/dev/.switch-user", "/etc/hosts", "/etc", "/proc/self/root", "/dev/shm", "/oldroot")
+            )
+        place = draws.choice(targets)
+        for _ in range(draws.randint(1, 2)):
+            place += f"/{draws.choice(below)}"
+        return place
+
+
+def _touches(target: str) -> str:
+    """A command that reads, writes, deletes and changes whatever is at a place."""
+    return (
+        f"T='{target}'; head -c 300 $T $T/* $T/*/* $T/*/*/f; ls -la $T/; echo pwned > $T; echo pwned > $T/pwned; mkdir $T/made; "
+        f"chmod 777 $T $T/f $T/secret; ln -s x $T/link; rm -rf $T/d/f $T/secret; echo pwned > $T/secret"
+    ).replace("; ", " 2>/dev/null; ")
+
+
+@pytest.fixture
+def swapper(tmp_path: Path) -> Iterator[Callable[[str, str], None]]:
+    """Starts a process that keeps swapping directories below a folder for links to a place."""
+    program = """
+import os, sys
+store, target = sys.argv[1:]
+while True:
+    for cache in os.listdir(store):
+        try:
+            os.chdir(os.path.join(store, cache))
+        except OSError:
+            continue
+        for _ in range(50):
+            for step in (lambda: os.symlink(target, "swap"), lambda: os.rename("real", "kept"), lambda: os.rename("swap", "real"),
+                         lambda: os.rename("real", "swap"), lambda: os.rename("kept", "real")):
+                try:
+                    step()
+                except OSError:
+                    pass
+"""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(folder: str, target: str) -> None:
+        running.append(subprocess.Popen([sys.executable, "-c", program, folder, target]))
+
+    yield start
+    for process in running:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("snapshotter", ["overlay", "copy"])
+def test_no_mount_leads_out(
+    snapshotter: str, make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, swapper: Callable[[str, str], None]
+) -> None:
+    if snapshotter == "copy":
+        monkeypatch.setenv("LAYERLAB_SNAPSHOTTER", "copy")
+    lab = make_lab()
+    if not lab.engine.host.isolates:
+        pytest.skip("nothing isolates a build here")
+    canary = Canary(tmp_path / "canary")
+    zoo = Zoo(lab, canary)
+    swapper(os.path.join(lab.engine.store.path, "mounts"), str(canary.place / "d"))
+    print(f"\nLAYERLAB_SEED={SEED} LAYERLAB_HOSTILE_MOUNTS={CASES}, {snapshotter}")
+    ran = refused = 0
+    for number in range(CASES if snapshotter == "overlay" else CASES // 4):
+        dockerfile = zoo.dockerfile(random.Random(f"{SEED}-{snapshotter}-{number}"))
+        kind, said = _built(lab, dockerfile)
+        assert kind in ENDS, f"{number}: {said}\n{dockerfile}"
+        canary.check(said)
+        ran += kind == ""
+        refused += kind == "dockerfile"
+    print(f"{ran} ran, {refused} were refused")
+    # A generator that only makes nonsense proves nothing.
+    assert ran > CASES // 40
+    assert refused > CASES // 40
+    lab.build("FROM base:1\nRUN echo still works\n")
+    shutil.rmtree(lab.context)
+
+
+def _built(lab: Lab, dockerfile: str) -> tuple[str, str]:
+    """The kind of error that a build ended with, empty for none, and all that was said."""
+    try:
+        record = lab.try_build(dockerfile, secrets={"s": b"a secret\n"})
+    except LayerlabError as error:
+        return error.kind, error.message
+    if record.failure is None:
+        return "", lab.output
+    return record.failure.kind, f"{lab.output}\n{record.failure.message}"
