@@ -10,7 +10,7 @@ import msgspec
 from layerlab import __version__
 from layerlab.engines.connect import choose, why_not_docker
 from layerlab.engines.embedded.engine import EmbeddedEngine
-from layerlab.engines.embedded.host import probe_host
+from layerlab.engines.embedded.host import Host, probe_host
 from layerlab.platform import PLATFORM
 
 
@@ -27,6 +27,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     executor: str
     snapshotter: str
     ids: str
+    network: str
     store: str
     python: str
     platform: str
@@ -46,6 +47,7 @@ def examine(engine: EmbeddedEngine, engine_name: str = "auto") -> Finding:
         executor=host.executor or "none",
         snapshotter=host.snapshotter,
         ids=host.ids,
+        network=_network(host),
         store=engine.store_path,
         python=f"{platform.python_version()} ({sys.executable})",
         platform=PLATFORM,
@@ -53,6 +55,12 @@ def examine(engine: EmbeddedEngine, engine_name: str = "auto") -> Finding:
         stand_ins=tuple(row.stand_in for row in engine.store.images() if row.source == "stand-in"),
         notes=host.notes,
     )
+
+
+def _network(host: Host) -> str:
+    if host.network_helper is not None:
+        return f"a RUN has its own, connected by {host.network_helper.name}: this machine's loopback is out of its reach"
+    return "a RUN shares this machine's, its loopback included (a graded one never does)"
 
 
 def _docker() -> str:
@@ -76,6 +84,7 @@ def report(found: Finding) -> str:
         f"executor     {found.executor}" + ("" if found.works else "  ← nothing can run a build step here; `plan` still works"),
         f"snapshotter  {found.snapshotter}",
         f"ids          {found.ids}: {_IDS[found.ids]}",
+        f"network      {found.network}",
         f"store        {found.store}",
     ]
     lines += [f"base image   {text}" for text in found.stand_ins]

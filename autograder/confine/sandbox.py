@@ -39,6 +39,7 @@ class _Confined:
         self._filling = filling
         self._overlay = overlay
         self.name = inner.name
+        self.helper = inner.helper if filling else None
         self.ids: Literal["full", "single"] = inner.ids
 
     def run(self, root: Root, process: Process, output: Output) -> int:
@@ -52,7 +53,7 @@ class _Confined:
             environment, mounts = self._filled() if self._filling else self._lent(stack)
             changed = msgspec.structs.replace(
                 process,
-                network=self._filling and process.network,
+                network=process.network if self._filling else "none",
                 environment={**environment, **(process.environment if self._filling else _without_proxies(process.environment))},
                 mounts=(*process.mounts, *mounts),
             )

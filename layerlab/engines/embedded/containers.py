@@ -104,7 +104,7 @@ def started(
             uid=prepared["uid"],
             gid=prepared["gid"],
             groups=tuple(prepared["groups"]),
-            network=row.network,
+            network="host" if row.network else "none",
             mounts=mounts.all(),
         )
         yield stack.enter_context(executor.start(active.root(), process))

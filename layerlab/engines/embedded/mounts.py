@@ -31,7 +31,8 @@ _KERNELS: Final = ("/proc", "/sys")
 class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
     """Prepares the mounts on entry and takes away on exit what was made for this RUN alone.
 
-    ``sources`` are the contents of the mounts that have one, in order, as the worker wants them.
+    ``sources`` are the contents of the mounts that have one, in order, as the worker wants them. ``resolver``: the text of
+    ``/etc/resolv.conf``; ``None`` for this machine's.
     Raises ``DockerfileError`` for a required secret that is missing and ``UnsupportedError``.
     """
 
@@ -46,6 +47,7 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
         file: str,
         line: int,
         sources: list[dict[str, Any]],
+        resolver: bytes | None = None,
     ) -> None:
         self._op = op
         self._scratch = scratch
@@ -55,6 +57,7 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
         self._file = file
         self._line = line
         self._sources = sources
+        self._resolver = resolver
         self._stack = contextlib.ExitStack()
         self._planned: list[tuple[Mount, bool]] = []
         # Caches that this RUN has for itself, by identity: mounted twice, a cache is the same one, and no lock is waited for twice.
@@ -80,7 +83,9 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
 
     def _every_run(self) -> None:
         self._plan(FileMount(target="/etc/hosts", content=_HOSTS, optional=True), directory=False)
-        if os.path.exists(_RESOLVER):
+        if self._resolver is not None:
+            self._plan(FileMount(target=_RESOLVER, content=self._resolver, optional=True), directory=False)
+        elif os.path.exists(_RESOLVER):
             source = os.path.realpath(_RESOLVER)
             self._plan(BindMount(source=source, target=_RESOLVER, readonly=True, optional=True), directory=False)
         if self._op.shebang:

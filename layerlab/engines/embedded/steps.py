@@ -22,6 +22,7 @@ from layerlab.engines.embedded import memory
 from layerlab.engines.embedded.ambient import CA_TARGET, ambient_environment, ca_bundle
 from layerlab.engines.embedded.executors.base import Executor, Mount, Process
 from layerlab.engines.embedded.mounts import RunMounts
+from layerlab.engines.embedded.network import Network, network_for
 from layerlab.engines.embedded.npm_cache import lend
 from layerlab.engines.embedded.snapshotters import Active, Snapshotter
 from layerlab.engines.embedded.store import Store
@@ -179,7 +180,15 @@ class StepRunner:
         executor = self.make_executor()
         with contextlib.ExitStack() as stack:
             scratch = stack.enter_context(scratch_directory("layerlab-run-"))
-            mounts = stack.enter_context(self._mounts(op, decided, solution, scratch))
+            bundle = ca_bundle(os.environ)
+            stand_in = any(image.stand_in for image in self.graph.images.values())
+            offline = self.options.offline or offline_folder() is not None or stand_in
+            ambient = ambient_environment(os.environ, self.options.build_args, bundle=bundle is not None, offline=offline)
+            network = Network("none")
+            if op.network != "none":
+                # By what the user's own settings name: a Dockerfile must not open a port of this machine's loopback.
+                network = Network("host") if op.network == "host" else network_for(executor.helper, ambient)
+            mounts = stack.enter_context(self._mounts(op, decided, solution, scratch, network.resolver))
             environment = dict(item.split("=", 1) for item in op.env)
             targets = mounts.targets()
             unsuccessful = f'process "{" ".join(op.argv)}" did not complete successfully'
@@ -208,17 +217,10 @@ class StepRunner:
             active.before(prepared["stubs"])
             environment.setdefault("HOME", prepared["home"])
             environment.update(mounts.secret_environment)
-            network = op.network != "none"
             lent: tuple[Mount, ...] = ()
-            if network:
-                bundle = ca_bundle(os.environ)
+            if op.network != "none":
                 folder = offline_folder()
-                stand_in = any(image.stand_in for image in self.graph.images.values())
-                offline = self.options.offline or folder is not None or stand_in
-                environment = {
-                    **ambient_environment(os.environ, self.options.build_args, bundle=bundle is not None, offline=offline),
-                    **environment,
-                }
+                environment = {**ambient, **environment}
                 if bundle is not None:
                     mounts.bind(bundle, CA_TARGET)
                 if folder is not None:
@@ -232,7 +234,8 @@ class StepRunner:
                 uid=prepared["uid"],
                 gid=prepared["gid"],
                 groups=tuple(prepared["groups"]),
-                network=network,
+                network=network.mode,
+                ports=network.ports,
                 mounts=(*mounts.all(), *lent),
             )
             kills = memory.kills()
@@ -247,10 +250,11 @@ class StepRunner:
             raise self._failure(op, decided, status, log.text(), kills)
         return prepared["owners"], (prepared["uid"], prepared["gid"])
 
-    def _mounts(self, op: RunOp, decided: Decided, solution: Solution, scratch: str) -> RunMounts:
+    def _mounts(self, op: RunOp, decided: Decided, solution: Solution, scratch: str, resolver: bytes | None) -> RunMounts:
         return RunMounts(
             op,
             scratch,
+            resolver=resolver,
             store=self.store,
             worker=self.worker,
             secrets=self.options.secrets,

@@ -8,6 +8,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from layerlab.engines.embedded.network import Helper
+
 
 class BindMount(msgspec.Struct, frozen=True, kw_only=True, tag="bind", tag_field="kind"):
     """A file or directory of the host at ``target``, an absolute path of the root filesystem, in which links are followed inside it.
@@ -66,7 +68,10 @@ class Root(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
-    """One command. ``environment`` is all that it gets; ``network`` false means loopback only.
+    """One command. ``environment`` is all that it gets.
+
+    ``network``        ``none``: loopback of its own, and no more; ``own``: a network of its own, from which ``ports`` of this machine's
+                       loopback can be reached; ``host``: this machine's.
 
     ``cgroups``        files ``cgroup.procs`` of groups that the command's first process joins.
     ``oom_score_adj``  what is added to its badness when memory runs out (``proc(5)``), inherited by all that it starts.
@@ -78,7 +83,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     uid: int = 0
     gid: int = 0
     groups: tuple[int, ...] = ()
-    network: bool = True
+    network: Literal["none", "own", "host"] = "host"
+    ports: tuple[int, ...] = ()
     mounts: tuple[Mount, ...] = ()
     cgroups: tuple[str, ...] = ()
     oom_score_adj: int = 0
@@ -108,9 +114,13 @@ class Running(contextlib.AbstractContextManager["Running"], Protocol):
 
 
 class Executor(Protocol):
-    """Runs commands. ``ids``: whether all ids of an image are real, or one stands for all."""
+    """Runs commands. ``ids``: whether all ids of an image are real, or one stands for all.
+
+    ``helper``: what connects a command with a network of its own; ``None`` where commands can have none.
+    """
 
     name: str
+    helper: Helper | None
     ids: Literal["full", "single"]
 
     def run(self, root: Root, process: Process, output: Output) -> int:

@@ -12,13 +12,14 @@ root outside a user namespace.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import json
 import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -28,6 +29,7 @@ from layerlab.engines.embedded.executors.base import FileMount, Output, Process,
 from layerlab.engines.embedded.executors.launcher import Setup, launcher
 from layerlab.engines.embedded.executors.seccomp import bwrap_filter
 from layerlab.engines.embedded.executors.switch_user import program
+from layerlab.engines.embedded.network import Helper, connected
 from layerlab.engines.embedded.workers import Laid, WorkerProcess
 from layerlab.errors import DockerfileError, ExecutorError
 
@@ -66,25 +68,30 @@ def find_bwrap() -> str | None:
 
 
 class BwrapExecutor:
-    """Runs commands with bwrap, in trees that ``worker`` lays. ``ids`` is ``full`` (root) or ``single``."""
+    """Runs commands with bwrap, in trees that ``worker`` lays. ``ids`` is ``full`` (root) or ``single``.
+
+    ``helper`` connects commands that have a network of their own.
+    """
 
     name = "bwrap"
 
-    def __init__(self, binary: str, ids: Literal["full", "single"], worker: WorkerProcess) -> None:
+    def __init__(self, binary: str, ids: Literal["full", "single"], worker: WorkerProcess, helper: Helper | None = None) -> None:
         self.binary = binary
+        self.helper = helper
         self.ids: Literal["full", "single"] = ids
         self._worker = worker
         self._hidden = [path for path in _HIDDEN if os.path.exists(path)]
         self._read_only = [path for path in _READ_ONLY if os.path.exists(path)]
 
-    def probe(self) -> None:
+    def probe(self, network: Literal["none", "own", "host"] = "host") -> None:
         """Run ``true`` in a tree made of this host's own. Raises ``ExecutorError`` with bwrap's words."""
         true = shutil.which("true")
         if true is None:
             raise ExecutorError("bwrap cannot be tried: this machine has no program named true")
         said = bytearray()
         try:
-            status = self.run(Root(tree="/"), Process(argv=(os.path.realpath(true),), environment={}, cwd="/"), said.extend)
+            process = Process(argv=(os.path.realpath(true),), environment={}, cwd="/", network=network)
+            status = self.run(Root(tree="/"), process, said.extend)
         except (OSError, DockerfileError) as error:
             raise ExecutorError(f"the mounts of a command cannot be laid here: {error}") from error
         if status != 0:
@@ -102,7 +109,7 @@ class BwrapExecutor:
             laid = stack.enter_context(
                 self._worker.lay(self._tree(root), [msgspec.to_builtins(mount, builtin_types=(bytes,)) for mount in mounts])
             )
-            words, pipes, write_maps = self._identity(process, stack)
+            words, pipes, begin = self._identity(process, stack)
             # --bind would make dead files of the devices. All else that was laid has none.
             words += ["--dev-bind", laid.point, "/", "--proc", "/proc"]
             for path in self._read_only:
@@ -118,10 +125,11 @@ class BwrapExecutor:
             given = _anonymous_file(b"".join(os.fsencode(word) + b"\0" for word in words), stack)
             command = ["bwrap", "--args", str(given), "--", _SWITCH, *process.argv]
             _check_words(command)
+            held = contextlib.ExitStack()
             child = self._spawn(command, laid, process, [*pipes, given])
-            running = _RunningBwrap(child)
+            running = _RunningBwrap(child, held)
             try:
-                write_maps()
+                begin(held)
             except BaseException:
                 running.kill()
                 raise
@@ -139,23 +147,33 @@ class BwrapExecutor:
             return {"tree": own(root.tree)}
         return {"lowers": [own(lower) for lower in root.lowers], "upper": own(root.upper), "work": own(root.work)}
 
-    def _identity(self, process: Process, stack: contextlib.ExitStack) -> tuple[list[str], list[int], _Maps]:
+    def _identity(self, process: Process, stack: contextlib.ExitStack) -> tuple[list[str], list[int], _Begin]:
+        """bwrap's words for namespaces, ids and rights, the descriptors that these name, and what is left to do when it runs."""
         command = [
             *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
             *("--hostname", HOST_NAME, "--die-with-parent", "--new-session"),
         ]
-        if not process.network:
-            command.append("--unshare-net")
         pipes: list[int] = []
-        write_maps = _Maps()
+        begin = _Begin()
+        if process.network != "host":
+            command.append("--unshare-net")
+        if process.network == "own":
+            if self.helper is None:
+                raise ExecutorError("nothing here connects a network of its own", remedy="apt-get install passt")
+            wait, begin.connected = _pipe(stack)
+            command += ["--block-fd", str(wait.number)]
+            pipes.append(wait.number)
+            begin.connect = functools.partial(connected, self.helper, ports=process.ports)
         if self.ids == "full":
-            block_read, block_write = _pipe(stack)
-            info_read, info_write = _pipe(stack)
-            command += ["--uid", "0", "--gid", "0", "--userns-block-fd", str(block_read.number), "--info-fd", str(info_write.number)]
-            pipes += [block_read.number, info_write.number]
-            write_maps = _Maps(info_read, info_write, block_write)
+            wait, begin.mapped = _pipe(stack)
+            command += ["--uid", "0", "--gid", "0", "--userns-block-fd", str(wait.number)]
+            pipes.append(wait.number)
         else:
             command += ["--uid", str(process.uid), "--gid", str(process.gid)]
+        if begin.mapped is not None or begin.connected is not None:
+            begin.told, begin.tells = _pipe(stack)
+            command += ["--info-fd", str(begin.tells.number)]
+            pipes.append(begin.tells.number)
         program_bytes = bwrap_filter(faked_root=self.ids == "single")
         if program_bytes is not None:
             filter_ = _anonymous_file(program_bytes, stack)
@@ -166,7 +184,7 @@ class BwrapExecutor:
         if self.ids == "full" or process.uid == 0:
             for capability in _CAPABILITIES:
                 command += ["--cap-add", capability]
-        return command, pipes, write_maps
+        return command, pipes, begin
 
     def _switch(self, process: Process) -> bytes:
         body = program((process.uid, process.gid, process.groups) if self.ids == "full" else None, len(process.environment))
@@ -228,10 +246,11 @@ def _opened_groups(files: Iterable[str], stack: contextlib.ExitStack) -> tuple[i
 
 
 class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
-    """A started command. Leaving the context kills whatever still runs."""
+    """A started command. Leaving the context kills whatever still runs, and then closes ``held``."""
 
-    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], held: contextlib.ExitStack) -> None:
         self._child = child
+        self._held = held
 
     def __exit__(self, *_: object) -> None:
         self.kill()
@@ -264,10 +283,11 @@ class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
                             os.kill(process, number)
 
     def kill(self) -> None:
-        self.stop()
-        self._child.wait()
-        if self._child.stdout is not None:
-            self._child.stdout.close()
+        with self._held:
+            self.stop()
+            self._child.wait()
+            if self._child.stdout is not None:
+                self._child.stdout.close()
 
 
 def _children(process: int) -> list[int]:
@@ -287,32 +307,40 @@ def _number_inside(process: int) -> int:
         return 0
 
 
-class _Maps:
-    """What is left to do once bwrap runs: write the id maps of the namespace that it waits with."""
+class _Begin:
+    """What is left to do once bwrap runs: write the id maps of the namespace that it waits with, and connect its network.
 
-    def __init__(
-        self, info_read: _Descriptor | None = None, info_write: _Descriptor | None = None, block_write: _Descriptor | None = None
-    ) -> None:
-        self.info_read = info_read
-        self.info_write = info_write
-        self.block_write = block_write
+    ``told`` and ``tells``  the pipe that bwrap says the process id of its child on. ``mapped`` and ``connected``: pipes that it waits on.
+    """
 
-    def __call__(self) -> None:
-        if self.info_read is None or self.info_write is None or self.block_write is None:
+    def __init__(self) -> None:
+        self.told: _Descriptor | None = None
+        self.tells: _Descriptor | None = None
+        self.mapped: _Descriptor | None = None
+        self.connected: _Descriptor | None = None
+        self.connect: Callable[[int], contextlib.AbstractContextManager[None]] | None = None
+
+    def __call__(self, held: contextlib.ExitStack) -> None:
+        """``held`` is closed when the command has ended."""
+        if self.told is None or self.tells is None:
             return
-        self.info_write.close()
+        self.tells.close()
         text = b""
         while not text.rstrip().endswith(b"}"):
-            block = os.read(self.info_read.number, 4096)
+            block = os.read(self.told.number, 4096)
             if not block:
                 # bwrap ended before it made a namespace; its own message is on its standard error.
                 return
             text += block
         inside = json.loads(text)["child-pid"]
-        for name in ("uid_map", "gid_map"):
-            with open(f"/proc/{inside}/{name}", "w", encoding="ascii") as stream:
-                stream.write("0 0 65536\n")
-        os.write(self.block_write.number, b"1")
+        if self.mapped is not None:
+            for name in ("uid_map", "gid_map"):
+                with open(f"/proc/{inside}/{name}", "w", encoding="ascii") as stream:
+                    stream.write("0 0 65536\n")
+            os.write(self.mapped.number, b"1")
+        if self.connected is not None and self.connect is not None:
+            held.enter_context(self.connect(inside))
+            os.write(self.connected.number, b"1")
 
 
 class _Descriptor:

@@ -25,6 +25,7 @@ from layerlab.engines.embedded.executors.base import BindMount, FileMount, Mount
 from layerlab.engines.embedded.executors.launcher import Setup, launcher
 from layerlab.engines.embedded.executors.seccomp import proot_filter
 from layerlab.engines.embedded.memory_files import memory_file
+from layerlab.engines.embedded.network import Helper
 from layerlab.errors import ExecutorError
 from layerlab.fsutil import scratch_directory
 
@@ -45,6 +46,7 @@ class ProotExecutor:
     """Runs commands with proot, in a plain tree. ``directory``: on a file system that programs may be started from, for small files."""
 
     name = "proot"
+    helper: Helper | None = None
     ids: Literal["full", "single"] = "single"
 
     def __init__(self, binary: str, directory: str) -> None:
@@ -80,7 +82,7 @@ class ProotExecutor:
             stack.callback(os.close, report)
             with contextlib.ExitStack() as ours:
                 ours.callback(os.close, told)
-                setup = Setup(seccomp=proot_filter(network=process.network) or b"", report=told)
+                setup = Setup(seccomp=proot_filter(network=process.network != "none") or b"", report=told)
                 inner = launcher(process.argv, process.environment, setup)
                 outer = launcher([*command, _RUN], {"PATH": os.defpath, "PROOT_TMP_DIR": str(scratch)}, Setup(death_signal=_END))
                 if inner is None or outer is None:
