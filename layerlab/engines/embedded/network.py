@@ -128,15 +128,15 @@ def connected(helper: Helper, process: int, ports: tuple[int, ...]) -> Iterator[
 
 def _namespaces(process: int, stack: contextlib.ExitStack) -> tuple[str, str]:
     """Paths of the network namespace of a process and of the user namespace that owns it."""
+    own = f"/proc/{process}/ns/net"
     if os.getuid() == 0:
         # pasta first drops what it would need to see descriptors of a process that has more rights than it.
-        return f"/proc/{process}/ns/net", f"/proc/{process}/ns/user"
-    network = os.open(f"/proc/{process}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    stack.callback(os.close, network)
-    # As a user, bwrap may have moved on into another user namespace, which has no rights over the network.
-    owner = fcntl.ioctl(network, _GET_USER_NAMESPACE)
+        return own, f"/proc/{process}/ns/user"
+    with open(own, "rb") as network:
+        # As a user, bwrap may have moved on into another user namespace, which has no rights over the network.
+        owner = fcntl.ioctl(network, _GET_USER_NAMESPACE)
     stack.callback(os.close, owner)
-    return f"/proc/{os.getpid()}/fd/{network}", f"/proc/{os.getpid()}/fd/{owner}"
+    return own, f"/proc/{os.getpid()}/fd/{owner}"
 
 
 def _start_pasta(helper: Helper, network: str, owner: str, ports: tuple[int, ...], stack: contextlib.ExitStack) -> None:
