@@ -66,7 +66,9 @@ def _hidden(seen: Observation) -> str:
     """An installation after a source edit that leaves no packages behind, told by what it needs and by what it makes; empty for none."""
     replay = seen.replay
     if replay.failed is not None:
-        said = printable(replay.log.strip()[-_SAID:])
+        # From the start of a line, if there is one among the last words.
+        end = replay.log.strip()[-_SAID:]
+        said = printable(end.partition("\n")[2] or end)
         return (
             f"After an edit of a source {name_of(replay.failed)} needs npm's packages again: "
             f"it was run once more without them, and failed{f' ({said})' if said else ''}."
