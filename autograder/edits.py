@@ -11,9 +11,9 @@ from typing import Final
 
 import msgspec
 
+from autograder.puzzle import Puzzle, draw_puzzle, name
 from layerlab.errors import UsageError
 
-_WORDS: Final = ("amber", "birch", "cobalt", "dune", "ember", "fjord", "grove", "harbor", "iris", "juniper", "kestrel", "lagoon")
 _GREETING: Final = re.compile(r'(const GREETING = ")([^"]*)(";)')
 _SEND: Final = re.compile(r"(send\(`\$\{greeting\})(\\n`\))")
 
@@ -34,8 +34,11 @@ class Edit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Edits(msgspec.Struct, frozen=True, kw_only=True):
-    """All edits of one grading. ``answer``: what the app says on ``/`` after ``source``, with the drawn ``words`` in it; ``port``: where
-    it is asked to listen."""
+    """All edits of one grading. ``answer``: what the app says on ``/`` after ``source``; ``port``: where it is asked to listen.
+
+    ``marker``  a string literal of the edited source, which compiled code has too and ``answer`` has verbatim. ``erased``: names of types
+                in the edited source, which no compiled code has.
+    """
 
     source: Edit
     dependency: Edit
@@ -43,15 +46,16 @@ class Edits(msgspec.Struct, frozen=True, kw_only=True):
     readme: Edit
     modules: Edit
     answer: str
-    words: str
+    marker: str
+    erased: tuple[str, ...]
     port: int
 
 
 def draw(seed: str, app: Mapping[str, str], nonce: str = "", salt: str = "") -> Edits:
     """Draw the edits. ``app``: path to text, with at least the paths of ``NEEDED``.
 
-    ``salt``  of the answer: the seed decides what kind of edit is made, for all alike, and both together the words that the image must
-              serve. Whoever has read them in the feedback, and writes them into another answer, is asked for other words.
+    ``salt``  of the answer: the seed decides what kind of edit is made, for all alike, and both together the program (``puzzle``) whose
+              result the image must serve. Whoever has read it in the feedback, and writes it into another answer, is asked for another.
 
     ``nonce`` (letters and digits) goes into every edit as words that mean nothing: the same edit, and yet one that no cache can know.
     Raises ``UsageError`` where the app lacks the lines that an edit changes.
@@ -59,8 +63,8 @@ def draw(seed: str, app: Mapping[str, str], nonce: str = "", salt: str = "") -> 
     missing = [path for path in NEEDED if path not in app]
     if missing:
         raise UsageError(f"the app has no {', '.join(missing)}: the edits of the grading change them")
-    words = _words(_generator(f"{seed}\0{salt}", "words"))
-    source, answer = _source(_generator(seed, "source"), words, app)
+    puzzle = draw_puzzle(_generator(f"{seed}\0{salt}", "puzzle"))
+    source, answer = _source(_generator(seed, "source"), puzzle, app)
     if nonce:
         source = msgspec.structs.replace(source, files=tuple((path, f"{text}// {nonce}\n") for path, text in source.files))
     return Edits(
@@ -70,7 +74,8 @@ def draw(seed: str, app: Mapping[str, str], nonce: str = "", salt: str = "") -> 
         readme=_readme(_generator(seed, "readme"), app, nonce),
         modules=_modules(_generator(seed, "modules"), nonce),
         answer=answer,
-        words=words,
+        marker=puzzle.marker,
+        erased=puzzle.erased,
         port=20000 + _generator(seed, "port").getrandbits(12),
     )
 
@@ -81,29 +86,50 @@ def _generator(seed: str, purpose: str) -> random.Random:
     return random.Random(int.from_bytes(digest, "big"))  # noqa: S311 - repeatable on purpose
 
 
-def _name(draws: random.Random) -> str:
-    return f"{draws.choice(_WORDS)}{draws.getrandbits(32):08x}"
-
-
-def _words(draws: random.Random) -> str:
-    return f"{draws.choice(_WORDS)} {draws.choice(_WORDS)} {draws.getrandbits(64):016x}"
-
-
-def _source(draws: random.Random, words: str, app: Mapping[str, str]) -> tuple[Edit, str]:
+def _source(draws: random.Random, puzzle: Puzzle, app: Mapping[str, str]) -> tuple[Edit, str]:
     found = _GREETING.search(app[INDEX])
     if found is None or not _SEND.search(app[ROUTES]):
         raise UsageError(f'{INDEX} needs a line const GREETING = "…"; and {ROUTES} a line that sends `${{greeting}}\\n`')
-    kind = draws.choice(("greeting", "route", "new-file"))
+    kind = draws.choice(("greeting", "route", "new-file", "two-files"))
+    constant = name(draws)
     if kind == "greeting":
-        text = _GREETING.sub(lambda match: match[1] + words + match[3], app[INDEX])
-        return Edit(what=f"{INDEX}: another greeting", files=((INDEX, text),)), words
+        text = _greeting(app[INDEX], puzzle.expression, puzzle.code)
+        return Edit(what=f"{INDEX}: another greeting", files=((INDEX, text),)), puzzle.value
     if kind == "route":
-        text = _SEND.sub(lambda match: f"{match[1]} {words}{match[2]}", app[ROUTES])
-        return Edit(what=f"{ROUTES}: another answer", files=((ROUTES, text),)), f"{found[2]} {words}"
-    name = _name(draws)
-    routes = _SEND.sub(lambda match: f"{match[1]} ${{WORDS}}{match[2]}", app[ROUTES])
-    files = ((f"src/{name}.ts", f'export const WORDS = "{words}";\n'), (ROUTES, f'import {{ WORDS }} from "./{name}.js";\n{routes}'))
-    return Edit(what=f"a new file src/{name}.ts, used by {ROUTES}", files=files), f"{found[2]} {words}"
+        # Behind the routes: what is declared there is there before anybody asks.
+        text = f"{_sent(app[ROUTES], constant)}\n{puzzle.code}const {constant} = {puzzle.expression};\n"
+        return Edit(what=f"{ROUTES}: another answer", files=((ROUTES, text),)), f"{found[2]} {puzzle.value}"
+    first, second = f"src/{name(draws)}.ts", f"src/{name(draws)}.ts"
+    if kind == "new-file":
+        module = f"{puzzle.code}export const {constant}: string = {puzzle.expression};\n"
+        user = f"{_import(constant, first)}{_sent(app[ROUTES], constant)}"
+        return Edit(what=f"a new file {first}, used by {ROUTES}", files=((first, module), (ROUTES, user))), f"{found[2]} {puzzle.value}"
+    other = name(draws).capitalize()
+    types = f"export interface {other} {{ text(): string }}\nexport type {other}s = readonly {other}[];\n"
+    module = f"import type {{ {other}, {other}s }} from {_from(first)};\n{puzzle.code}"
+    module += f"const made: {other} = {{ text: () => {puzzle.expression} }};\nexport const {constant}: {other}s = [made];\n"
+    user = f"{_import(constant, second)}{_greeting(app[INDEX], f'{constant}[0]!.text()')}"
+    edit = Edit(what=f"new files {first} and {second}, used by {INDEX}", files=((first, types), (second, module), (INDEX, user)))
+    return edit, puzzle.value
+
+
+def _from(path: str) -> str:
+    """How a module of the same folder is named: as what it is compiled to."""
+    return f'"./{path.removeprefix("src/").removesuffix(".ts")}.js"'
+
+
+def _import(constant: str, path: str) -> str:
+    return f"import {{ {constant} }} from {_from(path)};\n"
+
+
+def _greeting(text: str, expression: str, before: str = "") -> str:
+    """The app's first file with another greeting."""
+    return _GREETING.sub(lambda _: f"{before}const GREETING: string = {expression};", text)
+
+
+def _sent(text: str, constant: str) -> str:
+    """The routes, which send the value of a constant too."""
+    return _SEND.sub(lambda match: f"{match[1]} ${{{constant}}}{match[2]}", text)
 
 
 def _dependency(draws: random.Random, app: Mapping[str, str], nonce: str) -> Edit:
@@ -120,30 +146,30 @@ def _dependency(draws: random.Random, app: Mapping[str, str], nonce: str) -> Edi
     )
     if not known:
         raise UsageError(f"{LOCK} has no package that could become a direct dependency")
-    name, version = draws.choice(known)
+    package, version = draws.choice(known)
     for place in (manifest, lock["packages"][""]):
-        place["dependencies"] = dict(sorted({**place.get("dependencies", {}), name: version}.items()))
+        place["dependencies"] = dict(sorted({**place.get("dependencies", {}), package: version}.items()))
     if nonce:
         manifest["description"] = nonce
     files = ((MANIFEST, json.dumps(manifest, indent=2) + "\n"), (LOCK, json.dumps(lock, indent=2) + "\n"))
-    return Edit(what=f"{MANIFEST} and {LOCK}: {name} {version} as a dependency", files=files)
+    return Edit(what=f"{MANIFEST} and {LOCK}: {package} {version} as a dependency", files=files)
 
 
 def _schema(draws: random.Random, app: Mapping[str, str], nonce: str) -> Edit:
-    name = _name(draws).capitalize()
-    text = f"{app[SCHEMA].rstrip()}\n\nmodel {name} {{\n  id Int @id @default(autoincrement())\n}}\n" + (f"// {nonce}\n" if nonce else "")
-    return Edit(what=f"{SCHEMA}: a new model {name}", files=((SCHEMA, text),))
+    model = name(draws).capitalize()
+    text = f"{app[SCHEMA].rstrip()}\n\nmodel {model} {{\n  id Int @id @default(autoincrement())\n}}\n" + (f"// {nonce}\n" if nonce else "")
+    return Edit(what=f"{SCHEMA}: a new model {model}", files=((SCHEMA, text),))
 
 
 def _readme(draws: random.Random, app: Mapping[str, str], nonce: str) -> Edit:
-    return Edit(what=f"{README}: one more line", files=((README, f"{app[README]}\n{_name(draws)} {nonce}\n"),))
+    return Edit(what=f"{README}: one more line", files=((README, f"{app[README]}\n{name(draws)} {nonce}\n"),))
 
 
 def _modules(draws: random.Random, nonce: str) -> Edit:
-    name = _name(draws)
-    path = f"node_modules/{name}"
+    package = name(draws)
+    path = f"node_modules/{package}"
     files = (
-        (f"{path}/package.json", json.dumps({"name": name, "version": "1.0.0"}) + "\n"),
-        (f"{path}/index.js", f'module.exports = "{_name(draws)} {nonce}";\n'),
+        (f"{path}/package.json", json.dumps({"name": package, "version": "1.0.0"}) + "\n"),
+        (f"{path}/index.js", f'module.exports = "{name(draws)} {nonce}";\n'),
     )
     return Edit(what=f"{path} on the host", files=files)

@@ -21,6 +21,7 @@ from autograder.confine.sandbox import GradingEngine
 from autograder.confine.timing import Clock
 from autograder.confine.watch import Watch
 from autograder.edits import draw
+from autograder.loaded import read_loaded
 from autograder.observe import Built, InfrastructureError, Observation, Observer
 from autograder.prepare import Prepared
 from autograder.quizzes.grading import judge_quiz, predictions
@@ -86,6 +87,7 @@ def _observed(
     assignment: Assignment, prepared: Prepared, submission: Submission, seed: str, patience: float
 ) -> tuple[tuple[CheckResult, ...], tuple[str, ...]]:
     app = read_app(Path(prepared.app))
+    loaded = read_loaded(prepared.loaded)
     clock = Clock(assignment.limits)
     with (
         scratch_directory("s", prepared.work) as place,
@@ -96,7 +98,7 @@ def _observed(
         salt = _digest(submission)
         edits, fresh = draw(seed, app, salt=salt), draw(seed, app, nonce=secrets.token_hex(16), salt=salt)
         once = not _has_mounts(submission.files["Dockerfile"])
-        observation = Observer(engine, assignment, workspace, edits, fresh, clock, once=once).observe()
+        observation = Observer(engine, assignment, workspace, edits, fresh, clock, loaded, once=once).observe()
         if watch.trouble:
             raise InfrastructureError(watch.trouble)
         for sentence in watch.told[:1]:
@@ -115,10 +117,11 @@ def _with_reason(seen: Observation, sentence: str) -> Observation:
     def told(built: Built) -> Built:
         return msgspec.structs.replace(built, problem=f"{built.problem} ({sentence})") if built.problem else built
 
-    answer = seen.answer
-    if answer.problem:
-        answer = msgspec.structs.replace(answer, problem=f"{answer.problem} ({sentence})")
-    return msgspec.structs.replace(seen, first=told(seen.first), source=told(seen.source), answer=answer)
+    serving = seen.serving
+    if serving.answer.problem:
+        answer = msgspec.structs.replace(serving.answer, problem=f"{serving.answer.problem} ({sentence})")
+        serving = msgspec.structs.replace(serving, answer=answer)
+    return msgspec.structs.replace(seen, first=told(seen.first), source=told(seen.source), serving=serving)
 
 
 @contextlib.contextmanager

@@ -17,10 +17,14 @@ from autograder.confine.serving import Answer, ask
 from autograder.confine.timing import Clock, TooSlow
 from autograder.contents import Contents, contents_of, needless
 from autograder.edits import LOCK, MANIFEST, Edit, Edits
+from autograder.loaded import Loaded
 from autograder.network import advice, advice_before
-from autograder.roles import LayerReader, Role, StepRoles, runtime_dependencies
+from autograder.probing import Picture, Probes, folder_of_place, imported, make_probes, package_of, picture_of, write_probe
+from autograder.roles import LayerReader, Role, Sought, StepRoles, is_command
 from autograder.workspace import Workspace
 from layerlab.engines.base import BuildOptions
+from layerlab.engines.embedded import images
+from layerlab.engines.embedded.npm_cache import make_lendable
 from layerlab.engines.embedded.references import INVALID_REFERENCE
 from layerlab.engines.embedded.steps import DISK_FULL
 from layerlab.errors import LayerlabError, StepBusyError
@@ -33,7 +37,6 @@ STUDENTS_FAULTS = frozenset({"dockerfile", "context", "missing-source", "step-fa
 # Which checks look at what happens after which edit. In a build with stages an edit may cost a whole build, so no other is tried,
 # and where a check looks at the steps of one role alone, the plan need not decide the others.
 _LOOKS_AT: Final = {
-    "edited": ("edit-source",),
     "readme": ("edit-unrelated",),
     "modules": ("edit-unrelated",),
     "dependency": ("edit-dependency",),
@@ -41,6 +44,10 @@ _LOOKS_AT: Final = {
 }
 _LOOKS_FOR: Final[dict[str, Role]] = {"dependency": "install", "schema": "generate"}
 _LOOK_INSIDE: Final = frozenset({"small", "lean", "unprivileged"})
+
+_REPLAYED: Final = frozenset({"edit-source"})
+# Files that a message names.
+_LARGEST: Final = 3
 
 _KILLED: Final = "exit code: 137"
 
@@ -64,6 +71,43 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
     ended: bool = False
 
 
+class Serving(msgspec.Struct, frozen=True, kw_only=True):
+    """What the image served, and where that came from (``probing``).
+
+    ``answer``    what it said, with the marker of the edited source.
+    ``follows``   the answer followed a change of the compiled code in the image. ``code``: paths of that code.
+    ``loads``     by package, the folder that the server was seen to load it from; ``unloaded``: packages that it was not seen to load.
+    ``lacking``   files of packages that the app loads and that do not stand in the image as they are in their packages. ``held``: how
+                  many do.
+    """
+
+    answer: Answer = msgspec.field(default_factory=Answer)
+    follows: bool = False
+    code: tuple[str, ...] = ()
+    loads: tuple[tuple[str, str], ...] = ()
+    unloaded: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
+    held: int = 0
+
+
+class Replay(msgspec.Struct, frozen=True, kw_only=True):
+    """What the commands did that an edit of a source runs again, when npm's packages were withheld from them.
+
+    ``failed``  the step that then failed, which with the packages it did not; ``log``: the end of its output.
+    ``sizes``   bytes in the layer of each command that ran, by step number. ``largest``: of the files in them, (step, path, bytes).
+    """
+
+    failed: StepRecord | None = None
+    log: str = ""
+    sizes: tuple[tuple[int, int], ...] = ()
+    largest: tuple[tuple[int, str, int], ...] = ()
+
+    @property
+    def made(self) -> int:
+        """Bytes that commands made anew."""
+        return sum(size for _, size in self.sizes)
+
+
 class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """All that was seen of one answer.
 
@@ -71,8 +115,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
                  with other times, ``readme``, ``modules``, ``dependency`` and ``schema`` with that edit alone (in the last two, steps
                  that install or generate nothing may be undecided).
                  ``edited`` is the same for the source edit. What no check of the assignment asks for is empty.
-    ``source``   the build with the source edit; ``answer`` is what its image says, ``expected`` what it should.
-    ``compiled`` whether the edited source is in what its build compiled, whatever the image then says.
+    ``source``   the build with the source edit; ``serving`` is what its image says, ``expected`` what it should.
+    ``replay``   the source edit without npm's packages; ``allowed``: the most bytes that its commands may make.
     ``base``     the name of the base image of the final stage; empty where the image does not stand on one. ``wasted`` in bytes.
     ``contents`` of the first build's image.
     """
@@ -86,20 +130,22 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     schema: tuple[StepRecord, ...] = ()
     edited: tuple[StepRecord, ...] = ()
     source: Built = msgspec.field(default_factory=Built)
-    answer: Answer = msgspec.field(default_factory=Answer)
-    compiled: bool = False
+    serving: Serving = msgspec.field(default_factory=Serving)
+    replay: Replay = msgspec.field(default_factory=Replay)
+    allowed: int = 0
     expected: str = ""
     base: str = ""
     wasted: int = 0
     contents: Contents = msgspec.field(default_factory=Contents)
 
     def role(self, role: Role) -> tuple[int, ...]:
-        """Numbers of the steps with this role in the first build."""
-        return tuple(item.number for item in self.first.roles if role in item.roles)
+        """Numbers of the steps with this role, sorted. What is made of the edited source is in the build with it alone."""
+        return tuple(sorted({item.number for item in (*self.first.roles, *self.source.roles) if role in item.roles}))
 
 
 class Observer:
     """Looks at one answer. ``workspace``: the app with the answer in it. ``edits`` and ``fresh``: the same edits, without and with a nonce.
+    ``loaded``: what the app loads when it runs.
 
     ``once``  the answer's build depends on nothing but its files. Then an image with what an edited source says was made of it, and
     there is no need to build the app as it was before: the edited one is as good a start for all other edits.
@@ -109,7 +155,16 @@ class Observer:
     """
 
     def __init__(
-        self, engine: GradingEngine, assignment: Assignment, workspace: Workspace, edits: Edits, fresh: Edits, clock: Clock, *, once: bool
+        self,
+        engine: GradingEngine,
+        assignment: Assignment,
+        workspace: Workspace,
+        edits: Edits,
+        fresh: Edits,
+        clock: Clock,
+        loaded: Loaded,
+        *,
+        once: bool,
     ) -> None:
         self._engine = engine
         self._fresh = fresh
@@ -121,9 +176,13 @@ class Observer:
         directory = workspace.directory
         self._options = BuildOptions(context=str(directory), tag=f"grading:{_label(str(directory))}", offline=True)
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-        self._reader = LayerReader(engine, runtime_dependencies(manifest))
+        self._loaded = loaded
+        self._reader = LayerReader(engine, Sought(loaded=loaded, marker=edits.marker, erased=edits.erased))
         lock = json.loads((directory / LOCK).read_text(encoding="utf-8"))
-        self._needless = needless(manifest, lock, [path.name for path in directory.glob("src/*.ts")])
+        sources = list(directory.glob("src/*.ts"))
+        self._needless = needless(manifest, lock, [path.name for path in sources])
+        self._packages = imported([path.read_text(encoding="utf-8") for path in sources], loaded)
+        self._views: dict[str, ImageView] = {}
         self._checks = {check.id for check in assignment.checks}
 
     def observe(self) -> Observation:
@@ -134,38 +193,40 @@ class Observer:
                 self._engine.bases.resolve(self._assignment.base, offline=True)
             return self._observe()
         finally:
-            # The layers stay cached for others; the name is nobody's any more.
-            with contextlib.suppress(LayerlabError):
-                self._engine.untag(self._options.tag or "", force=True)
+            # The layers stay cached for others; the names are nobody's any more.
+            for kind in ("", "-bare", "-probed"):
+                with contextlib.suppress(LayerlabError):
+                    self._engine.untag(f"{self._options.tag}{kind}", force=True)
 
     def _observe(self) -> Observation:
         edits = self._edits
-        source, answer = Built(), Answer()
+        source, serving = Built(), Serving()
         if self._once:
             with self._workspace.edited(edits.source):
-                source, answer = self._source()
-                compiled = self._reader.compiled_with(edits.words, source.steps, source.roles)
-                if compiled or answer.says(edits.answer):
-                    return self._after_first(source, source, answer, compiled=compiled)
+                source, serving = self._source()
+                if _has(source, "build") or serving.answer.says(edits.answer):
+                    return self._after_first(source, source, serving)
         if source.ended:
             return Observation(first=source)
         first = self._build()
         if not first.image:
             return Observation(first=first)
-        seen = self._after_first(first, source, answer, compiled=False)
+        seen = self._after_first(first, source, serving)
         if self._once:
             return seen
         with self._workspace.edited(edits.source):
-            source, answer = self._source()
-        return msgspec.structs.replace(seen, source=source, answer=answer)
+            source, serving = self._source()
+        return msgspec.structs.replace(seen, source=source, serving=serving)
 
-    def _source(self) -> tuple[Built, Answer]:
+    def _source(self) -> tuple[Built, Serving]:
         source = self._build()
-        return source, self._serve() if source.image else Answer(problem="the build with the edited source failed")
+        if source.image:
+            return source, self._serve(source)
+        return source, Serving(answer=Answer(problem="the build with the edited source failed"))
 
-    def _after_first(self, first: Built, source: Built, answer: Answer, *, compiled: bool) -> Observation:
+    def _after_first(self, first: Built, source: Built, serving: Serving) -> Observation:
         """What is seen of the first build's image, and what builds do after it."""
-        view = self._engine.view(self._options.tag or "")
+        view = self._view()
         base, below = self._base(first)
         contents = self._contents(view, below) if self._checks & _LOOK_INSIDE else Contents()
         again = self._verdicts()
@@ -176,18 +237,71 @@ class Observer:
             for name, edit in _planned(self._fresh).items()
             if self._checks.intersection(_LOOKS_AT[name])
         }
+        edited: tuple[StepRecord, ...] = ()
+        replay = Replay()
+        if self._checks & _REPLAYED:
+            with self._workspace.edited(self._fresh.source):
+                edited, replay = self._edited(first)
         return Observation(
             first=first,
             again=again,
             touched=touched,
             **seen,
+            edited=edited,
+            replay=replay,
+            allowed=self._loaded.allowed,
             source=source,
-            answer=answer,
-            compiled=compiled,
+            serving=serving,
             expected=self._edits.answer,
             base=base,
             wasted=view.wasted,
             contents=contents,
+        )
+
+    def _edited(self, first: Built) -> tuple[tuple[StepRecord, ...], Replay]:
+        """What a build does after the source edit, and what its commands do without npm's packages."""
+        try:
+            planned = self._engine.plan(self._options).steps
+        except LayerlabError as error:
+            self._fault(error.kind, error.message, error.line)
+            return (), Replay()
+        decided = not any(step.status == "undecided" for step in planned)
+        again = {step.number for step in planned if step.status == "executed"}
+        if decided and all(again & (_numbers(first, role) or frozenset()) for role in ("install", "generate")):
+            # There is nothing left that a replay could take.
+            return planned, Replay()
+        built = self._without_packages()
+        if not built.problem:
+            return built.steps, self._replay(built, None)
+        failed = next((step for step in built.steps if step.status == "failed"), None)
+        # What a build does after the step that failed only one with the packages tells.
+        return planned if decided else self._build().steps, self._replay(built, failed)
+
+    def _without_packages(self) -> Built:
+        empty = self._workspace.directory.parent / "no-packages"
+        for name in ("index-v5", "content-v2", "tmp"):
+            (empty / "_cacache" / name).mkdir(parents=True, exist_ok=True)
+        make_lendable(str(empty))
+        self._engine.withheld = str(empty)
+        try:
+            return self._build()
+        finally:
+            self._engine.withheld = ""
+
+    def _replay(self, built: Built, failed: StepRecord | None) -> Replay:
+        ran = [step for step in built.steps if is_command(step) and step.status == "executed"]
+        files = [
+            (step.number, entry.path, entry.size)
+            for step in ran
+            if step.diff_id is not None
+            for entry in self._reader.entries(step.diff_id)
+            if entry.size
+        ]
+        return Replay(
+            failed=failed,
+            log=built.log,
+            sizes=tuple((step.number, step.size) for step in ran),
+            largest=tuple(sorted(files, key=lambda row: (-row[2], row))[:_LARGEST]),
         )
 
     def _build(self) -> Built:
@@ -238,14 +352,66 @@ class Observer:
             return self._build().steps
         return steps
 
-    def _serve(self) -> Answer:
+    def _serve(self, source: Built) -> Serving:
+        """Start the image with probes in it, and ask it for a page."""
+        edits = self._edits
+        picture = self._picture(source)
+        probes = make_probes(picture, self._packages, self._reader, edits.marker, edits.erased)
         seconds = min(self._assignment.limits.answer_seconds, self._clock.left())
-        return ask(self._engine, self._options.tag or "", port=self._edits.port, path="/", seconds=seconds)
+        said = ask(self._engine, self._probed(probes), port=edits.port, path="/", seconds=seconds)
+        body = said.body
+        seen = {package for package, header in probes.headers.items() if header in said.headers}
+        where = {package: _where(picture, package) for package in seen}
+        return Serving(
+            answer=said if body is None else msgspec.structs.replace(said, body=body.replace(probes.marker, edits.marker)),
+            follows=body is not None and probes.marker in body,
+            code=tuple(f"/{place.path}" for place in picture.compiled),
+            loads=tuple(sorted(where.items())),
+            unloaded=tuple(package for package in self._packages if package not in seen),
+            lacking=tuple(sorted(file.tail for file in self._loaded.files if file.tail not in picture.files)),
+            held=len(picture.files),
+        )
+
+    def _probed(self, probes: Probes) -> str:
+        """The name of the image that is started. Without probes, where they cannot be put into it: then nothing is seen of them."""
+        tag = self._options.tag or ""
+        config = self._engine.image_config(tag)
+        origin = tag
+        if config["config"].pop("OnBuild", None):
+            # A trigger would run now, and is none of the image's.
+            layers = [self._engine.store.layer(diff_id) for diff_id in config["rootfs"]["diff_ids"]]
+            origin = f"{tag}-bare"
+            self._engine.bases.put(origin, config, [row.length if row is not None else 0 for row in layers], source="build")
+        directory = self._workspace.directory.parent / "probes"
+        write_probe(directory, origin, probes)
+        try:
+            record = self._clock.build(self._engine, BuildOptions(context=str(directory), tag=f"{tag}-probed", offline=True))
+        except TooSlow:
+            return tag
+        return tag if record.failure is not None else f"{tag}-probed"
+
+    def _picture(self, built: Built) -> Picture:
+        layers = self._layers()
+        _, below = self._base(built)
+        found = {diff_id: self._reader.found(diff_id) for diff_id in layers[below:]}
+        return picture_of(layers, self._view().origin, found)
+
+    def _layers(self) -> tuple[str, ...]:
+        """Diff IDs of the image that the last build made, lowest first."""
+        return tuple(self._engine.image_config(self._options.tag or "")["rootfs"]["diff_ids"])
+
+    def _view(self) -> ImageView:
+        """The image that the last build made, as its layers."""
+        row = self._engine.image_row(self._options.tag or "")
+        if row.config not in self._views:
+            with self._engine.store.in_use():
+                self._views[row.config] = images.view(self._engine.store, row, [self._reader.entries(item) for item in self._layers()])
+        return self._views[row.config]
 
     def _contents(self, view: ImageView, below: int) -> Contents:
         tag = self._options.tag or ""
         user = self._engine.image_config(tag)["config"].get("User", "")
-        return contents_of(self._engine.layer_entries(tag), view.origin, below, user, self._needless)
+        return contents_of([self._reader.entries(item) for item in self._layers()], view.origin, below, user, self._needless)
 
     def _base(self, built: Built) -> tuple[str, int]:
         """The allowed base whose layers the image begins with, and how many these are; an empty name and 0 where there is none."""
@@ -267,13 +433,21 @@ def _numbers(built: Built, role: Role | None) -> frozenset[int] | None:
     return None if role is None else frozenset(item.number for item in built.roles if role in item.roles)
 
 
+def _has(built: Built, role: Role) -> bool:
+    return any(role in item.roles for item in built.roles)
+
+
+def _where(picture: Picture, package: str) -> str:
+    """A folder in the image that a package stands in."""
+    return min(folder_of_place(place, tail) for tail, places in picture.files.items() if package_of(tail) == package for place in places)
+
+
 def _label(path: str) -> str:
     return hashlib.sha256(path.encode()).hexdigest()[:16]
 
 
 def _planned(edits: Edits) -> dict[str, Edit]:
     return {
-        "edited": edits.source,
         "readme": edits.readme,
         "modules": edits.modules,
         "dependency": edits.dependency,

@@ -1,4 +1,5 @@
-"""What the instructor's machine prepares once: the base image in the grading store, and an npm cache that builds offline are fed from."""
+"""What the instructor's machine prepares once: the base image in the grading store, an npm cache that builds offline are fed from, and
+what the app loads when it runs."""
 
 from __future__ import annotations
 
@@ -13,8 +14,10 @@ from typing import Final
 import msgspec
 
 from autograder.assignment import Assignment
-from autograder.confine.sandbox import Filling
+from autograder.confine.sandbox import Filling, GradingEngine
 from autograder.edits import LOCK, MANIFEST
+from autograder.loaded import observe_app
+from autograder.workspace import tree_digest
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.npm_cache import make_lendable
 from layerlab.errors import ExecutorError, LayerlabError
@@ -24,13 +27,14 @@ from layerlab.offline import offline_folder
 
 # Raise it when what is prepared looks otherwise, so that a place of an older version is prepared anew.
 _LAYOUT: Final = b"2"
+_LOADED_LAYOUT: Final = 1
 BASE_ARCHIVE: Final = "base.tar"
 _FILL: Final = "FROM {base}\nWORKDIR /fill\nCOPY package.json package-lock.json ./\nRUN npm ci\n"
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """Where grading works: the app, the directories of the store, of the npm cache, of results and of work in progress, and an archive
-    of the base image."""
+    """Where grading works: the app, the directories of the store, of the npm cache, of results and of work in progress, an archive of the
+    base image, and the file that says what the app loads (``loaded``)."""
 
     app: str
     store: str
@@ -38,18 +42,21 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     results: str
     work: str
     base: str
+    loaded: str = ""
 
 
 def locate(course: Path, assignment: Assignment, place: Path) -> Prepared:
-    """Where grading works below ``place``; nothing is made or looked at."""
+    """Where grading works below ``place``; nothing is made, and nothing looked at but the app."""
     course, place = Path(os.path.abspath(course)), Path(os.path.abspath(place))
+    app = (course.resolve().parent / assignment.app).resolve()
     return Prepared(
-        app=str((course.resolve().parent / assignment.app).resolve()),
+        app=str(app),
         store=str(place / "store"),
         cache=str(place / "npm-cache"),
         results=str(place / "results"),
         work=str(place / "work"),
         base=str(place / BASE_ARCHIVE),
+        loaded=str(place / f"loaded-{tree_digest(app)[:32]}-{_LOADED_LAYOUT}.json"),
     )
 
 
@@ -57,7 +64,8 @@ def prepare(course: Path, assignment: Assignment, place: Path, report: Callable[
     """Prepare grading below ``place``; quick when it is prepared already.
 
     A quiz is graded from plans: for one, only the directories are made. Else this raises ``ExecutorError`` where this machine cannot
-    isolate a build step (then no build is graded here), ``LayerlabError`` where the app's packages cannot be fetched.
+    isolate a build step (then no build is graded here), ``LayerlabError`` where the app's packages cannot be fetched, or the app does
+    not run.
     """
     prepared = locate(course, assignment, place)
     for directory in (prepared.store, prepared.cache, prepared.results, prepared.work):
@@ -74,7 +82,16 @@ def prepare(course: Path, assignment: Assignment, place: Path, report: Callable[
             )
         with locked(str(place / "prepare.lock")):
             _fill(engine, assignment, Path(prepared.app), place, report)
+            _observe(prepared, assignment, report)
     return prepared
+
+
+def _observe(prepared: Prepared, assignment: Assignment, report: Callable[[str], None]) -> None:
+    if os.path.exists(prepared.loaded):
+        return
+    report("running the app, to see what it loads; once on this machine")
+    with GradingEngine(prepared.store, prepared.cache) as engine:
+        observe_app(engine, assignment.base, Path(prepared.app), Path(prepared.work), Path(prepared.loaded))
 
 
 def _fill(engine: Filling, assignment: Assignment, app: Path, place: Path, report: Callable[[str], None]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import Final
 
@@ -12,12 +11,12 @@ import msgspec
 from autograder.assignment import Assignment
 from autograder.prepare import Prepared
 from autograder.record import SubmissionResult, fits
+from autograder.workspace import tree_digest
 from layerlab import __version__
 from layerlab.fsutil import write_atomically
 
 # Raise it when the same answer could now get another result: results of earlier versions are not reused.
-GRADER_VERSION: Final = 3
-NOT_OF_THE_APP: Final = ("node_modules", "dist", ".git")
+GRADER_VERSION: Final = 4
 
 
 class Results:
@@ -26,7 +25,7 @@ class Results:
     def __init__(self, assignment: Assignment, prepared: Prepared, seed: str) -> None:
         self._directory = Path(prepared.results)
         self._assignment = assignment
-        self._rules = f"{GRADER_VERSION}\0{__version__}\0{seed}\0{assignment.digest()}\0{_tree_digest(Path(prepared.app))}\0".encode()
+        self._rules = f"{GRADER_VERSION}\0{__version__}\0{seed}\0{assignment.digest()}\0{tree_digest(Path(prepared.app))}\0".encode()
 
     def digest(self, data: bytes) -> str:
         """Identity of a result: the bytes of a submission and everything that could change what comes of it. Hexadecimal."""
@@ -48,14 +47,3 @@ class Results:
     def _file(self, student: str, digest: str) -> Path:
         who = hashlib.sha256(student.encode()).hexdigest()[:16]
         return self._directory / f"{who}-{digest}.json"
-
-
-def _tree_digest(app: Path) -> str:
-    found = hashlib.sha256()
-    for folder, folders, files in os.walk(app):
-        folders[:] = sorted(name for name in folders if name not in NOT_OF_THE_APP)
-        for name in sorted(files):
-            path = Path(folder) / name
-            found.update(f"{path.relative_to(app)}\0".encode())
-            found.update(hashlib.sha256(path.read_bytes()).digest())
-    return found.hexdigest()

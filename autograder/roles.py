@@ -1,41 +1,75 @@
-"""What a step does, told by the files in its layer and never by its text.
+"""What a step does, told by the content of its layer, never by its text and never by the names of files alone.
 
-``install``   makes a folder that holds most of the packages which the app depends on; one that leaves out what only the build needs
-              is an installation, too.
-``generate``  makes Prisma's client of the app's schema.
-``build``     makes the compiled form of the app's sources.
+``install``   makes files of packages, byte for byte as the running app loads them (``loaded``); one that leaves out what only the build
+              needs is an installation, too.
+``generate``  makes what stands in ``node_modules`` and comes from no package: here Prisma's client of the app's schema.
+``build``     makes code of the edited sources: a file that has the source's ``marker`` and none of the names of its types. Source that
+              was copied, renamed or wrapped has both, or, when it was encoded, none.
 Only commands have roles: a COPY of what another step made is no second install.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
+import os
 import posixpath
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal
+from typing import Final, Literal, TypeVar
 
 import msgspec
 
+from autograder.loaded import GeneratedFile, Loaded, LoadedFile, lines_of
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.engines.embedded.rootfs.reading import open_file
 from layerlab.model import BuildRecord, StepRecord
 
+_Wanted = TypeVar("_Wanted", LoadedFile, GeneratedFile)
 Role = Literal["install", "generate", "build"]
 ROLES: Final[tuple[Role, ...]] = ("install", "generate", "build")
 
-_CLIENT: Final = ".prisma/client/schema.prisma"
+# Of the files that the app loads. Several steps may install together; a handful of small files that a base image has too is nothing.
+_SHARE: Final = 0.1
+# Of the lines of a generated file: paths and the edited schema make the others.
+_SAME: Final = 0.8
 _READ_LIMIT: Final = 1 << 20
+# For the search for compiled code, in one layer. What is found later is not found.
+_SEARCH_LIMIT: Final = 64 << 20
 # What a command can do to the files that it made.
-_SHUT: Final = (errno.EACCES, errno.EPERM, errno.ELOOP)
-_COMPILED: Final = ("index.js", "routes.js", "visits.js")
+_SHUT: Final = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOENT)
+# TypeScript, and what is never executed.
+_NOT_CODE: Final = (".ts", ".tsx", ".mts", ".cts", ".map", ".json", ".md", ".tsbuildinfo")
+_MODULES: Final = "node_modules/"
+
+
+class Sought(msgspec.Struct, frozen=True, kw_only=True):
+    """What layers are searched for. ``marker`` and ``erased``: of the edited sources (``edits``)."""
+
+    loaded: Loaded
+    marker: str
+    erased: tuple[str, ...]
+
+
+class LayerFound(msgspec.Struct, frozen=True, kw_only=True):
+    """What is in a layer.
+
+    ``files``      paths of files that the app loads, by tail. ``generated``: paths of generated files, by tail.
+    ``compiled``   paths and sizes in bytes of code that was made of the edited sources.
+    """
+
+    files: Mapping[str, tuple[str, ...]]
+    generated: Mapping[str, tuple[str, ...]]
+    compiled: tuple[tuple[str, int], ...]
 
 
 class StepRoles(msgspec.Struct, frozen=True, kw_only=True):
-    """The roles of the step with this number, and the compiled files in its layer as (path, size in bytes)."""
+    """The roles of the step with this number. ``folder``: where it puts packages, empty for a step that does not install. ``compiled``:
+    the code that it made of the edited sources, as (path, size in bytes)."""
 
     number: int
     roles: frozenset[Role]
+    folder: str = ""
     compiled: tuple[tuple[str, int], ...] = ()
 
 
@@ -44,46 +78,129 @@ def is_command(step: StepRecord) -> bool:
     return step.instruction.split(" ", 1)[0].upper() == "RUN"
 
 
-def roles_of(entries: Iterable[LayerEntry], dependencies: frozenset[str]) -> tuple[frozenset[Role], tuple[tuple[str, int], ...]]:
-    """The roles that a layer's members show, and the compiled files. ``dependencies``: names of packages that the app runs with."""
-    found: set[Role] = set()
-    packages: dict[str, set[str]] = {}
-    compiled: dict[str, dict[str, int]] = {}
+def roles_of(found: LayerFound, loaded: Loaded) -> frozenset[Role]:
+    """The roles of a command whose layer this is."""
+    roles: set[Role] = set()
+    if found.files and len(found.files) >= _SHARE * len(loaded.files):
+        roles.add("install")
+    # An app that generates nothing has no such step.
+    if found.generated and len(found.generated) == len(loaded.generated):
+        roles.add("generate")
+    if found.compiled:
+        roles.add("build")
+    return frozenset(roles)
+
+
+def folder_of(found: LayerFound) -> str:
+    """The folder that packages stand in, as an absolute path: the shortest, where there are several."""
+    folders = {path.removesuffix(tail).rstrip("/") for tail, paths in found.files.items() for path in paths}
+    return f"/{min(folders, key=lambda path: (path.count('/'), path))}" if folders else ""
+
+
+class LayerReader:
+    """Reads layers of an engine's store, each once."""
+
+    def __init__(self, engine: EmbeddedEngine, sought: Sought) -> None:
+        self._engine = engine
+        self._sought = sought
+        self._files = _by_name(sought.loaded.files)
+        self._generated = _by_name(sought.loaded.generated)
+        self._entries: dict[str, list[LayerEntry]] = {}
+        self._known: dict[str, LayerFound] = {}
+
+    def entries(self, diff_id: str) -> list[LayerEntry]:
+        """The members of a layer. Raises ``StoreError``."""
+        if diff_id not in self._entries:
+            path = self._engine.store.layer_path(diff_id)
+            rows = self._engine.worker.ask("entries", layer=path)["entries"] if path else []
+            self._entries[diff_id] = [msgspec.convert(row, LayerEntry) for row in rows]
+        return self._entries[diff_id]
+
+    def roles(self, record: BuildRecord) -> tuple[StepRoles, ...]:
+        """The roles of every command of a build whose layer is known. Raises ``StoreError``."""
+        rows = []
+        for step in record.steps:
+            if is_command(step) and step.diff_id is not None:
+                found = self.found(step.diff_id)
+                roles = roles_of(found, self._sought.loaded)
+                folder = folder_of(found) if "install" in roles else ""
+                rows.append(StepRoles(number=step.number, roles=roles, folder=folder, compiled=found.compiled))
+        return tuple(rows)
+
+    def found(self, diff_id: str) -> LayerFound:
+        """What is in a layer. Raises ``StoreError``."""
+        if diff_id not in self._known:
+            entries = self.entries(diff_id)
+            place = self.directory(diff_id)
+            files = {
+                tail: tuple(path for path in paths if _digest(posixpath.join(place, path), wanted.size) == wanted.digest)
+                for tail, (wanted, paths) in _candidates(entries, self._files).items()
+            }
+            generated = {
+                tail: tuple(path for path in paths if _alike(_start_of(posixpath.join(place, path)), wanted.lines))
+                for tail, (wanted, paths) in _candidates(entries, self._generated).items()
+            }
+            self._known[diff_id] = LayerFound(
+                files={tail: paths for tail, paths in files.items() if paths},
+                generated={tail: paths for tail, paths in generated.items() if paths},
+                compiled=self._compiled(entries, place),
+            )
+        return self._known[diff_id]
+
+    def directory(self, diff_id: str) -> str:
+        """Where a layer's files are. Raises ``StoreError``."""
+        return posixpath.join(self._engine.store.path, self._engine.store.layer_path(diff_id))
+
+    def content(self, diff_id: str, path: str) -> bytes:
+        """The start of a file that ``entries`` has; none where a command shut its folder. Raises ``OSError``, ``StoreError``."""
+        return _start_of(posixpath.join(self.directory(diff_id), path))
+
+    def _compiled(self, entries: Iterable[LayerEntry], place: str) -> tuple[tuple[str, int], ...]:
+        if not self._sought.marker:
+            return ()
+        left = _SEARCH_LIMIT
+        found = []
+        for entry in entries:
+            if entry.type not in ("file", "hardlink") or not 0 < entry.size <= _READ_LIMIT or not self._may_be_compiled(entry.path):
+                continue
+            left -= entry.size
+            if left < 0:
+                break
+            if is_compiled(_start_of(posixpath.join(place, entry.path)), self._sought.marker, self._sought.erased):
+                found.append((entry.path, entry.size))
+        return tuple(found)
+
+    def _may_be_compiled(self, path: str) -> bool:
+        if path.endswith(_NOT_CODE):
+            return False
+        _, modules, tail = path.rpartition(_MODULES)
+        return not modules or "/".join(tail.split("/")[: 2 if tail.startswith("@") else 1]) not in self._sought.loaded.packages
+
+
+def is_compiled(content: bytes, marker: str, erased: Iterable[str]) -> bool:
+    """Whether a file is code that was made of a source with these words, and not the source."""
+    return marker.encode() in content and not any(name.encode() in content for name in erased)
+
+
+def _by_name(wanted: Iterable[_Wanted]) -> dict[str, list[_Wanted]]:
+    rows: dict[str, list[_Wanted]] = {}
+    for row in wanted:
+        rows.setdefault(posixpath.basename(row.tail), []).append(row)
+    return rows
+
+
+def _candidates(entries: Iterable[LayerEntry], wanted: Mapping[str, list[_Wanted]]) -> dict[str, tuple[_Wanted, list[str]]]:
+    """By tail, the paths of members that stand where a wanted file could, in whatever folder, and have its size."""
+    found: dict[str, tuple[_Wanted, list[str]]] = {}
     for entry in entries:
-        if entry.type in ("whiteout", "opaque"):
+        if entry.type not in ("file", "hardlink"):
             continue
-        path = entry.path
-        if path.endswith("/package.json"):
-            _note_package(posixpath.dirname(path), dependencies, packages)
-        elif entry.type == "symlink":
-            # pnpm and its kin put links there.
-            _note_package(path, dependencies, packages)
-        elif f"/{path}".endswith(f"/{_CLIENT}"):
-            found.add("generate")
-        if path.endswith(".js") and "/node_modules/" not in f"/{path}" and entry.type in ("file", "hardlink"):
-            compiled.setdefault(posixpath.dirname(path), {})[path] = entry.size
-    if any(2 * len(names) > len(dependencies) for names in packages.values()):
-        found.add("install")
-    output: list[tuple[str, int]] = []
-    for folder, files in compiled.items():
-        if all(posixpath.join(folder, name) in files for name in _COMPILED):
-            found.add("build")
-            output += files.items()
-    return frozenset(found), tuple(sorted(output))
-
-
-def _note_package(path: str, dependencies: frozenset[str], packages: dict[str, set[str]]) -> None:
-    parent, name = posixpath.split(path)
-    if name not in dependencies:
-        parent, scope = posixpath.split(parent)
-        name = f"{scope}/{name}"
-    if name in dependencies:
-        packages.setdefault(parent, set()).add(name)
-
-
-def runtime_dependencies(manifest: Mapping[str, Any]) -> frozenset[str]:
-    """Names of the packages that a decoded ``package.json`` needs at run time."""
-    return frozenset(manifest.get("dependencies", {}))
+        for row in wanted.get(posixpath.basename(entry.path), ()):
+            # The size of a hard link stands with its first name.
+            fits = entry.type == "hardlink" or isinstance(row, GeneratedFile) or entry.size == row.size
+            if fits and f"/{entry.path}".endswith(f"/{row.tail}"):
+                found.setdefault(row.tail, (row, []))[1].append(entry.path)
+    return found
 
 
 def _start_of(path: str) -> bytes:
@@ -98,36 +215,18 @@ def _start_of(path: str) -> bytes:
         return b""
 
 
-class LayerReader:
-    """Reads layers of an engine's store, each once."""
+def _digest(path: str, size: int) -> str:
+    """The digest of a file of a layer that has this size; empty for another one."""
+    try:
+        with open(open_file(path), "rb") as stream:
+            if os.fstat(stream.fileno()).st_size != size:
+                return ""
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        if error.errno not in _SHUT:
+            raise
+        return ""
 
-    def __init__(self, engine: EmbeddedEngine, dependencies: frozenset[str]) -> None:
-        self._engine = engine
-        self._dependencies = dependencies
-        self._known: dict[str, tuple[frozenset[Role], tuple[tuple[str, int], ...]]] = {}
 
-    def roles(self, record: BuildRecord) -> tuple[StepRoles, ...]:
-        """The roles of every command of a build whose layer is known. Raises ``StoreError``."""
-        found = []
-        for step in record.steps:
-            if is_command(step) and step.diff_id is not None:
-                roles, compiled = self._layer(step.diff_id)
-                found.append(StepRoles(number=step.number, roles=roles, compiled=compiled))
-        return tuple(found)
-
-    def compiled_with(self, words: str, steps: Iterable[StepRecord], roles: Iterable[StepRoles]) -> bool:
-        """Whether a compiled file of these steps is seen to have ``words`` in it. Raises ``StoreError``."""
-        layers = {step.number: self._engine.store.layer_path(step.diff_id) for step in steps if step.diff_id is not None}
-        return any(
-            words.encode() in _start_of(posixpath.join(self._engine.store.path, layers[item.number] or "", path))
-            for item in roles
-            for path, size in item.compiled
-            if size <= _READ_LIMIT
-        )
-
-    def _layer(self, diff_id: str) -> tuple[frozenset[Role], tuple[tuple[str, int], ...]]:
-        if diff_id not in self._known:
-            path = self._engine.store.layer_path(diff_id)
-            rows = self._engine.worker.ask("entries", layer=path)["entries"] if path else []
-            self._known[diff_id] = roles_of((msgspec.convert(row, LayerEntry) for row in rows), self._dependencies)
-        return self._known[diff_id]
+def _alike(content: bytes, lines: frozenset[str]) -> bool:
+    return len(lines & lines_of(content.decode("utf-8", "replace"))) >= _SAME * len(lines)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from autograder.assignment import Assignment, CheckSpec
-from autograder.checks.base import Finding, served
+from autograder.checks.base import Finding, not_the_app, printable, says, served
 from autograder.checks.caching import edit_dependency, edit_schema, edit_source, edit_unrelated, no_change
 from autograder.checks.image import lean, serves, size, small, unprivileged
 from autograder.observe import Observation
@@ -50,11 +50,20 @@ def judge(observation: Observation, assignment: Assignment) -> tuple[CheckResult
         if observation.first.log:
             reason += f"\nThe end of its output:\n{observation.first.log[-600:].strip()}"
         return none(assignment, reason, status="failed")
-    if not served(observation) and not (observation.role("install") and observation.role("build")):
+    if not served(observation) and (missing := _missing(observation)):
         # An image without the app is quick to rebuild and wastes nothing. That is no achievement.
-        reason = "The image does not hold the app: no step of the build installs its packages and compiles its sources."
+        reason = f"The image does not hold the app: no step of the build {' and no step '.join(missing)}."
+        if evidence := printable(not_the_app(observation)):
+            reason += f" What it answers {'is right, but' if says(observation) else 'is wrong, and'} {evidence}."
         return none(assignment, reason, status="failed")
     return tuple(result_of(check, JUDGES[check.id](observation, assignment)) for check in assignment.checks)
+
+
+def _missing(seen: Observation) -> list[str]:
+    """What no step does, in words. What fails with an edited source is not told by what it would have compiled."""
+    installs = bool(seen.role("install")) or seen.replay.failed is not None
+    compiles = bool(seen.role("build")) or bool(seen.source.problem)
+    return [*([] if installs else ["installs its packages"]), *([] if compiles else ["compiles its sources"])]
 
 
 def none(assignment: Assignment, message: str, *, status: CheckStatus = "not-run") -> tuple[CheckResult, ...]:

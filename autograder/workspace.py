@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ from autograder.edits import NEEDED, Edit
 from layerlab.errors import UsageError
 
 _NOT_COPIED: Final = ("Dockerfile*", ".dockerignore", "node_modules", "dist", "*.db", "*.db-journal", ".env", ".git")
+NOT_OF_THE_APP: Final = ("node_modules", "dist", ".git")
 
 
 def read_app(app: Path) -> dict[str, str]:
@@ -21,6 +23,18 @@ def read_app(app: Path) -> dict[str, str]:
         return {path: (app / path).read_text(encoding="utf-8") for path in NEEDED}
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{app} is not the lesson's app: {error}") from error
+
+
+def tree_digest(app: Path) -> str:
+    """Identity of the app's files. Hexadecimal."""
+    found = hashlib.sha256()
+    for folder, folders, files in os.walk(app):
+        folders[:] = sorted(name for name in folders if name not in NOT_OF_THE_APP)
+        for name in sorted(files):
+            path = Path(folder) / name
+            found.update(f"{path.relative_to(app)}\0".encode())
+            found.update(hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
 
 
 class Workspace:

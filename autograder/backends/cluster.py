@@ -25,8 +25,9 @@ from autograder.collect import Submission
 from autograder.places import default_place
 from autograder.prepare import prepare
 from autograder.record import SubmissionResult, fits
-from autograder.results import GRADER_VERSION, NOT_OF_THE_APP
+from autograder.results import GRADER_VERSION
 from autograder.worker import Job
+from autograder.workspace import NOT_OF_THE_APP
 from layerlab import __version__
 from layerlab.errors import UsageError
 from layerlab.fsutil import locked

@@ -11,6 +11,8 @@ from autograder.observe import Observation
 from layerlab.model import StepRecord
 
 _LENGTH: Final = 100
+# Of the files that the app loads: an answer may have other copies of a few, and never of many.
+_HELD: Final = 0.95
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,9 +22,47 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
+def says(seen: Observation) -> bool:
+    """Whether the image served what the edited source says, wherever that came from."""
+    return seen.serving.answer.says(seen.expected)
+
+
 def served(seen: Observation) -> bool:
-    """Whether the image served what the edited source says."""
-    return seen.answer.says(seen.expected)
+    """Whether the image served what the edited source says, and did so by the app's packages and by the code that was compiled."""
+    return says(seen) and not not_the_app(seen)
+
+
+def not_the_app(seen: Observation) -> str:
+    """Why an answer that is right does not come from the app; empty where it does.
+
+    Sources that no step compiled may be compiled when the container starts: that is another check's matter.
+    """
+    serving = seen.serving
+    wanted = serving.held + len(serving.lacking)
+    if serving.held < _HELD * wanted:
+        shown = ", ".join(serving.lacking[:2])
+        return (
+            f"of {wanted} files of packages that the app loads, {serving.held} stand in the image as they are in their packages "
+            f"(not there: {shown}), so its answer is not the app's"
+        )
+    if serving.unloaded:
+        return (
+            f"what answers does not load {', '.join(serving.unloaded)}: "
+            "a line that was put into every copy in the image, and adds a header to every answer, did not show"
+        )
+    if serving.code and not serving.follows:
+        return f"the answer does not come from the compiled code: another text in {', '.join(serving.code[:3])} left it as it was"
+    return ""
+
+
+def amount(size: int) -> str:
+    """A size in bytes, as a person reads it."""
+    return f"{size / (1 << 20):.1f} MiB" if size >= 1 << 20 else f"{size / 1024:.1f} KiB"
+
+
+def printable(text: str) -> str:
+    """A text on one line, without what a terminal would act on."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def reran(step: StepRecord) -> bool:
@@ -32,7 +72,7 @@ def reran(step: StepRecord) -> bool:
 
 def name_of(step: StepRecord) -> str:
     """A step as a student finds it: line and instruction, shortened and without control characters."""
-    text = "".join(letter if letter.isprintable() else " " for letter in step.instruction)
+    text = printable(step.instruction)
     return f"line {step.line}, {text if len(text) <= _LENGTH else text[: _LENGTH - 1] + '…'}"
 
 

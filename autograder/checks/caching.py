@@ -1,16 +1,18 @@
-"""Checks on what runs again after an edit. What a step is for is told by its layer (``roles``), so any order and any wording may pass."""
+"""Checks on what runs again after an edit. What a step is for is told by what it made (``roles``): any order and any wording may pass."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from autograder.assignment import Assignment
-from autograder.checks.base import Finding, name_of, reran, served, why
+from autograder.checks.base import Finding, amount, name_of, printable, reran, why
 from autograder.observe import Observation
 from autograder.roles import Role
 from layerlab.model import StepRecord
 
 _KEPT: Final[tuple[Role, ...]] = ("install", "generate")
+# Characters of a command's output in a message.
+_SAID: Final = 200
 _WHAT: Final[dict[Role, str]] = {
     "install": "installs the packages",
     "generate": "generates the Prisma client",
@@ -19,35 +21,70 @@ _WHAT: Final[dict[Role, str]] = {
 
 
 def edit_source(seen: Observation, _: Assignment) -> Finding:
-    """After an edit of a source, the sources are compiled again; the packages and the client are not made again.
+    """After an edit of a source, a step compiles the sources again; the packages and the client are not made again, in no disguise.
 
-    It counts only where the edit reaches the image: a file that rebuilds nothing because it builds nothing is not a cached one.
+    It counts only where a step compiles: a file that rebuilds nothing because it builds nothing is not a cached one.
     """
     nothing = {str(role): False for role in _KEPT}
     if seen.source.problem:
         return Finding(parts=nothing, message=f"After an edit of a source the build fails: {seen.source.problem}")
+    hidden = _hidden(seen)
     missing = [role for role in _KEPT if not seen.role(role)]
     if missing:
         words = " and no step ".join(_WHAT[role] for role in missing)
-        return Finding(parts=nothing, message=f"No step {words}: there is nothing that could stay cached.")
+        return Finding(parts=nothing, message=f"No step {words}: there is nothing that could stay cached. {hidden}".rstrip())
     if not seen.edited:
         return Finding(parts=nothing, message="What an edit of a source does cannot be told.")
-    if not _reaches_image(seen):
-        return Finding(parts=nothing, message="The edit of a source does not reach the image: no step compiles the edited sources.")
+    compiles = [step for step in seen.edited if step.number in seen.role("build")]
+    if not any(map(reran, compiles)):
+        message = "No step compiles the edited sources: no file that a command makes has what they say without their types."
+        return Finding(parts=nothing, message=f"{message} {hidden}".rstrip())
     steps = seen.edited
-    again = {role: [step for step in steps if reran(step) and _has_role(seen, step, role)] for role in _KEPT}
+    again = {role: [step for step in steps if reran(step) and step.number in seen.role(role)] for role in _KEPT}
     parts = {str(role): not found for role, found in again.items()}
-    if all(parts.values()):
-        return Finding(parts=parts, message="An edit of a source compiles it again and leaves the packages and the client cached.")
+    if all(parts.values()) and not hidden:
+        made = amount(seen.replay.made)
+        return Finding(
+            parts=parts,
+            message=f"An edit of a source compiles it again ({name_of(compiles[-1])}) and leaves the packages and the client cached: "
+            f"commands make {made} anew.",
+        )
     told: dict[int, str] = {}
     for role, found in again.items():
         # npm's install may generate, too; the last step with a role is the one that is there for it.
         for step in found[-1:]:
             if step.number not in told:
                 told[step.number] = (
-                    f"After an edit of a source the step that {_WHAT[role]} runs again: {name_of(step)}: {why(step, steps)}."
+                    f"After an edit of a source the step that {_WHAT[role]} runs again: {name_of(step)}: {why(step, steps)}. "
+                    f"It makes {amount(_size_of(seen, step.number))} anew."
                 )
-    return Finding(parts=parts, message=" ".join(told.values()))
+    parts["install"] = parts["install"] and not hidden
+    return Finding(parts=parts, message=" ".join([*told.values(), hidden]).rstrip())
+
+
+def _hidden(seen: Observation) -> str:
+    """An installation after a source edit that leaves no packages behind, told by what it needs and by what it makes; empty for none."""
+    replay = seen.replay
+    if replay.failed is not None:
+        # From the start of a line, if there is one among the last words.
+        end = replay.log.strip()[-_SAID:]
+        said = printable(end.partition("\n")[2] or end)
+        return (
+            f"After an edit of a source {name_of(replay.failed)} needs npm's packages again: "
+            f"it was run once more without them, and failed{f' ({said})' if said else ''}."
+        )
+    if replay.made <= seen.allowed:
+        return ""
+    names = {step.number: name_of(step) for step in seen.edited}
+    files = "; ".join(f"/{printable(path)}, {amount(size)}, by {names.get(number, number)}" for number, path, size in replay.largest)
+    return (
+        f"After an edit of a source commands make {amount(replay.made)} anew, and compiling and generating at most {amount(seen.allowed)}. "
+        f"The largest files: {files}."
+    )
+
+
+def _size_of(seen: Observation, number: int) -> int:
+    return next((step.size for step in (*seen.source.steps, *seen.first.steps) if step.number == number and step.size), 0)
 
 
 def edit_dependency(seen: Observation, _: Assignment) -> Finding:
@@ -102,21 +139,6 @@ def _must_run(seen: Observation, role: Role, steps: tuple[StepRecord, ...], file
         message=f"After an edit of {files}, {shown} stays cached, so the image keeps the old state: "
         f"copy {files.split(' ', 1)[0]} before the step that needs it, and do not ignore it.",
     )
-
-
-def _reaches_image(seen: Observation) -> bool:
-    if served(seen) or seen.compiled:
-        return True
-    before = {file for item in seen.first.roles if "build" in item.roles for file in item.compiled}
-    ran = {step.number for step in seen.edited if reran(step)}
-    after = {file for item in seen.source.roles if "build" in item.roles and item.number in ran for file in item.compiled}
-    # An edit changes the sizes of what is compiled.
-    return bool(after) and after != before
-
-
-def _has_role(seen: Observation, step: StepRecord, role: Role) -> bool:
-    """By either build: a step may install only when something changed."""
-    return any(item.number == step.number and role in item.roles for item in (*seen.first.roles, *seen.source.roles))
 
 
 def _first(steps: tuple[StepRecord, ...]) -> StepRecord | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autograder.assignment import Assignment
-from autograder.checks.base import Finding, served
+from autograder.checks.base import Finding, not_the_app, printable, says
 from autograder.observe import Observation
 
 _SHOWN = 120
@@ -11,27 +11,32 @@ _MIB = 1 << 20
 
 
 def serves(seen: Observation, assignment: Assignment) -> Finding:
-    """The image stands on an allowed base, runs, and answers with what the edited source says."""
+    """The image stands on an allowed base, runs, and answers with what the edited source says: by the app's packages and its code."""
     failed = {"serves": False}
     if not seen.base:
         return Finding(parts=failed, message=f"The image must stand on one of: {', '.join(assignment.bases)}.")
     if seen.source.problem:
         return Finding(parts=failed, message=f"After an edit of a source the build fails: {seen.source.problem}")
-    answer = seen.answer
+    answer = seen.serving.answer
     if answer.body is None:
         message = f"The image does not serve: {answer.problem}."
         # What is wrong stands above the list of calls that led there.
         said = "\n".join(line for line in answer.log.splitlines() if not line.lstrip().startswith("at ")).strip()
         if said:
-            message += f" Its last words: {_printable(said[-400:])}"
+            message += f" Its last words: {printable(said[-400:])}"
         return Finding(parts=failed, message=message)
-    if not served(seen):
-        got = _printable(answer.body.strip()[:_SHOWN])
+    if not says(seen):
+        got = printable(answer.body.strip()[:_SHOWN])
         return Finding(
             parts=failed,
             message=f"The source was edited so that GET / answers {seen.expected!r}; the image answers {got!r} (status {answer.status}).",
         )
-    return Finding(parts={"serves": True}, message="The image runs and serves the content of the edited source.")
+    if reason := not_the_app(seen):
+        return Finding(parts=failed, message=f"The image answers what the edited source says, but {printable(reason)}.")
+    where = sorted({folder for _, folder in seen.serving.loads})
+    code = f"{', '.join(seen.serving.code[:3])} and " if seen.serving.code else ""
+    evidence = f" It loads {printable(code + ', '.join(where))}." if where else ""
+    return Finding(parts={"serves": True}, message=f"The image runs and serves the content of the edited source.{evidence}")
 
 
 def size(seen: Observation, assignment: Assignment) -> Finding:
@@ -48,7 +53,7 @@ def small(seen: Observation, assignment: Assignment) -> Finding:
     text = f"The layers above the base have {own / _MIB:.1f} MiB."
     for limit in sorted(limits.values(), reverse=True):
         if own > limit:
-            largest = ", ".join(f"/{_printable(path)[:_SHOWN]} {size / _MIB:.1f} MiB" for path, size in seen.contents.largest)
+            largest = ", ".join(f"/{printable(path)[:_SHOWN]} {size / _MIB:.1f} MiB" for path, size in seen.contents.largest)
             text += f" The next limit is {limit / _MIB:.0f} MiB. The largest folders: {largest}."
             break
     return Finding(parts={name: own <= limit for name, limit in limits.items()}, message=text)
@@ -74,13 +79,9 @@ def unprivileged(seen: Observation, _: Assignment) -> Finding:
     name = user.partition(":")[0]
     if name == "root" or not name.strip("0"):
         return Finding(parts={"user": False}, message="The image runs as root: end its last stage with a USER, for example node.")
-    return Finding(parts={"user": True}, message=f"The image runs as {_printable(user)[:_SHOWN]}.")
+    return Finding(parts={"user": True}, message=f"The image runs as {printable(user)[:_SHOWN]}.")
 
 
 def _several(names: tuple[str, ...]) -> str:
-    shown = ", ".join(_printable(name)[:_SHOWN] for name in names[:3])
+    shown = ", ".join(printable(name)[:_SHOWN] for name in names[:3])
     return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
-
-
-def _printable(text: str) -> str:
-    return "".join(letter if letter.isprintable() else " " for letter in text)

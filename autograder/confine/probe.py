@@ -1,7 +1,7 @@
 """Asks a server inside a sandbox for one page, from inside the sandbox's network. A program of its own; standard library only.
 
 A process that joins a user namespace must have one thread, and must not be the grader. Arguments: process id, port, path, seconds,
-most bytes. Prints one JSON object: ``{"status": int, "body": str}`` or ``{"error": str}``.
+most bytes. Prints one JSON object: ``{"status": int, "body": str, "headers": [str]}`` (names, in lower case) or ``{"error": str}``.
 """
 
 import ctypes
@@ -42,7 +42,8 @@ def _ask(port: int, path: str, limit: int) -> dict[str, object]:
     try:
         connection.request("GET", path)
         answer = connection.getresponse()
-        return {"status": answer.status, "body": answer.read(limit).decode("utf-8", "replace")}
+        body = answer.read(limit).decode("utf-8", "replace")
+        return {"status": answer.status, "body": body, "headers": [name.lower() for name, _ in answer.getheaders()]}
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         connection.close()

@@ -166,6 +166,7 @@ class GradingEngine(EmbeddedEngine):
     """The embedded engine for untrusted builds.
 
     ``cache``  directory of the prepared npm cache. ``watch``  sees what its commands use. ``patience``: see ``EmbeddedEngine``.
+    ``withheld``  an empty directory that commands get in the place of the npm cache, where it is set: what installs then fails.
     """
 
     filling = False
@@ -173,6 +174,7 @@ class GradingEngine(EmbeddedEngine):
     def __init__(self, store: str, cache: str, watch: Watch | None = None, *, patience: float = math.inf) -> None:
         super().__init__(store)
         self.patience = patience
+        self.withheld = ""
         self._cache = os.path.abspath(cache)
         self._watch = watch
 
@@ -186,8 +188,9 @@ class GradingEngine(EmbeddedEngine):
 
     @property
     def executions(self) -> KnownRuns | None:
-        """The commands that ran for all students. The trusted install is there to fill the npm cache, so it must run."""
-        return None if self.filling else KnownRuns(self.store, Path(self.store_path) / "executions")
+        """The commands that ran for all students. The trusted install is there to fill the npm cache, so it must run, and so must what is
+        to show that it needs none."""
+        return None if self.filling or self.withheld else KnownRuns(self.store, Path(self.store_path) / "executions")
 
     @property
     def worker(self) -> WorkerProcess:
@@ -201,7 +204,7 @@ class GradingEngine(EmbeddedEngine):
         if not self.host.isolates:
             raise ExecutorError("nothing on this machine can isolate a student's build", remedy="Run `layerlab doctor`: it says why.")
         overlay = self.host.snapshotter == "overlay"
-        return _Confined(super().make_executor(), self._cache, self._watch, filling=self.filling, overlay=overlay)
+        return _Confined(super().make_executor(), self.withheld or self._cache, self._watch, filling=self.filling, overlay=overlay)
 
 
 class Filling(GradingEngine):

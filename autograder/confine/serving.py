@@ -24,10 +24,12 @@ _LAST_WORDS_SECONDS: Final = 1.0
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """What the app said. ``body`` is ``None`` where nothing answered; then ``problem`` says why. ``log``: the end of its output."""
+    """What the app said. ``body`` is ``None`` where nothing answered; then ``problem`` says why. ``headers``: their names, in lower case.
+    ``log``: the end of its output."""
 
     body: str | None = None
     status: int = 0
+    headers: frozenset[str] = frozenset()
     problem: str = ""
     log: str = ""
 
@@ -39,6 +41,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class _Reply(msgspec.Struct):
     status: int = 0
     body: str | None = None
+    headers: frozenset[str] = frozenset()
     error: str = ""
     join: str = ""
 
@@ -69,7 +72,7 @@ def ask(engine: EmbeddedEngine, image: str, *, port: int, path: str, seconds: fl
     if reply.body is None:
         why = f"the container ended with exit status {running.status}" if ended else f"nothing answered on port {port}: {reply.error}"
         return Answer(problem=why, log=text)
-    return Answer(body=reply.body, status=reply.status, log=text)
+    return Answer(body=reply.body, status=reply.status, headers=reply.headers, log=text)
 
 
 def _drain(running: Supervised, log: bytearray) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from autograder.assignment import Assignment, load_assignment, notebook_of
 from autograder.confine.serving import Answer
-from autograder.observe import Built, Observation
+from autograder.observe import Built, Observation, Replay, Serving
 from autograder.roles import Role, StepRoles
 from layerlab.model import Cause, Status, StepRecord
 
@@ -96,6 +96,18 @@ def roles(size: int, *, without: frozenset[Role] = frozenset()) -> tuple[StepRol
     )
 
 
+def serving(**changes: Any) -> Serving:
+    """What a perfect answer serves, with changes."""
+    seen: dict[str, Any] = {
+        "answer": Answer(body="amber dune 1\n", status=200),
+        "follows": True,
+        "code": ("/app/dist/index.js",),
+        "loads": (("express", "/app/node_modules/express"),),
+        "held": 100,
+    }
+    return Serving(**{**seen, **changes})
+
+
 def observation(**changes: Any) -> Observation:
     """What is seen of a perfect answer, with changes."""
     seen: dict[str, Any] = {
@@ -108,7 +120,9 @@ def observation(**changes: Any) -> Observation:
         "schema": steps((5, 6, 7, 8)),
         "edited": steps((7, 8)),
         "source": Built(steps=steps((7, 8)), roles=roles(117), image="sha256:2"),
-        "answer": Answer(body="amber dune 1\n", status=200),
+        "serving": serving(),
+        "replay": Replay(sizes=((8, 1000),)),
+        "allowed": 1 << 20,
         "expected": "amber dune 1",
         "base": "node:alpine",
         "wasted": 1000,

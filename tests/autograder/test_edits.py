@@ -18,7 +18,11 @@ from layerlab.errors import UsageError
 from tests.autograder.material import APP
 
 TEXTS = read_app(APP)
-RECORDED = ("Hello from layer land! birch kestrel dec30adf3e6cc4bf", 23404, "a new file src/harbor9cfd4662.ts, used by src/routes.ts")
+RECORDED = (
+    "6555+harbor6a7a73db27291873+7020028+107865+246784+enudtlaboc",
+    23404,
+    "new files src/juniper045bc3a8.ts and src/birch973666fe.ts, used by src/index.ts",
+)
 
 
 @given(st.text(max_size=20))
@@ -59,7 +63,19 @@ def test_seeds_differ() -> None:
     found = [draw(str(number), TEXTS) for number in range(40)]
     assert len({edits.answer for edits in found}) == 40
     assert {INDEX, ROUTES} <= {edits.source.files[-1][0] for edits in found}
-    assert any(len(edits.source.files) == 2 for edits in found)
+    assert {len(edits.source.files) for edits in found} == {1, 2, 3}
+
+
+@given(st.integers(0, 10**9))
+@settings(max_examples=60, deadline=None)
+def test_the_source_has_the_marker_and_not_the_answer(number: int) -> None:
+    """Whoever only reads the source finds a part of what the image must say, and never all of it; types are there to be left out."""
+    edits = draw(str(number), TEXTS)
+    text = "".join(content for _, content in edits.source.files)
+    assert text.count(edits.marker) == edits.answer.count(edits.marker) == 1
+    assert edits.answer not in text
+    assert edits.erased
+    assert all(name in text and name not in edits.answer and edits.marker not in name for name in edits.erased)
 
 
 @given(st.integers(0, 10**9))
@@ -118,5 +134,6 @@ def test_the_words_are_another_answer_s_business() -> None:
     """Two answers under one seed get the same kind of edit and must serve different words: what feedback shows is of no use to others."""
     one, other = draw("2026", TEXTS, salt="one"), draw("2026", TEXTS, salt="other")
     assert one.answer != other.answer
+    assert one.marker != other.marker
     assert [path for path, _ in one.source.files] == [path for path, _ in other.source.files]
     assert (one.dependency, one.schema, one.port) == (other.dependency, other.schema, other.port)

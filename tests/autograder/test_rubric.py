@@ -12,14 +12,15 @@ from hypothesis import strategies as st
 from autograder.collect import Submission
 from autograder.confine.serving import Answer
 from autograder.grade import by_rule
-from autograder.observe import Built, Observation
+from autograder.observe import Built, Observation, Replay
 from autograder.record import CheckResult, SubmissionResult, graded, without_score
 from autograder.roles import StepRoles
 from autograder.rubric import judge
-from tests.autograder.material import observation, ps1, roles, steps
+from tests.autograder.material import observation, ps1, roles, serving, steps
 
 ALL = {"edit-source": 30, "edit-dependency": 15, "edit-schema": 10, "edit-unrelated": 10, "no-change": 5, "serves": 25, "size": 5}
-UNSERVED = Answer(problem="the container ended with exit status 1")
+UNSERVED = serving(answer=Answer(problem="the container ended with exit status 1"), follows=False, loads=(), unloaded=("express",))
+MIB = 1 << 20
 
 
 def points(seen: Observation) -> dict[str, float]:
@@ -44,7 +45,7 @@ def test_a_perfect_answer_scores_full() -> None:
         pytest.param({"edited": steps((2, 3, 4, 5, 6, 7, 8))}, {"edit-source": 0}, id="everything runs after a source edit"),
         pytest.param({"edited": steps((6, 7, 8))}, {"edit-source": 18}, id="only the generation runs too often"),
         pytest.param({"edited": steps((4, 5, 7, 8))}, {"edit-source": 12}, id="only the install runs too often"),
-        pytest.param({"edited": steps((3,)), "answer": UNSERVED}, {"edit-source": 0, "serves": 0}, id="nothing is compiled again"),
+        pytest.param({"edited": steps((3,)), "serving": UNSERVED}, {"edit-source": 0, "serves": 0}, id="nothing is compiled again"),
         pytest.param({"edited": ()}, {"edit-source": 0}, id="nothing is known of the source edit"),
         pytest.param({"dependency": steps((7, 8))}, {"edit-dependency": 0}, id="the install is cached too long"),
         pytest.param({"dependency": ()}, {"edit-dependency": 0}, id="nothing is known of the dependency edit"),
@@ -55,9 +56,23 @@ def test_a_perfect_answer_scores_full() -> None:
         pytest.param({"readme": (), "modules": ()}, {"edit-unrelated": 0}, id="nothing is known of unrelated edits"),
         pytest.param({"again": steps((4,))}, {"no-change": 2.5}, id="a rebuild runs something"),
         pytest.param({"again": (), "touched": ()}, {"no-change": 0}, id="nothing is known of a rebuild"),
-        pytest.param({"answer": UNSERVED}, {"serves": 0}, id="a wrong command costs once"),
-        pytest.param({"answer": Answer(body="Hello", status=200)}, {"serves": 0}, id="the old content"),
-        pytest.param({"answer": Answer(body="amber dune 1", status=500)}, {"serves": 0}, id="an error page with the right words"),
+        pytest.param({"serving": UNSERVED}, {"serves": 0}, id="a wrong command costs once"),
+        pytest.param({"serving": serving(answer=Answer(body="Hello", status=200))}, {"serves": 0}, id="the old content"),
+        pytest.param(
+            {"serving": serving(answer=Answer(body="amber dune 1", status=500))}, {"serves": 0}, id="an error page with the right words"
+        ),
+        pytest.param({"serving": serving(follows=False)}, {"serves": 0}, id="something else than the compiled code"),
+        pytest.param({"serving": serving(code=(), follows=False)}, {}, id="code that is compiled at the start is another check's matter"),
+        pytest.param({"serving": serving(unloaded=("express",))}, {"serves": 0}, id="a server without the packages"),
+        pytest.param({"serving": serving(held=94, lacking=("a/b.js",) * 6)}, {"serves": 0}, id="packages that are others"),
+        pytest.param({"serving": serving(held=95, lacking=("a/b.js",) * 5)}, {}, id="packages in which a little was changed"),
+        pytest.param(
+            {"replay": Replay(failed=steps((8,))[7], log="npm error ENOTCACHED")}, {"edit-source": 12}, id="it installs in secret"
+        ),
+        pytest.param({"replay": Replay(sizes=((8, MIB),))}, {}, id="as many bytes as are allowed"),
+        pytest.param(
+            {"replay": Replay(sizes=((8, MIB + 1),), largest=((8, "app/nm.tar", MIB),))}, {"edit-source": 12}, id="many bytes are made anew"
+        ),
         pytest.param({"base": ""}, {"serves": 0}, id="another base"),
         pytest.param({"wasted": 1 << 30}, {"size": 0}, id="much is wasted"),
     ],
@@ -86,21 +101,41 @@ def test_a_failed_build_is_the_one_reason() -> None:
 def test_the_last_words_of_an_image_are_those_that_say_something() -> None:
     """Without the list of calls that led there."""
     answer = Answer(problem="the container ended with exit status 1", log="Error: no database\n" + "    at call (file.js:1:2)\n" * 40)
-    message = next(check.message for check in judge(observation(answer=answer), ps1()) if check.id == "serves")
+    seen = observation(serving=serving(answer=answer))
+    message = next(check.message for check in judge(seen, ps1()) if check.id == "serves")
     assert "Its last words: Error: no database Read:" in message
+
+
+def test_a_secret_installation_is_told_with_the_step_and_the_file() -> None:
+    """By what it needs, or by what it makes."""
+    needs = judge(observation(replay=Replay(failed=steps((8,))[7], log="npm error ENOTCACHED")), ps1())[0].message
+    assert "line 8, RUN npm run build needs npm's packages again" in needs
+    assert "ENOTCACHED" in needs
+    makes = judge(observation(replay=Replay(sizes=((8, 90 * MIB),), largest=((8, "app/nm.tar", 80 * MIB),))), ps1())[0].message
+    assert "make 90.0 MiB anew" in makes
+    assert "/app/nm.tar, 80.0 MiB, by line 8, RUN npm run build" in makes
 
 
 @pytest.mark.parametrize("missing", ["install", "build"])
 def test_an_image_without_the_app_scores_nothing(missing: Any) -> None:
     """It is quick to rebuild and wastes nothing, which is no achievement."""
     first = Built(steps=steps((2,)), roles=roles(1, without=frozenset({missing})), image="sha256:1")
-    assert sum(points(observation(first=first, answer=UNSERVED)).values()) == 0
+    assert sum(points(observation(first=first, source=first, serving=UNSERVED)).values()) == 0
 
 
-def test_an_image_that_serves_is_not_asked_how() -> None:
-    """Without a step that compiles: the edit arrived."""
+@pytest.mark.parametrize("missing", ["install", "build"])
+def test_the_right_answer_of_another_server_is_worth_nothing(missing: Any) -> None:
+    """It is as easily had as a word in a file."""
+    first = Built(steps=steps((2,)), roles=roles(1, without=frozenset({missing})), image="sha256:1")
+    seen = observation(first=first, source=first, serving=serving(held=3, lacking=("express/index.js",) * 97))
+    assert sum(points(seen).values()) == 0
+    assert "of 100 files of packages that the app loads, 3 stand in the image" in judge(seen, ps1())[0].message
+
+
+def test_an_image_that_compiles_at_its_start_serves_and_caches_nothing() -> None:
+    """No step compiles, so there is nothing that an edit could rebuild."""
     first = Built(steps=steps((2,)), roles=roles(1, without=frozenset({"build"})), image="sha256:1")
-    assert lost(observation(first=first)) == {}
+    assert lost(observation(first=first, source=first, serving=serving(code=(), follows=False))) == {"edit-source": 0}
 
 
 def test_messages_name_the_step_the_cause_and_the_chapter() -> None:

@@ -1,0 +1,10 @@
+FROM node:alpine
+WORKDIR /app
+COPY package.json package-lock.json ./
+RUN npm install --install-strategy=shallow --no-audit --no-fund
+COPY prisma ./prisma
+COPY prisma.config.ts ./
+RUN npx prisma generate
+COPY . .
+RUN npm run build
+CMD ["node", "dist/index.js"]
