@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+# Folders whose tests share nothing but what each makes for itself. Elsewhere a file's tests share something that is dear to make.
+APART = frozenset(("conformance", "context", "dockerfile", "engine", "transfer"))
+_LEFT_OUT = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -15,9 +20,55 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--cases", type=Path, default=Path(__file__).parent / "conformance" / "cases", metavar="DIR", help="folder of the conformance cases"
     )
     group.addoption("--engine", choices=("embedded", "docker"), default="embedded", help="the engine that the conformance cases are run on")
+    parser.addoption(
+        "--all", action="store_true", dest="all_tests", help="run the slow tests, too, which are left out where no path is named"
+    )
     group.addoption("--differences", type=Path, default=None, metavar="FILE", help="write all differences of images to this file")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Tests say which engine they mean: a daemon that happens to run must not change what they test."""
     os.environ["LAYERLAB_ENGINE"] = "embedded"
+    if config.pluginmanager.hasplugin("xdist"):
+        config.pluginmanager.register(_FromWorkers())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the slow tests unless they are asked for, and keep together what shares something when several processes run tests."""
+    for item in items:
+        if item.path.parent.name not in APART:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    whole = [Path(__file__).parent] == [Path(argument) for argument in config.args]
+    if config.option.all_tests or config.option.markexpr or not whole:
+        return
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    config.stash[_LEFT_OUT] = len(slow)
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """The last line says what did not run."""
+    left = config.stash.get(_LEFT_OUT, 0) or getattr(config, "layerlab_left_out", 0)
+    if left:
+        terminalreporter.write_line(
+            f"left out: {left} slow tests (whole classes graded, attacks, notebooks, browser, real installs); ./lab test --all runs them"
+        )
+
+
+class _FromWorkers:
+    """With several processes the collecting is theirs; one of them tells the first how many tests were left out."""
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        node.config.layerlab_left_out = getattr(node, "workeroutput", {}).get("layerlab_left_out", 0)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """See ``_FromWorkers``."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["layerlab_left_out"] = session.config.stash.get(_LEFT_OUT, 0)

@@ -27,7 +27,7 @@ LOOKS = {
     "paths of this machine in a command line": "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o '@STORE@\\|@PYTHON@'",
     "paths of the store in an environment": "cat /proc/[0-9]*/environ | tr '\\0' '\\n' | grep -v ^PWD | grep -o @STORE@",
     "paths of the layers in the list of mounts": "grep ' / / ' /proc/self/mountinfo | grep -o @STORE@",
-    "descriptors of ours": "ls /proc/2/fd > /tmp/o; grep -v '^[012]$' /tmp/o",
+    "descriptors of ours": "ls /proc/2/fd > /tmp/o; grep -v '^[012]$\\|^10$' /tmp/o",
     "keys of the kernel": "cat /proc/keys /proc/key-users",
     "interrupts and timers": "cat /proc/interrupts /proc/timer_list /proc/sched_debug /proc/kcore 2>/dev/null | head -c 100",
     "firmware": "ls /sys/firmware",
