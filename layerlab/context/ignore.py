@@ -22,8 +22,8 @@ _FOLDERS: Final = "(?:.*/)?"
 _REST: Final = ".*"
 _ONE: Final = "[^/]"
 _WILD: Final[dict[str, Token]] = {_STAR: Run("/"), _FOLDERS: Folders(), _REST: Run(), _ONE: One("/")}
-# ``re`` is quick, but tries one way after the other: as many as there are choices of a place for each wildcard. So it matches what can never
-# take more steps than this; all else is matched by an automaton.
+# ``re`` is quick, but tries one way after the other: as many as there are choices of a place for each wildcard. So it matches what
+# can never take more steps than this; all else is matched by an automaton.
 _STEPS: Final = 200_000
 _FEW: Final = 4
 _LONG: Final = 1024

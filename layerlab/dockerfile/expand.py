@@ -122,7 +122,8 @@ def expand_keeping_quotes(text: str, env: Mapping[str, str], escape: str = "\\",
     """The name under which a RUN step is printed. BuildKit ``dockerfile2llb/convert.go``.
 
     Quotes stay, variables without a value stay as written. Text that cannot be read (an odd quote, a shell construct that
-    Dockerfiles do not know) comes back unchanged. Escape characters outside single quotes are removed. Raises ``TooMuchError`` and nothing else.
+    Dockerfiles do not know) comes back unchanged. Escape characters outside single quotes are removed.
+    Raises ``TooMuchError`` and nothing else.
     """
     try:
         return _Lexer(text, env, escape, keep_quotes=True, keep_unset=True, allowance=allowance).run(None, None)

@@ -35,7 +35,11 @@ class Root(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
-    """One command. ``environment`` is all that it gets; ``network`` false means loopback only."""
+    """One command. ``environment`` is all that it gets; ``network`` false means loopback only.
+
+    ``cgroups``  files ``cgroup.procs`` to which the command's first process writes ``0`` before it starts, and so joins those groups.
+    ``oom_score_adj``  what it writes to ``/proc/self/oom_score_adj`` then: whom the kernel ends first when memory runs out.
+    """
 
     argv: tuple[str, ...]
     environment: Mapping[str, str]
@@ -46,6 +50,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     network: bool = True
     binds: tuple[BindMount, ...] = ()
     tmpfs: tuple[tuple[str, int], ...] = ()
+    cgroups: tuple[str, ...] = ()
+    oom_score_adj: int = 0
 
 
 Output = Callable[[bytes], None]
