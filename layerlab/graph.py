@@ -714,7 +714,7 @@ class _Builder:
                 raise self._error(at, error.message, error.remedy) from error
             for piece in pieces:
                 found = self._ports(piece, at)
-                self._take(len(found), at)
+                self._take(sum(map(len, found)), at)
                 ports.update((port, {}) for port in found)
         exposed = state.image.get("ExposedPorts") or {}
         exposed.update(ports)

@@ -26,8 +26,9 @@ from autograder.worker import Job
 
 # A worker ends by itself at the submission's limit; this much later it is ended.
 _GRACE_SECONDS: Final = 120
-# Who computes for half of this time, and says that it works on the submission, does so because of the submission.
+# Who computes for all but a little of this time, and says that it works on the submission, does so because of the submission.
 _LOOK_SECONDS: Final = 1.0
+_LOOKS: Final = 50
 
 
 class BusyError(Exception):
@@ -145,19 +146,13 @@ class Children:
 
 
 def _computes(process: int) -> bool:
-    """Whether a process uses a processor at the moment, and does not wait for a disk or another process."""
-    before = _processor_seconds(process)
-    time.sleep(_LOOK_SECONDS)
-    return _processor_seconds(process) - before >= _LOOK_SECONDS / 2
-
-
-def _processor_seconds(process: int) -> float:
-    try:
-        with open(f"/proc/{process}/stat", encoding="ascii", errors="replace") as stream:
-            fields = stream.read().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    except (OSError, IndexError, ValueError):
-        return 0.0
+    """Whether a process has work for a processor, be it busy with others, and does not wait for a disk or another process."""
+    found = []
+    for _ in range(_LOOKS):
+        with contextlib.suppress(OSError), open(f"/proc/{process}/stat", encoding="ascii", errors="replace") as stream:
+            found.append(stream.read().rpartition(")")[2].split()[:1] == ["R"])
+        time.sleep(_LOOK_SECONDS / _LOOKS)
+    return sum(found) > 0.8 * _LOOKS
 
 
 def _log(student: str, errors: bytes) -> None:
