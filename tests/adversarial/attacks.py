@@ -441,7 +441,7 @@ GREEDY: Final[dict[str, Attack]] = {
     "deep-folders": _run(
         "folders that no path leads to",
         _node("process.chdir('/srv'); for (let i = 0; i < 3000; i++) { require('fs').mkdirSync('dd'); process.chdir('dd') }"),
-        f"{_DISK}|{_TIME}",
+        f"no path leads|{_DISK}|{_TIME}",
     ),
     "deep-npm-cache": _run(
         "no score, by folders that no path leads to where npm keeps its cache",
@@ -449,7 +449,7 @@ GREEDY: Final[dict[str, Attack]] = {
             "process.chdir(process.env.npm_config_cache); "
             "for (let i = 0; i < 3000; i++) { require('fs').mkdirSync('dd'); process.chdir('dd') }"
         ),
-        f"{_DISK}|{_TIME}|{NO_APP}",
+        f"no path leads|{_DISK}|{_TIME}|{NO_APP}",
     ),
     "copies": Attack(
         tries="disk, by copies",
