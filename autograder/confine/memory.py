@@ -8,14 +8,18 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Self
 
 from layerlab.errors import ExecutorError
 
+_ANSWER_SECONDS: Final = 0.05
+_SILENCE_SECONDS: Final = 60.0
 _SYSTEM_V: Final = Path("/proc/sysvipc/shm")
 
 
@@ -48,62 +52,80 @@ def _proportional(process: int) -> int:
         return _resident(process)
 
 
+class _Helper:
+    """A process inside one namespace, which answers with a size when it is asked. Nobody waits for it long."""
+
+    def __init__(self, process: int) -> None:
+        self._child = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(Path(__file__).with_name("shared_memory.py")), str(process)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+        )
+        self._asked = 0.0
+        self._size = 0
+
+    def size(self) -> int:
+        """The newest size that is known. Raises ``ExecutorError`` for a helper that has none, or keeps silent for too long."""
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        now = time.monotonic()
+        if not self._asked:
+            self._asked = now
+            with contextlib.suppress(BrokenPipeError):
+                self._child.stdin.write(b"\n")
+        if select.select([self._child.stdout], [], [], _ANSWER_SECONDS)[0]:
+            answer = os.read(self._child.stdout.fileno(), 200).strip()
+            if not answer.isdigit():
+                raise ExecutorError(f"the shared memory of a sandbox cannot be measured: {answer.decode(errors='replace') or 'no answer'}")
+            self._asked, self._size = 0.0, int(answer)
+        elif now - self._asked > _SILENCE_SECONDS:
+            raise ExecutorError("the shared memory of a sandbox cannot be measured: no answer")
+        return self._size
+
+    def end(self) -> None:
+        """End it."""
+        self._child.kill()
+        self._child.communicate()
+
+
 class SystemV(contextlib.AbstractContextManager["SystemV"]):
     """System V shared memory and message queues of sandboxes, by a helper in each of their namespaces."""
 
     def __init__(self) -> None:
-        self._helpers: dict[str, subprocess.Popen[str]] = {}
+        self._helpers: dict[str, _Helper] = {}
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         for name in list(self._helpers):
-            self._end(name)
+            self._helpers.pop(name).end()
 
     def size(self, processes: Iterable[int]) -> int:
         """Bytes in all namespaces of these processes. Raises ``ExecutorError`` where this machine lets nobody look into one."""
         if not _SYSTEM_V.exists():
             return 0
-        own = os.readlink("/proc/self/ns/ipc")
         spaces: dict[str, int] = {}
         for process in processes:
             with contextlib.suppress(OSError):
                 spaces.setdefault(os.readlink(f"/proc/{process}/ns/ipc"), process)
-        spaces.pop(own, None)
+        spaces.pop(os.readlink("/proc/self/ns/ipc"), None)
         # A helper would keep what is in its namespace when all else has gone.
         for gone in self._helpers.keys() - spaces.keys():
-            self._end(gone)
+            self._helpers.pop(gone).end()
         return sum(self._ask(name, process) for name, process in spaces.items())
 
     def _ask(self, name: str, process: int) -> int:
-        helper = self._helpers.get(name)
-        if helper is None:
-            helper = self._helpers[name] = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(Path(__file__).with_name("shared_memory.py")), str(process)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-            )
-        assert helper.stdin is not None
-        assert helper.stdout is not None
+        if name not in self._helpers:
+            self._helpers[name] = _Helper(process)
         try:
-            helper.stdin.write("\n")
-            helper.stdin.flush()
-            answer = helper.stdout.readline().strip()
-        except OSError:
-            answer = ""
-        if answer.isdigit():
-            return int(answer)
-        self._end(name)
-        # It may have ended, or still be on its way into its namespace.
-        with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/{process}/ns/ipc") == name:
-                raise ExecutorError(f"the shared memory of a sandbox cannot be measured: {answer or 'no answer'}")
-        return 0
-
-    def _end(self, name: str) -> None:
-        helper = self._helpers.pop(name)
-        helper.kill()
-        helper.communicate()
+            return self._helpers[name].size()
+        except ExecutorError:
+            self._helpers.pop(name).end()
+            # The sandbox may have ended meanwhile.
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{process}/ns/ipc") == name:
+                    raise
+            return 0

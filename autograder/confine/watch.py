@@ -95,14 +95,14 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
 
     def _judge(self, found: frozenset[int]) -> str:
         limits = self._limits
-        shared = self._system_v.size(found)
         if not found:
+            self._system_v.size(found)
             return ""
         if len(found) > limits.processes:
             return f"it ran {len(found)} processes at once; at most {limits.processes} are allowed"
-        memory = shared + resident(found, limits.memory_bytes - shared)
+        memory = resident(found, limits.memory_bytes)
         if memory <= limits.memory_bytes:
-            memory += memory_files(found)
+            memory += memory_files(found) + self._system_v.size(found)
         if memory > limits.memory_bytes:
             return f"it used {_mib(memory)} MiB of memory; at most {_mib(limits.memory_bytes)} are allowed"
         if self.disk.exceeded(found):
