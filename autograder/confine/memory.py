@@ -16,10 +16,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Self
 
+from autograder.confine.processes import number_inside
 from layerlab.errors import ExecutorError
 
 _ANSWER_SECONDS: Final = 0.05
 _SILENCE_SECONDS: Final = 60.0
+_TRIES: Final = 5
 _SYSTEM_V: Final = Path("/proc/sysvipc/shm")
 
 
@@ -95,6 +97,7 @@ class SystemV(contextlib.AbstractContextManager["SystemV"]):
 
     def __init__(self) -> None:
         self._helpers: dict[str, _Helper] = {}
+        self._failures: dict[str, int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -108,7 +111,8 @@ class SystemV(contextlib.AbstractContextManager["SystemV"]):
         if not _SYSTEM_V.exists():
             return 0
         spaces: dict[str, int] = {}
-        for process in processes:
+        # The first process of a sandbox lives as long as that; any other may be gone before a helper has found it.
+        for process in sorted(processes, key=number_inside):
             with contextlib.suppress(OSError):
                 spaces.setdefault(os.readlink(f"/proc/{process}/ns/ipc"), process)
         spaces.pop(os.readlink("/proc/self/ns/ipc"), None)
@@ -124,8 +128,8 @@ class SystemV(contextlib.AbstractContextManager["SystemV"]):
             return self._helpers[name].size()
         except ExecutorError:
             self._helpers.pop(name).end()
-            # The sandbox may have ended meanwhile.
-            with contextlib.suppress(OSError):
-                if os.readlink(f"/proc/{process}/ns/ipc") == name:
-                    raise
+            # The process may have ended meanwhile, and been one of several.
+            self._failures[name] = self._failures.get(name, 0) + 1
+            if self._failures[name] >= _TRIES:
+                raise
             return 0

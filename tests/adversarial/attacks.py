@@ -409,7 +409,7 @@ GREEDY: Final[dict[str, Attack]] = {
     "many-processes": _run("processes that wait", "for i in $(seq 100); do sleep 60 & done; wait", "processes at once"),
     "loop": _run("time", "while :; do :; done", _TIME),
     "sleep": _run("time, idle", "sleep 600", _TIME),
-    "heap": _run("memory", _node("const all = []; for (;;) all.push(Buffer.alloc(20 << 20, 1))"), "MiB of memory"),
+    "heap": _run("memory", _node("const all = []; for (;;) all.push(Buffer.alloc(20 << 20, 1))"), f"MiB of memory|{_TIME}"),
     "memory-in-dev": _run(
         "memory as files", "for i in 1 2 3 4; do dd if=/dev/zero of=/dev/$i bs=1M count=140; done; sleep 60", "MiB of memory"
     ),
