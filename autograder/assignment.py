@@ -47,7 +47,8 @@ class CheckSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one submission may use. Times in seconds, sizes in bytes.
 
-    ``wasted_bytes`` is the limit of the ``size`` check; the others keep the grader safe.
+    ``wasted_bytes`` is the limit of the ``size`` check; the others keep the grader safe. ``memory_bytes`` is for what runs in sandboxes,
+    ``own_bytes`` for the grader's own process, which reads, plans and copies.
     """
 
     notebook_bytes: PositiveInt = 1 << 20
@@ -58,6 +59,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     submission_seconds: Positive = 900
     answer_seconds: Positive = 60
     memory_bytes: PositiveInt = 3 << 30
+    own_bytes: PositiveInt = 1 << 30
     processes: PositiveInt = 512
     file_bytes: PositiveInt = 2 << 30
     disk_bytes: PositiveInt = 4 << 30

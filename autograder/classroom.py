@@ -14,7 +14,7 @@ import msgspec
 from autograder import record
 from autograder.assignment import Assignment, load_assignment
 from autograder.backends.base import Backend, Outcome
-from autograder.collect import Rejected, Submission, collect, read_submission, students_of
+from autograder.collect import Rejected, Skipped, Submission, collect, read_submission, students_of
 from autograder.confine.sandbox import GradingEngine
 from autograder.order import in_order
 from autograder.places import default_place
@@ -23,6 +23,7 @@ from autograder.record import ClassRecord, SubmissionResult
 from autograder.results import Results
 from autograder.rubric import check_rubric
 from autograder.worker import Job
+from autograder.workspace import sweep
 from layerlab.errors import LayerlabError, UsageError
 from layerlab.fsutil import locked, write_atomically
 
@@ -55,8 +56,12 @@ def grade_class(
     Raises ``UsageError`` for a course, assignment, student or scheduler that is not there, ``ExecutorError`` where nothing isolates.
     """
     assignment = load_assignment(course, name)
-    wanted = _wanted(course, name, students)
+    wanted, skipped = _wanted(course, name, students)
+    for folder in skipped:
+        report(f"not graded: {folder.name}: {folder.reason}")
     prepared = prepare_class(course, name, place, report)
+    for swept in sweep(prepared.work):
+        report(f"removed what a grader that was killed had left: {swept}")
     if seed is None:
         seed = kept_seed(place, assignment)
     run = _Run(Results(assignment, prepared, seed), len(wanted), report, finished)
@@ -71,7 +76,9 @@ def grade_class(
                 report(f"trying {len(left)} again that the grader had trouble with: {', '.join(job.submission.student for job in left)}")
                 run.take(left, machine, last=True)
         _tidy(prepared)
-    return ClassRecord(assignment=name, seed=seed, submissions=tuple(sorted(run.results, key=lambda result: result.student)))
+    return ClassRecord(
+        assignment=name, seed=seed, submissions=tuple(sorted(run.results, key=lambda result: result.student)), skipped=skipped
+    )
 
 
 def prepare_class(course: Path, name: str, place: Path, report: Report) -> Prepared:
@@ -96,16 +103,21 @@ def _tidy(prepared: Prepared) -> None:
         engine.prune(_KEPT_BYTES, lambda _text: None)
 
 
-def _wanted(course: Path, name: str, students: tuple[str, ...]) -> list[str]:
-    known = students_of(course, name)
-    absent = sorted(set(students) - set(known))
+def _wanted(course: Path, name: str, students: tuple[str, ...]) -> tuple[list[str], tuple[Skipped, ...]]:
+    """Whom to grade; and, where nobody was named, the folders that are not graded."""
+    found = students_of(course, name)
+    absent = sorted(set(students) - set(found.names))
     if absent:
+        why = "".join(f" {folder.name}: {folder.reason}." for folder in found.skipped if folder.name in absent)
         raise UsageError(
-            f"there is no submission of {', '.join(absent)}", remedy=f"Submissions stand in {course}/submitted/STUDENT/{name}/."
+            f"there is no submission of {', '.join(absent)}.{why}", remedy=f"Submissions stand in {course}/submitted/STUDENT/{name}/."
         )
-    if not known:
-        raise UsageError(f"{course}/submitted has no submission of {name}")
-    return sorted(set(students)) or known
+    if not found.names:
+        why = "".join(f" {folder.name}: {folder.reason}." for folder in found.skipped)
+        raise UsageError(f"{course}/submitted has no submission of {name}.{why}")
+    if students:
+        return sorted(set(students)), ()
+    return list(found.names), found.skipped
 
 
 def kept_seed(place: Path, assignment: Assignment) -> str:

@@ -27,7 +27,10 @@ DEFAULT_COURSE: Final = Path("exercises")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command. Returns 0 when it is done, 1 when it failed or the grader had trouble of its own, 2 for bad usage, 130 stopped."""
+    """Run one command.
+
+    Returns 0 when it is done, 1 when it failed, left a folder out or the grader had trouble of its own, 2 for bad usage, 130 stopped.
+    """
     parser = argparse.ArgumentParser(prog="autograder", description="Grade exercises on image layers.")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     add(verbs)
@@ -107,7 +110,7 @@ def _grade(arguments: argparse.Namespace) -> int:
             print(class_table(found), flush=True)
         if not arguments.student:
             _report(f"the class report is {_class_report(arguments, found)}")
-        trouble = any(result.status == "infrastructure-error" for result in found.submissions)
+        trouble = bool(found.skipped) or any(result.status == "infrastructure-error" for result in found.submissions)
         if publisher is not None:
             from autograder.publish.publisher import summary
 

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import stat
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +22,10 @@ from autograder.assignment import AnswerCell, Assignment
 
 _BRACKETS: Final = re.compile(rb'[\[\]{}"\\]')
 _SHOWN: Final = 60
-_STUDENT: Final = re.compile(r"[^\W_][\w.@+-]{0,127}")
+# After the first letter a name may have blanks, quotes and the marks of letters that are written in two parts; nothing that means something
+# to a path, a pattern of files or a page.
+_ALSO: Final = frozenset(" .@+-_',()\"")
+_LONGEST_NAME: Final = 128
 
 
 class Rejected(Exception):  # noqa: N818 - a verdict, not a fault of the program
@@ -47,20 +51,66 @@ class _Notebook(msgspec.Struct):
     cells: list[_Cell]
 
 
-def students_of(course: Path, assignment: str) -> list[str]:
-    """Students with a folder for this assignment, sorted. A name that could be a path or an option is left out."""
+class Skipped(msgspec.Struct, frozen=True, kw_only=True):
+    """A folder among the submissions that is not graded. ``name``: with what cannot be printed written out. ``reason``: what to do."""
+
+    name: str
+    reason: str
+
+
+class Students(msgspec.Struct, frozen=True, kw_only=True):
+    """Who has a folder for an assignment, sorted, and the folders that are nobody's though they look like somebody's."""
+
+    names: tuple[str, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+
+
+def students_of(course: Path, assignment: str) -> Students:
+    """Students with a folder for this assignment. Hidden files and folders, and plain files, are nobody's and not told of."""
     place = course / "submitted"
-    if not place.is_dir():
-        return []
-    return sorted(item.name for item in place.iterdir() if _STUDENT.fullmatch(item.name) and _has(item, assignment))
+    names, skipped = [], []
+    for item in sorted(place.iterdir() if place.is_dir() else ()):
+        if item.name.startswith(".") or not _has(item, assignment):
+            continue
+        reason = _unfit(item, assignment)
+        if reason:
+            skipped.append(Skipped(name=_shown(item.name), reason=reason))
+        else:
+            names.append(item.name)
+    return Students(names=tuple(names), skipped=tuple(skipped))
 
 
 def _has(folder: Path, assignment: str) -> bool:
     try:
-        return (folder / assignment).is_dir() and not (folder.is_symlink() or (folder / assignment).is_symlink())
+        return (folder / assignment).is_dir()
     except PermissionError:
         # Who takes our permission away is told so, and does not stop the class.
-        return not folder.is_symlink()
+        return True
+    except OSError:
+        return False
+
+
+def _unfit(folder: Path, assignment: str) -> str:
+    """Why a folder is no student's; empty where it is one's."""
+    name = folder.name
+    if folder.is_symlink():
+        return "it is a link, which could lead to another student's work; put the folder itself there"
+    try:
+        if (folder / assignment).is_symlink():
+            return f"its folder {assignment} is a link, which could lead to another student's work; put the folder itself there"
+    except PermissionError:
+        pass
+    fits = name[0].isalnum() and all(letter.isalnum() or letter in _ALSO or unicodedata.category(letter) in ("Mn", "Mc") for letter in name)
+    if not fits or len(name) > _LONGEST_NAME or name != name.strip():
+        return (
+            f"the name is none for a student: up to {_LONGEST_NAME} letters, digits, blanks and {''.join(sorted(_ALSO)).strip()}, "
+            "of which the first is a letter or a digit; rename the folder"
+        )
+    return ""
+
+
+def _shown(name: str) -> str:
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)[:_LONGEST_NAME]
 
 
 def read_submission(course: Path, assignment: Assignment, student: str) -> bytes:

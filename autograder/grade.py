@@ -17,6 +17,7 @@ import msgspec
 from autograder import record
 from autograder.assignment import Assignment
 from autograder.collect import Submission
+from autograder.confine.bounds import Bounds
 from autograder.confine.sandbox import GradingEngine
 from autograder.confine.timing import Clock
 from autograder.confine.watch import Watch
@@ -28,31 +29,45 @@ from autograder.quizzes.grading import judge_quiz, predictions
 from autograder.record import CheckResult, SubmissionResult
 from autograder.rubric import judge, none
 from autograder.words import meaningful_lines
-from autograder.workspace import Workspace, read_app
+from autograder.workspace import Workspace, read_app, work_place
 from layerlab.dockerfile import parse
 from layerlab.errors import DockerfileError, LayerlabError, StepBusyError
-from layerlab.fsutil import scratch_directory
 
 # Less than this is not worth beginning again for.
 _PATIENCE: Final = 2.0
 
 
-def grade(assignment: Assignment, prepared: Prepared, submission: Submission, seed: str, *, patient: bool = True) -> SubmissionResult:
+def grade(
+    assignment: Assignment,
+    prepared: Prepared,
+    submission: Submission,
+    seed: str,
+    *,
+    patient: bool = True,
+    bounds: Bounds | None = None,
+    groups: tuple[str, ...] = (),
+) -> SubmissionResult:
     """Grade. The grader's own trouble is a result, too, and never a score.
 
     ``patient``  wait for as long as another submission runs a step that this one needs. Else this raises ``StepBusyError`` then.
+    ``bounds``  what this process may use, where it is one of its own; then this raises ``TooMuch`` and ``MemoryError``, too.
+    ``groups``  the control groups that what runs in sandboxes joins.
     """
     started = time.monotonic()
-    rule = by_rule(assignment, submission)
+    bounds = bounds or Bounds(assignment.limits)
     stand_in: tuple[str, ...] = ()
     try:
+        with bounds.during("reading the answer"):
+            rule = by_rule(assignment, submission)
         if rule is not None:
             result = record.graded(submission.student, none(assignment, rule), reason=rule)
         else:
             if assignment.kind == "quiz":
-                checks = judge_quiz(assignment, submission, Path(prepared.app))
+                with bounds.during("reading the answer"):
+                    checks = judge_quiz(assignment, submission, Path(prepared.app))
             else:
-                checks, stand_in = _observed(assignment, prepared, submission, seed, math.inf if patient else _PATIENCE)
+                patience = math.inf if patient else _PATIENCE
+                checks, stand_in = _observed(assignment, prepared, submission, seed, patience, bounds, groups)
             result = record.graded(submission.student, checks)
     except StepBusyError:
         raise
@@ -62,6 +77,11 @@ def grade(assignment: Assignment, prepared: Prepared, submission: Submission, se
         reason = f"the grader failed, not the answer: {error}"
         result = record.without_score(submission.student, "infrastructure-error", assignment.max_score, reason)
     return msgspec.structs.replace(result, stand_in=stand_in, seconds=round(time.monotonic() - started, 2))
+
+
+def over_a_limit(assignment: Assignment, student: str, sentence: str) -> SubmissionResult:
+    """The result of a submission that is not looked at further, because of a limit that the sentence names."""
+    return record.graded(student, none(assignment, sentence), reason=sentence)
 
 
 def by_rule(assignment: Assignment, submission: Submission) -> str | None:
@@ -84,26 +104,34 @@ def by_rule(assignment: Assignment, submission: Submission) -> str | None:
 
 
 def _observed(
-    assignment: Assignment, prepared: Prepared, submission: Submission, seed: str, patience: float
+    assignment: Assignment,
+    prepared: Prepared,
+    submission: Submission,
+    seed: str,
+    patience: float,
+    bounds: Bounds,
+    groups: tuple[str, ...],
 ) -> tuple[tuple[CheckResult, ...], tuple[str, ...]]:
     app = read_app(Path(prepared.app))
     loaded = read_loaded(prepared.loaded)
     clock = Clock(assignment.limits)
     with (
-        scratch_directory("s", prepared.work) as place,
-        Watch(assignment.limits, place) as watch,
-        _engine(prepared, submission, Path(place), watch, patience) as engine,
+        work_place(prepared.work) as place,
+        Watch(assignment.limits, place, groups) as watch,
+        _engine(prepared, submission, Path(place), watch, patience, bounds) as engine,
     ):
         workspace = Workspace(Path(prepared.app), Path(place) / "context", submission.files)
         salt = _digest(submission)
         edits, fresh = draw(seed, app, salt=salt), draw(seed, app, nonce=secrets.token_hex(16), salt=salt)
         once = not _has_mounts(submission.files["Dockerfile"])
-        observation = Observer(engine, assignment, workspace, edits, fresh, clock, loaded, once=once).observe()
+        with bounds.during("looking at what its build made"):
+            observation = Observer(engine, assignment, workspace, edits, fresh, clock, loaded, once=once).observe()
         if watch.trouble:
             raise InfrastructureError(watch.trouble)
         for sentence in watch.told[:1]:
             observation = _with_reason(observation, sentence)
-        return judge(observation, assignment), observation.first.stand_in
+        with bounds.during("judging what its build made"):
+            return judge(observation, assignment), observation.first.stand_in
 
 
 def _digest(submission: Submission) -> str:
@@ -125,17 +153,19 @@ def _with_reason(seen: Observation, sentence: str) -> Observation:
 
 
 @contextlib.contextmanager
-def _engine(prepared: Prepared, submission: Submission, place: Path, watch: Watch, patience: float) -> Iterator[GradingEngine]:
+def _engine(
+    prepared: Prepared, submission: Submission, place: Path, watch: Watch, patience: float, bounds: Bounds
+) -> Iterator[GradingEngine]:
     """The engine: on the store that all share, or, for an answer with mounts, on one of its own.
 
     A layer is shared under a key of all that made it. What a ``--mount=type=cache`` holds is in no key, so an answer with one could
     leave a layer of its own making to others.
     """
     if not _has_mounts(submission.files["Dockerfile"]):
-        with GradingEngine(prepared.store, prepared.cache, watch, patience=patience) as engine:
+        with GradingEngine(prepared.store, prepared.cache, watch, patience=patience, bounds=bounds) as engine:
             yield engine
         return
-    with GradingEngine(str(place / "store"), prepared.cache, watch) as engine:
+    with GradingEngine(str(place / "store"), prepared.cache, watch, bounds=bounds) as engine:
         engine.load(prepared.base)
         try:
             yield engine

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from autograder.assignment import Assignment
+from autograder.collect import Skipped
 
 SCHEMA = 1
 
@@ -81,11 +82,12 @@ class SubmissionResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClassRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """All submissions of one run, sorted by student. ``seed`` draws the same edits again."""
+    """All submissions of one run, sorted by student. ``seed`` draws the same edits again. ``skipped``: folders that were not graded."""
 
     assignment: str
     seed: str
     submissions: tuple[SubmissionResult, ...]
+    skipped: tuple[Skipped, ...] = ()
     schema: int = SCHEMA
 
 

@@ -12,6 +12,8 @@ def class_table(record: ClassRecord) -> str:
     lines = [f"{record.assignment}, seed {record.seed}"]
     for result in record.submissions:
         lines += ["", *_submission(result)]
+    for folder in record.skipped:
+        lines += ["", f"{folder.name}: not graded", *_wrapped(folder.reason)]
     return "\n".join(lines)
 
 

@@ -18,9 +18,9 @@ import msgspec
 from autograder import __name__ as package
 from autograder.assignment import Assignment
 from autograder.collect import Submission
-from autograder.confine.cgroups import join
+from autograder.confine.bounds import Bounds, TooMuch, too_large
 from autograder.confine.watch import limit_files
-from autograder.grade import grade
+from autograder.grade import grade, over_a_limit
 from autograder.prepare import Prepared
 from layerlab.errors import StepBusyError
 from layerlab.interrupt import interruptible
@@ -30,7 +30,8 @@ _PR_SET_PDEATHSIG: Final = 1
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker is asked. ``groups``: the control groups that it joins (``cgroups``). ``parent``: the process that waits for it.
+    """What a worker is asked. ``groups``: the control groups of its sandboxes (``cgroups``). ``parent``: the process that waits for it.
+    ``told``: see ``Bounds``.
     ``cpu``: the one that it and its steps run on, or ``None`` for all. ``patient``: see ``grade``."""
 
     assignment: Assignment
@@ -39,6 +40,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     seed: str
     groups: tuple[str, ...] = ()
     parent: int = 0
+    told: int = -1
     cpu: int | None = None
     patient: bool = True
 
@@ -62,18 +64,27 @@ def main() -> int:
     logging.getLogger(package).addHandler(logging.StreamHandler())
     logging.getLogger(package).setLevel(logging.INFO)
     _stop_with(job.parent)
-    # The groups stand behind other limits, so a machine that takes its permission back does not stop the grading.
-    with contextlib.suppress(OSError):
-        join(job.groups)
     if job.cpu is not None:
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, {job.cpu})
     limit_files(job.assignment.limits)
+    if job.told >= 0:
+        os.set_inheritable(job.told, False)
+    bounds = Bounds(job.assignment.limits, job.told)
     with interruptible():
         try:
-            result = grade(job.assignment, job.prepared, job.submission, job.seed, patient=job.patient)
+            with bounds:
+                result = grade(
+                    job.assignment, job.prepared, job.submission, job.seed, patient=job.patient, bounds=bounds, groups=job.groups
+                )
         except StepBusyError:
             return os.EX_TEMPFAIL
+        except TooMuch as limit:
+            result = over_a_limit(job.assignment, job.submission.student, str(limit))
+        except MemoryError:
+            if not bounds.doing:
+                raise
+            result = over_a_limit(job.assignment, job.submission.student, too_large(job.assignment.limits, bounds.doing))
     with os.fdopen(output, "wb") as stream:
         stream.write(msgspec.json.encode(result))
     return 0

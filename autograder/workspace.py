@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
+import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from autograder.edits import NEEDED, Edit
 from layerlab.errors import UsageError
+from layerlab.fsutil import locked, remove_written
 
 _NOT_COPIED: Final = ("Dockerfile*", ".dockerignore", "node_modules", "dist", "*.db", "*.db-journal", ".env", ".git")
 NOT_OF_THE_APP: Final = ("node_modules", "dist", ".git")
+
+_PREFIX: Final = "submission-"
+# Beside a place: whoever works in it holds the lock of this file.
+_HELD: Final = ".held"
+# As ``mkdtemp`` names it; older versions said no more than "s".
+_PLACE: Final = re.compile(rf"(?:{_PREFIX}|s)[a-z0-9_]{{8}}")
 
 
 def read_app(app: Path) -> dict[str, str]:
@@ -35,6 +45,42 @@ def tree_digest(app: Path) -> str:
             found.update(f"{path.relative_to(app)}\0".encode())
             found.update(hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()
+
+
+@contextlib.contextmanager
+def work_place(work: str) -> Iterator[str]:
+    """A directory below ``work`` for the length of the block, held by a lock for as long as this process lives."""
+    with locked(work + ".lock"):
+        path = tempfile.mkdtemp(prefix=_PREFIX, dir=work)
+        descriptor = os.open(path + _HELD, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield path
+    finally:
+        remove_written(path)
+        os.unlink(path + _HELD)
+        os.close(descriptor)
+
+
+def sweep(work: str) -> list[str]:
+    """Remove the places below ``work`` whose owner was killed; returns their names. What cannot be removed stays for the next time."""
+    swept = []
+    with contextlib.suppress(OSError), locked(work + ".lock"):
+        names = {name for entry in os.listdir(work) if _PLACE.fullmatch(name := entry.removesuffix(_HELD))}
+        for name in sorted(names):
+            path = os.path.join(work, name)
+            with contextlib.suppress(OSError):
+                # One without a lock is from a version that had none, or its owner has just begun to go.
+                descriptor = os.open(path + _HELD, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    remove_written(path)
+                    if not os.path.lexists(path):
+                        os.unlink(path + _HELD)
+                        swept.append(name)
+                finally:
+                    os.close(descriptor)
+    return swept
 
 
 class Workspace:

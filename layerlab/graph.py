@@ -16,6 +16,7 @@ import msgspec
 
 from layerlab.context.select import has_wildcards
 from layerlab.dockerfile import (
+    Allowance,
     expand,
     expand_body,
     expand_keeping_quotes,
@@ -180,6 +181,7 @@ class _Builder:
         self.warnings: list[str] = []
         self.uses_context = False
         self.number = 0
+        self.allowance = Allowance()
 
     def build(self, target: str | None, labels: dict[str, str]) -> Graph:
         self._meta_args()
@@ -215,7 +217,7 @@ class _Builder:
 
     def _expand(self, word: str, env: Mapping[str, str], at: Instruction) -> str:
         try:
-            return expand(word, env, escape=self.dockerfile.escape)
+            return expand(word, env, escape=self.dockerfile.escape, allowance=self.allowance)
         except DockerfileError as error:
             raise self._error(at, error.message, error.remedy) from error
 
@@ -252,8 +254,9 @@ class _Builder:
         return index
 
     def _source_stage(self, name: str, stage: Stage, at: Instruction) -> int | None:
-        if name.isdigit():
-            index = int(name)
+        if name.isascii() and name.isdigit():
+            # No file has a million stages, and Python reads no number of thousands of digits.
+            index = int(name) if len(name) < 7 else 10**6
             if index >= len(self.dockerfile.stages):
                 raise self._error(at, f"invalid stage index {index}", "Stages count from 0.")
             if index >= stage.index:
@@ -408,7 +411,17 @@ class _Builder:
         return _METADATA[keyword](self, state, at)
 
     def _printed(self, state: _State, at: Instruction) -> str:
-        return _upper_keyword(expand_or_keep(at.original, state.env, self.dockerfile.escape))
+        try:
+            return _upper_keyword(expand_or_keep(at.original, state.env, self.dockerfile.escape, allowance=self.allowance))
+        except DockerfileError as error:
+            raise self._error(at, error.message, error.remedy) from error
+
+    def _take(self, characters: int, at: Instruction) -> None:
+        """Count what an instruction makes of its variables beyond their expansion."""
+        try:
+            self.allowance.take(characters)
+        except DockerfileError as error:
+            raise self._error(at, error.message, error.remedy) from error
 
     def _run(self, stage: Stage, state: _State, at: Instruction) -> _Lowered:
         name = at.original
@@ -470,14 +483,18 @@ class _Builder:
             shebang=shebang,
             arguments=tuple(sorted(state.from_arg & set(state.env))),
         )
-        printed = _upper_keyword(expand_keeping_quotes(name, state.env, self.dockerfile.escape))
+        try:
+            printed = _upper_keyword(expand_keeping_quotes(name, state.env, self.dockerfile.escape, allowance=self.allowance))
+        except DockerfileError as error:
+            raise self._error(at, error.message, error.remedy) from error
         arguments = [f"{key}={state.env.get(key, value)}" for key, value in state.arguments]
+        self._take(sum(map(len, arguments)), at)
         prefix = f"|{len(arguments)} {' '.join(arguments)} " if arguments else ""
         return _Lowered(printed, op, f"RUN {prefix}{text} # buildkit")
 
     def _mount(self, stage: Stage, state: _State, at: Instruction, value: str) -> MountOp:
         try:
-            mount = parse_mount(value, lambda word: expand(word, state.env, escape=self.dockerfile.escape))
+            mount = parse_mount(value, lambda word: expand(word, state.env, escape=self.dockerfile.escape, allowance=self.allowance))
         except DockerfileError as error:
             raise self._error(at, error.message, error.remedy) from error
         cwd = state.image.get("WorkingDir") or "/"
@@ -597,7 +614,7 @@ class _Builder:
 
     def _heredoc(self, content: str, state: _State, at: Instruction) -> str:
         try:
-            return expand_body(content, state.env)
+            return expand_body(content, state.env, allowance=self.allowance)
         except DockerfileError as error:
             raise self._error(at, error.message, error.remedy) from error
 
@@ -631,11 +648,14 @@ class _Builder:
     def _env(self, state: _State, at: Instruction) -> _Lowered:
         before = dict(state.env)
         shown = []
+        env = {item.partition("=")[0]: item for item in state.image.get("Env") or []}
         for key, value in at.pairs:
             name, text = self._expand(key, before, at), self._expand(value or "", before, at)
             state.set_env(name, text, argument=False)
-            _replace_env(state.image.setdefault("Env", []), name, text)
-            shown.append(f"{name}={text}")
+            item = f"{name}={text}"
+            env[name.partition("=")[0]] = item
+            shown.append(item)
+        state.image["Env"] = list(env.values())
         return _Lowered(self._printed(state, at), None, "ENV " + " ".join(shown))
 
     def _label(self, state: _State, at: Instruction) -> _Lowered:
@@ -688,9 +708,14 @@ class _Builder:
     def _expose(self, state: _State, at: Instruction) -> _Lowered:
         ports: dict[str, dict[str, str]] = {}
         for word in at.args:
-            for piece in expand_words(word, state.env, escape=self.dockerfile.escape):
-                for port in self._ports(piece, at):
-                    ports[port] = {}
+            try:
+                pieces = expand_words(word, state.env, escape=self.dockerfile.escape, allowance=self.allowance)
+            except DockerfileError as error:
+                raise self._error(at, error.message, error.remedy) from error
+            for piece in pieces:
+                found = self._ports(piece, at)
+                self._take(sum(map(len, found)), at)
+                ports.update((port, {}) for port in found)
         exposed = state.image.get("ExposedPorts") or {}
         exposed.update(ports)
         state.image["ExposedPorts"] = exposed
@@ -815,7 +840,7 @@ def _clean(path: str) -> str:
 
 
 def _port_range(text: str) -> tuple[int, int] | None:
-    match = re.fullmatch(r"([0-9]+)(?:-([0-9]+))?", text)
+    match = re.fullmatch(r"0*([0-9]{1,5})(?:-0*([0-9]{1,5}))?", text)
     low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
     return (low, high) if low <= high <= 65535 else None
 
@@ -823,7 +848,7 @@ def _port_range(text: str) -> tuple[int, int] | None:
 def _is_signal(text: str) -> bool:
     """``ParseSignal`` of moby/sys/signal: any number but 0, or a name of Linux with or without ``SIG``, in any case."""
     if re.fullmatch(r"[-+]?[0-9]+", text):
-        return int(text) != 0
+        return bool(text.strip("-+0"))
     name = text.upper().removeprefix("SIG")
     distance = re.fullmatch(r"RTMIN\+([1-9][0-9]?)|RTMAX-([1-9][0-9]?)", name)
     if distance is not None:
@@ -863,15 +888,7 @@ def _normal_owner(text: str) -> str:
     """``--chown`` in normal form: numbers without leading zeros; a missing group stays missing, as it keys differently."""
     if not text:
         return ""
-    return ":".join(str(int(part)) if part.isdigit() else part for part in text.split(":", 1))
-
-
-def _replace_env(env: list[str], key: str, value: str) -> None:
-    for position, item in enumerate(env):
-        if item.partition("=")[0] == key:
-            env[position] = f"{key}={value}"
-            return
-    env.append(f"{key}={value}")
+    return ":".join((part.lstrip("0") or "0") if part.isascii() and part.isdigit() else part for part in text.split(":", 1))
 
 
 def _go_quote(text: str) -> str:

@@ -11,18 +11,24 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
 
 from autograder import __name__ as package
+from autograder.confine.bounds import doing, too_slow
 from autograder.confine.cgroups import group
+from autograder.grade import over_a_limit
 from autograder.record import SubmissionResult, fits
 from autograder.worker import Job
 
 # A worker ends by itself at the submission's limit; this much later it is ended.
 _GRACE_SECONDS: Final = 120
+# Who computes for all but a little of this time, and says that it works on the submission, does so because of the submission.
+_LOOK_SECONDS: Final = 1.0
+_LOOKS: Final = 50
 
 
 class BusyError(Exception):
@@ -31,6 +37,10 @@ class BusyError(Exception):
 
 class StoppedError(Exception):
     """The run was stopped, and this worker with it: no fault of anybody's."""
+
+
+class _ComputingError(Exception):
+    """A worker does not end because it is computing; the message says what, in words that follow "while"."""
 
 
 class Children:
@@ -54,14 +64,22 @@ class Children:
     def grade(self, job: Job) -> SubmissionResult:
         """Grade a submission in a process of its own.
 
+        A worker that does not end is ended. If it was computing then, for the submission by its own word, that is the submission's
+        doing and scores 0; one that was killed, failed, or waited for something, is not, whatever it was doing.
         Raises ``RuntimeError`` for a worker that fails, ``ValueError`` for an answer that is none, ``TimeoutExpired`` for one that
         does not end, ``BusyError`` for a job that is not patient, ``StoppedError`` after ``end``.
         """
         limits = job.assignment.limits
         with group(f"layerlab-{os.getpid()}-{next(self._numbers)}", limits) as groups, self._cpu() as cpu:
-            data = msgspec.json.encode(msgspec.structs.replace(job, groups=groups, parent=os.getpid(), cpu=cpu))
-            command = [sys.executable, "-P", "-m", f"{package}.worker"]
-            output, errors = self._run(job.submission.student, command, data, limits.submission_seconds + _GRACE_SECONDS)
+            told = os.memfd_create("doing", 0)
+            try:
+                data = msgspec.json.encode(msgspec.structs.replace(job, groups=groups, parent=os.getpid(), cpu=cpu, told=told))
+                command = [sys.executable, "-P", "-m", f"{package}.worker"]
+                output, errors = self._run(job.submission.student, command, data, limits.submission_seconds + _GRACE_SECONDS, told)
+            except _ComputingError as stuck:
+                return over_a_limit(job.assignment, job.submission.student, too_slow(limits, str(stuck)))
+            finally:
+                os.close(told)
         result = msgspec.json.decode(output, type=SubmissionResult)
         if not fits(result, job.submission.student, job.assignment):
             raise ValueError("the worker answered for another submission")
@@ -91,7 +109,7 @@ class Children:
         finally:
             self._cpus.put(cpu)
 
-    def _run(self, student: str, command: list[str], data: bytes, seconds: float) -> tuple[bytes, bytes]:
+    def _run(self, student: str, command: list[str], data: bytes, seconds: float, told: int) -> tuple[bytes, bytes]:
         with self._lock:
             if self._ended:
                 raise StoppedError("the run was stopped")
@@ -102,10 +120,15 @@ class Children:
                 stderr=subprocess.PIPE,
                 env=self._environment,
                 process_group=0,
+                pass_fds=(told,),
             )
             self._running.add(child)
         try:
             output, errors = child.communicate(data, timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            if (what := doing(told)) and _computes(child.pid):
+                raise _ComputingError(what) from error
+            raise
         finally:
             with self._lock:
                 self._running.discard(child)
@@ -120,6 +143,16 @@ class Children:
             _log(student, errors)
             raise RuntimeError(f"the worker ended with status {child.returncode}: {errors.decode('utf-8', 'replace').strip()[-500:]}")
         return output, errors
+
+
+def _computes(process: int) -> bool:
+    """Whether a process has work for a processor, be it busy with others, and does not wait for a disk or another process."""
+    found = []
+    for _ in range(_LOOKS):
+        with contextlib.suppress(OSError), open(f"/proc/{process}/stat", encoding="ascii", errors="replace") as stream:
+            found.append(stream.read().rpartition(")")[2].split()[:1] == ["R"])
+        time.sleep(_LOOK_SECONDS / _LOOKS)
+    return sum(found) > 0.8 * _LOOKS
 
 
 def _log(student: str, errors: bytes) -> None:

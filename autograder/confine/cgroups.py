@@ -1,5 +1,6 @@
 """Control groups: the kernel's own limits on the memory and the processes of one submission, where this user may make such groups.
 
+Only what runs in sandboxes joins them: the grader's own process must never be the one that the kernel picks when a limit is met.
 They stand behind ``watch``, which sees the same a little earlier and can say in words what was too much. Version 2 needs a delegated
 group, as systemd gives to a user's services; version 1 needs root. Sources: the kernel's cgroup-v1 and cgroup-v2 guides.
 """
@@ -17,9 +18,9 @@ from typing import Final
 from autograder.assignment import Limits
 
 ROOT: Final = Path("/sys/fs/cgroup")
-# The grader's own process is in the group, too, and the watch should be the first to see.
-_MEMORY_MARGIN: Final = 1 << 30
-_PROCESS_MARGIN: Final = 256
+# Files that are read count here, too, until the kernel drops them, and the watch should be the first to see.
+_MEMORY_MARGIN: Final = 256 << 20
+_PROCESS_MARGIN: Final = 64
 _END_SECONDS: Final = 5.0
 _PREFIX: Final = "layerlab-"
 # A grader that was killed could not remove its groups. No submission takes so long, so an empty one of this age is nobody's.
@@ -52,10 +53,16 @@ def group(name: str, limits: Limits, root: Path = ROOT, membership: Path = Path(
             _remove(directory)
 
 
-def join(files: tuple[str, ...]) -> None:
-    """Put this process, and with it all that it will start, into groups that ``group`` made. Raises ``OSError``."""
+def memory_kills(files: tuple[str, ...]) -> int:
+    """How often the kernel has ended a process in one of these groups because its memory was at the limit."""
+    found = 0
     for file in files:
-        Path(file).write_text("0", encoding="ascii")
+        for name in ("memory.events", "memory.oom_control"):
+            for line in _read(Path(file).with_name(name)).splitlines():
+                key, _, value = line.partition(" ")
+                if key == "oom_kill" and value.isdigit():
+                    found += int(value)
+    return found
 
 
 def _places(root: Path, membership: Path, memory: str, processes: str) -> Iterator[tuple[Path, dict[str, str]]]:
@@ -67,7 +74,11 @@ def _places(root: Path, membership: Path, memory: str, processes: str) -> Iterat
             # A group with processes in it has no limited children, so it is a sibling more often than a child.
             for parent in (own, own.parent):
                 if {"memory", "pids"} <= set(_read(parent / "cgroup.subtree_control").split()):
-                    yield parent, {"memory.max": memory, "pids.max": processes}
+                    settings = {"memory.max": memory, "pids.max": processes}
+                    # Else what is too much goes to the disk and not away.
+                    if (parent / "memory.swap.current").exists() or (own / "memory.swap.max").exists():
+                        settings["memory.swap.max"] = "0"
+                    yield parent, settings
                     return
     for _, controllers, path in lines:
         for controller, file, value in (("memory", "memory.limit_in_bytes", memory), ("pids", "pids.max", processes)):

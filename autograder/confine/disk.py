@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
-_BLOCK: Final = 512
-# What a file counts at least, empty or not: a disk runs out of files, too.
-_LEAST: Final = 4096
+from autograder.confine.memory import Uncountable
+from layerlab.engines.embedded.rootfs.sizes import BLOCK, LEAST, TooDeepError, tree_size
+from layerlab.errors import ExecutorError
+
+_TOO_DEEP: Final = "nested folders until no path leads to the last of them"
+# A mapping of a file that has no name any more: address, device, inode, and what it was called. Memory is counted by ``memory_files``.
+_MAPPED: Final = re.compile(r"(\S+) \S+ \S+ (\S+) (\d+) +(?!/memfd:|/SYSV|/dev/zero|/dev/shm/|/\[aio\])(/.*) \(deleted\)")
 _ROOM: Final = 64 << 20
 # A disk that fails, a server of files that does not answer, no files left to open in this process: nothing that a command does brings
 # these about.
@@ -24,12 +29,15 @@ class DiskUse:
 
     While a command runs, free space is asked for first, which costs nothing. Other submissions use the same disk, so only where more
     than ``limit`` bytes have gone is it looked up who wrote them. ``directory``: where the commands write. ``scarce``: whether the disk
-    was seen to be full or nearly so, whoever filled it.
+    was seen to be full or nearly so, whoever filled it. ``measure``: measures a directory where this process may not look into it.
+    ``file_limit``: no file can be larger.
     """
 
-    def __init__(self, directory: str, limit: int) -> None:
+    def __init__(self, directory: str, limit: int, file_limit: int = 1 << 62) -> None:
         self.directory = directory
+        self.measure: Callable[[str], int] | None = None
         self._limit = limit
+        self._file_limit = file_limit
         self.scarce = False
         self._free = self._available()
         self._earlier = 0
@@ -38,14 +46,19 @@ class DiskUse:
     def opened(self, places: Iterable[str]) -> None:
         """A command begins, and may write to these directories. What is in them already is not its work."""
         for place in places:
-            self._places[place] = size_of(place)
+            self._places[place] = self._size(place)
+
+    @property
+    def left(self) -> int:
+        """Bytes that may still be written, at least 0."""
+        return max(0, self._limit - self._earlier)
 
     def closed(self, places: Iterable[str]) -> bool:
         """The command has ended. Whether that was too much, be it in holes, which no disk feels and every reader does."""
         written = 0
         for place in places:
             if place in self._places:
-                written += size_of(place) - self._places.pop(place)
+                written += self._size(place) - self._places.pop(place)
         return self.written(written)
 
     def written(self, size: int) -> bool:
@@ -54,11 +67,17 @@ class DiskUse:
         return self._earlier > self._limit
 
     def exceeded(self, processes: Iterable[int]) -> bool:
-        """Whether it is more than the limit, with what these processes write now."""
+        """Whether it is more than the limit, with what these processes write now. Raises ``Uncountable``."""
         if self._gone() <= self._limit:
             return False
-        now = sum(size_of(place) - before for place, before in list(self._places.items()))
-        return self._earlier + now + sum(unlinked(processes)) > self._limit
+        processes = list(processes)
+        now = self._earlier + sum(self._size(place) - before for place, before in list(self._places.items())) + sum(unlinked(processes))
+        known, unknown = mapped(processes)
+        if now + known > self._limit:
+            return True
+        if now + known + unknown * self._file_limit > self._limit:
+            raise Uncountable(f"maps {unknown} files that have no name and cannot be measured, and the disk has lost more than is allowed")
+        return False
 
     def probe(self) -> None:
         """Try whether there is room: free space does not tell of a user's quota."""
@@ -68,6 +87,15 @@ class DiskUse:
         except OSError:
             self.scarce = True
 
+    def _size(self, place: str) -> int:
+        """``size_of``, and where a command has taken permissions away, by who has them still. Raises ``Uncountable``, ``OSError``."""
+        try:
+            return size_of(place)
+        except PermissionError:
+            if self.measure is None:
+                raise
+            return self.measure(place)
+
     def _gone(self) -> int:
         return self._free - self._available()
 
@@ -75,42 +103,32 @@ class DiskUse:
         status = os.statvfs(self.directory)
         if status.f_bavail * status.f_frsize < _ROOM:
             self.scarce = True
-        return status.f_bavail * status.f_frsize + status.f_favail * _LEAST
+        return status.f_bavail * status.f_frsize + status.f_favail * LEAST
 
 
 def size_of(tree: str) -> int:
-    """Bytes below a directory, as they are on disk or as a reader sees them, whichever is more; each name of a file counts, since a
-    copy may have each as a file of its own.
+    """Bytes below a directory: see ``tree_size``. Raises ``Uncountable`` for folders that are nested too deeply, ``OSError``."""
+    try:
+        return tree_size(tree)
+    except TooDeepError:
+        raise Uncountable(_TOO_DEEP) from None
+    except OSError as error:
+        if error.errno == errno.ESTALE:
+            # It went, on a file system of the network.
+            return 0
+        raise
 
-    What cannot be looked into counts as more than any limit: a step may take permissions away, or nest folders until no path leads there.
-    Raises ``OSError`` for trouble of the machine (``is_the_machines``).
-    """
-    total = 0
-    folders = [tree]
-    while folders:
-        try:
-            with os.scandir(folders.pop()) as entries:
-                for entry in entries:
-                    status = entry.stat(follow_symlinks=False)
-                    if stat.S_ISDIR(status.st_mode):
-                        folders.append(entry.path)
-                    total += max(status.st_blocks * _BLOCK, status.st_size if stat.S_ISREG(status.st_mode) else 0, _LEAST)
-        except (FileNotFoundError, NotADirectoryError):
-            # It went while we looked.
-            continue
-        except OSError as error:
-            if error.errno == errno.ESTALE:
-                # It went, too, on a file system of the network.
-                continue
-            if is_the_machines(error):
-                raise
-            return 1 << 62
-    return total
+
+def size_answered(answer: dict[str, object]) -> int:
+    """What a worker's ``usage`` says. Raises ``Uncountable``."""
+    if answer["deep"]:
+        raise Uncountable(_TOO_DEEP)
+    return int(str(answer["size"]))
 
 
 def is_the_machines(error: BaseException) -> bool:
     """Whether it is the machine's fault that something could not be measured, and not that of what is measured."""
-    return isinstance(error, OSError) and error.errno in _MACHINES_TROUBLE
+    return isinstance(error, ExecutorError) or (isinstance(error, OSError) and error.errno in _MACHINES_TROUBLE)
 
 
 def unlinked(processes: Iterable[int]) -> tuple[int, int]:
@@ -128,14 +146,48 @@ def unlinked(processes: Iterable[int]) -> tuple[int, int]:
                     status = os.stat(path)
                     if stat.S_ISREG(status.st_mode) and status.st_nlink == 0:
                         found = memory if target.startswith("/memfd:") else disk
-                        found[status.st_dev, status.st_ino] = status.st_blocks * _BLOCK
+                        found[status.st_dev, status.st_ino] = status.st_blocks * BLOCK
     return sum(memory.values()), sum(disk.values())
+
+
+def mapped(processes: Iterable[int]) -> tuple[int, int]:
+    """Files on disk that are mapped, though they have no name and nobody holds them open: bytes, and how many have a size unknown.
+
+    Only root may look at what is mapped as a file (``/proc/PID/map_files``); a page of a file says nothing of how long that is.
+    """
+    sizes: dict[tuple[str, str], int] = {}
+    unknown: set[tuple[str, str]] = set()
+    for process in processes:
+        held = _held(process)
+        with contextlib.suppress(OSError), open(f"/proc/{process}/maps", encoding="utf-8", errors="surrogateescape") as stream:
+            for line in stream:
+                match = _MAPPED.match(line)
+                if match is None or match[3] in held:
+                    continue
+                identity = match[2], match[3]
+                try:
+                    sizes[identity] = os.stat(f"/proc/{process}/map_files/{match[1]}").st_blocks * BLOCK
+                except FileNotFoundError:
+                    continue
+                except OSError:
+                    unknown.add(identity)
+    return sum(sizes.values()), len(unknown - sizes.keys())
+
+
+def _held(process: int) -> set[str]:
+    """Inode numbers of the files that a process has open."""
+    found = set()
+    with contextlib.suppress(OSError):
+        for number in os.listdir(f"/proc/{process}/fd"):
+            with contextlib.suppress(OSError):
+                found.add(str(os.stat(f"/proc/{process}/fd/{number}").st_ino))
+    return found
 
 
 def memory_files(processes: Iterable[int]) -> int:
     """Bytes in what a sandbox has as files and is memory (``/dev``, ``/dev/shm``, mounts of type tmpfs, files without a name).
 
-    The host's own do not count.
+    The host's own do not count. Raises ``Uncountable`` where a folder without permissions hides one.
     """
     hosts = set(_memory_mounts("self"))
     views: dict[str, int] = {}
@@ -162,9 +214,17 @@ def _memory_mounts(process: str) -> dict[int, int]:
             device = os.makedev(*map(int, words[2].split(":")))
             target = words[4].encode("utf-8", "surrogateescape").decode("unicode_escape", "surrogateescape")
             path = f"/proc/{process}/root{target}"
-            with contextlib.suppress(OSError, ValueError):
+            try:
                 # Another mount may lie over it, and a sandbox that is being made still has the host's root.
                 if os.stat(path).st_dev == device:
                     status = os.statvfs(path)
                     found[device] = (status.f_blocks - status.f_bfree) * status.f_frsize
+            except PermissionError:
+                # A process that cannot be looked into at all has just gone, or is not the student's.
+                if os.access(f"/proc/{process}/root/", os.X_OK):
+                    raise Uncountable(
+                        "has a file system in memory below a folder without permissions, where it cannot be measured"
+                    ) from None
+            except (OSError, ValueError):
+                continue
     return found

@@ -14,26 +14,34 @@ from typing import Any, Final, Literal, Self
 
 import msgspec
 
-from autograder.confine.disk import size_of
+from autograder.confine.bounds import Bounds
+from autograder.confine.disk import size_answered
 from autograder.confine.executions import KnownRuns
+from autograder.confine.memory import Uncountable
 from autograder.confine.watch import Watch
+from layerlab.engines.base import BuildOptions, Progress
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.executors.base import BindMount, Executor, Mount, Output, OverlayMount, Process, Root, Running
 from layerlab.engines.embedded.npm_cache import NPM_CACHE, lend
-from layerlab.engines.embedded.workers import WorkerProcess
+from layerlab.engines.embedded.workers import CopyLimitError, WorkerProcess
 from layerlab.errors import ExecutorError, StepFailedError
 from layerlab.fsutil import remove_written
+from layerlab.interrupt import Stop
+from layerlab.model import BuildRecord, PlanRecord
 
 # A proxy's address may have a password in it, a command can print it, and there is no network that a proxy could lead to.
 _PROXIES: Final = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy", "pip_index_url")
 _KILLED: Final = 137
+# The kernel ends what runs in a sandbox before anything else (proc(5)).
+_FIRST_TO_GO: Final = 1000
 
 
 class _Confined:
     """An executor whose commands see the npm cache and, unless it is being filled, no network but their own loopback."""
 
-    def __init__(self, inner: Executor, cache: str, watch: Watch | None, *, filling: bool, overlay: bool) -> None:
+    def __init__(self, inner: Executor, cache: str, watch: Watch | None, bounds: Bounds | None, *, filling: bool, overlay: bool) -> None:
         self._inner = inner
+        self._bounds = bounds
         self._cache = cache
         self._watch = watch
         self._filling = filling
@@ -56,11 +64,15 @@ class _Confined:
                 network=process.network if self._filling else "none",
                 environment={**environment, **(process.environment if self._filling else _without_proxies(process.environment))},
                 mounts=(*process.mounts, *mounts),
+                cgroups=self._watch.groups if self._watch is not None else (),
+                oom_score_adj=0 if self._filling else _FIRST_TO_GO,
             )
             places = [root.tree or root.upper, *_written(changed.mounts)]
             if self._watch is not None:
                 self._watch.disk.opened(places)
-            return _Owning(self._inner.start(root, changed), stack.pop_all(), self._watch, places)
+            with self._bounds.unlimited() if self._bounds is not None else contextlib.nullcontext():
+                running = self._inner.start(root, changed)
+            return _Owning(running, stack.pop_all(), self._watch, places)
 
     def _filled(self) -> tuple[dict[str, str], tuple[Mount, ...]]:
         """The cache itself, for the trusted install that fills it."""
@@ -123,11 +135,18 @@ class _Owning(contextlib.AbstractContextManager["Running"]):
                     self._running.stop()
 
         status = self._running.wait(limited)
-        if watch is not None and status != 0:
+        if watch is None:
+            return status
+        if status != 0:
             watch.disk.probe()
+            watch.killed()
         # Before anything is read that it left: a file of holes takes no space, and for ever to read.
-        if watch is not None and watch.disk.closed(self._places):
-            watch.too_much_disk()
+        try:
+            if watch.disk.closed(self._places):
+                watch.too_much_disk()
+                return _KILLED
+        except Uncountable as problem:
+            watch.cannot_be_counted(problem)
             return _KILLED
         return status
 
@@ -147,18 +166,21 @@ class _Owning(contextlib.AbstractContextManager["Running"]):
 class _CountedWorker(WorkerProcess):
     """The process that handles files; what it copies for a step counts as what the step writes."""
 
-    def __init__(self, store: str, mode: str, snapshotter: str, watch: Watch) -> None:
+    def __init__(self, store: str, mode: str, snapshotter: str, watch: Watch, bounds: Bounds | None) -> None:
         super().__init__(store, mode, snapshotter)
         self._watch = watch
+        self._bounds = bounds
 
     def ask(self, verb: str, **arguments: Any) -> dict[str, Any]:
-        """See ``WorkerProcess.ask``. Raises ``StepFailedError`` where a copy is too much: a few lines can multiply a large file."""
-        place = {"copy": "upper", "copy_out": "dest"}.get(verb)
-        path = os.path.join(self.store, arguments[place]) if place else ""
-        before = size_of(path) if path else 0
-        answer = super().ask(verb, **arguments)
-        if path and self._watch.disk.written(size_of(path) - before):
-            raise StepFailedError(f"the copy was undone: {self._watch.too_much_disk()}", exit_status=1)
+        """See ``WorkerProcess.ask``. Raises ``StepFailedError`` where a copy would be too much: a few lines can multiply a large file."""
+        if verb not in ("copy", "copy_out"):
+            return super().ask(verb, **arguments)
+        try:
+            with self._bounds.during("copying files") if self._bounds is not None else contextlib.nullcontext():
+                answer = super().ask(verb, **arguments, limit=self._watch.disk.left)
+        except CopyLimitError as error:
+            raise StepFailedError(f"the copy was stopped: {self._watch.too_much_disk()}", exit_status=1) from error
+        self._watch.disk.written(answer["written"])
         return answer
 
 
@@ -167,19 +189,55 @@ class GradingEngine(EmbeddedEngine):
 
     ``cache``  directory of the prepared npm cache. ``watch``  sees what its commands use. ``patience``: see ``EmbeddedEngine``.
     ``withheld``  an empty directory that commands get in the place of the npm cache, where it is set: what installs then fails.
+    ``bounds``  of this process, which is told what it is doing.
     """
 
     filling = False
 
-    def __init__(self, store: str, cache: str, watch: Watch | None = None, *, patience: float = math.inf) -> None:
+    def __init__(
+        self, store: str, cache: str, watch: Watch | None = None, *, patience: float = math.inf, bounds: Bounds | None = None
+    ) -> None:
         super().__init__(store)
         self.patience = patience
         self.withheld = ""
+        self._bounds = bounds
+        self._scale: WorkerProcess | None = None
+        if watch is not None:
+            watch.disk.measure = self._measured
         self._cache = os.path.abspath(cache)
         self._watch = watch
 
     def __enter__(self) -> Self:
         return self
+
+    def close(self) -> None:
+        """End the worker processes."""
+        super().close()
+        if self._scale is not None:
+            self._scale.close()
+            self._scale = None
+
+    def build(self, options: BuildOptions, progress: Progress | None = None, stop: Stop | None = None) -> BuildRecord:
+        """See ``EmbeddedEngine.build``."""
+        with self._during("building"):
+            return super().build(options, progress, stop)
+
+    def plan(self, options: BuildOptions, edits: tuple[str, ...] = ()) -> PlanRecord:
+        """See ``EmbeddedEngine.plan``."""
+        with self._during("planning its build"):
+            return super().plan(options, edits)
+
+    def _during(self, what: str) -> contextlib.AbstractContextManager[None]:
+        return self._bounds.during(what) if self._bounds is not None else contextlib.nullcontext()
+
+    def _measured(self, place: str) -> int:
+        """What a directory weighs, by a process that may look into it: inside the user namespace it is root. Raises ``Uncountable``.
+
+        It is one of its own: a thread measures, and the other worker may be busy.
+        """
+        if self._scale is None:
+            self._scale = WorkerProcess(self.store.path, self.host.worker, self.host.snapshotter)
+        return size_answered(self._scale.ask("usage", path=os.path.abspath(place)))
 
     @property
     def has_room(self) -> bool:
@@ -196,7 +254,7 @@ class GradingEngine(EmbeddedEngine):
     def worker(self) -> WorkerProcess:
         """The worker process."""
         if self._worker is None and self._watch is not None:
-            self._worker = _CountedWorker(self.store.path, self.host.worker, self.host.snapshotter, self._watch)
+            self._worker = _CountedWorker(self.store.path, self.host.worker, self.host.snapshotter, self._watch, self._bounds)
         return super().worker
 
     def make_executor(self) -> Executor:
@@ -204,7 +262,9 @@ class GradingEngine(EmbeddedEngine):
         if not self.host.isolates:
             raise ExecutorError("nothing on this machine can isolate a student's build", remedy="Run `layerlab doctor`: it says why.")
         overlay = self.host.snapshotter == "overlay"
-        return _Confined(super().make_executor(), self.withheld or self._cache, self._watch, filling=self.filling, overlay=overlay)
+        return _Confined(
+            super().make_executor(), self.withheld or self._cache, self._watch, self._bounds, filling=self.filling, overlay=overlay
+        )
 
 
 class Filling(GradingEngine):

@@ -12,7 +12,9 @@ import threading
 from typing import Final, Self
 
 from autograder.assignment import Limits
+from autograder.confine.cgroups import memory_kills
 from autograder.confine.disk import DiskUse, is_the_machines, memory_files
+from autograder.confine.memory import SystemV, Uncountable, resident
 from autograder.confine.processes import end, sandboxed
 
 _INTERVAL: Final = 0.1
@@ -30,15 +32,18 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
 
     ``told``  a sentence each time that something was ended. ``trouble``: a sentence when that was the machine's fault, which then could
     not measure. ``disk``: what the commands of this submission write. ``log_bytes``: what one command may print. ``directory``: on the
-    file system that they write to.
+    file system that they write to. ``groups``: the control groups that the commands join, if any could be made.
     """
 
-    def __init__(self, limits: Limits, directory: str) -> None:
+    def __init__(self, limits: Limits, directory: str, groups: tuple[str, ...] = ()) -> None:
         self.told: list[str] = []
         self.trouble = ""
-        self.disk = DiskUse(directory, limits.disk_bytes)
+        self.groups = groups
+        self.disk = DiskUse(directory, limits.disk_bytes, limits.file_bytes)
         self.log_bytes = limits.log_bytes
         self._limits = limits
+        self._kills = memory_kills(groups)
+        self._system_v = SystemV()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
 
@@ -49,10 +54,23 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
     def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
+        self._system_v.__exit__()
 
     def too_much_output(self) -> None:
         """Note that a command wrote more than ``log_bytes``; the caller ends it."""
         self.told.append(f"it wrote more than {_mib(self.log_bytes)} MiB of output that are allowed")
+
+    def killed(self) -> None:
+        """A command was killed. Note it where the kernel did so, at the group's limit."""
+        kills = memory_kills(self.groups)
+        if kills > self._kills:
+            self._kills = kills
+            self.told.append(f"it used more than the {_mib(self._limits.memory_bytes)} MiB of memory that are allowed")
+
+    def cannot_be_counted(self, problem: Uncountable) -> str:
+        """Note that what a command wrote cannot be measured; the caller lets the step fail. Returns the words."""
+        self.told.append(f"it {problem}; what cannot be measured is not allowed")
+        return self.told[-1]
 
     def too_much_disk(self) -> str:
         """Note that more was written to disk than is allowed; the caller lets the step fail. Returns the words."""
@@ -64,7 +82,9 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
             found: frozenset[int] = frozenset()
             try:
                 found = sandboxed()
-                sentence = self._judge(found) if found else ""
+                sentence = self._judge(found)
+            except Uncountable as problem:
+                sentence = f"it {problem}; what cannot be measured is not allowed"
             except Exception as error:  # noqa: BLE001 - a thread that ends in silence would leave everything unlimited
                 sentence = f"what it uses cannot be measured: {type(error).__name__}: {error}"
                 if is_the_machines(error):
@@ -75,11 +95,14 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
 
     def _judge(self, found: frozenset[int]) -> str:
         limits = self._limits
+        if not found:
+            self._system_v.size(found)
+            return ""
         if len(found) > limits.processes:
             return f"it ran {len(found)} processes at once; at most {limits.processes} are allowed"
-        memory = sum(map(_resident, found))
+        memory = resident(found, limits.memory_bytes)
         if memory <= limits.memory_bytes:
-            memory += memory_files(found)
+            memory += memory_files(found) + self._system_v.size(found)
         if memory > limits.memory_bytes:
             return f"it used {_mib(memory)} MiB of memory; at most {_mib(limits.memory_bytes)} are allowed"
         if self.disk.exceeded(found):
@@ -89,12 +112,3 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
 
 def _mib(size: int) -> int:
     return size >> 20
-
-
-def _resident(process: int) -> int:
-    """Bytes of memory that a process holds, 0 when it has gone."""
-    try:
-        with open(f"/proc/{process}/statm", encoding="ascii") as stream:
-            return int(stream.read().split()[1]) * resource.getpagesize()
-    except (OSError, IndexError, ValueError):
-        return 0

@@ -30,8 +30,10 @@ _MEANT: Final = {
     **dict.fromkeys((UNDECIDED, "unknown", "not decided"), UNDECIDED),
     **dict.fromkeys((NO_VERDICT, "no", "none", "noverdict", "metadata", "base"), NO_VERDICT),
 }
-_LINE: Final = re.compile(r"(?:step\b)?\s*#?\s*([0-9]{1,4})\b[\s.:)=,>-]*(.*)", re.I)
+# Each run of blanks has one place in it: with two, all ways to share it out would be tried.
+_LINE: Final = re.compile(r"(?:step\b)?\s*(?:#\s*)?([0-9]{1,4})\b[\s.:)=,>-]*(.*)", re.I)
 _SHOWN: Final = 60
+_MOST_PROBLEMS: Final = 20
 
 
 class Prediction(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,4 +65,6 @@ def read_prediction(text: str, steps: Collection[int]) -> Prediction:
             problems.append(f"Step {number}: {said[:_SHOWN]!r} is none of the words {CACHED}, {RUNS}, {UNDECIDED}, {NO_VERDICT}.")
         elif given.setdefault(number, _MEANT[said]) != _MEANT[said]:
             problems.append(f"Step {number} is predicted twice, and differently; the first one counts.")
+    if len(problems) > _MOST_PROBLEMS:
+        problems[_MOST_PROBLEMS:] = [f"So it goes on, for {len(problems) - _MOST_PROBLEMS} more lines."]
     return Prediction(given=given, problems=tuple(problems))

@@ -7,19 +7,26 @@ unless a later ``!`` line brings it back.
 
 from __future__ import annotations
 
+import math
 import posixpath
 import re
 from typing import Final
 
 from layerlab.errors import DockerfileError
+from layerlab.wildcards import Automaton, Folders, One, Run, Token
 
 _ESCAPED_IN_REGEX: Final = frozenset(".$+()|{}^")
 # Wildcards that match any number of characters, as regular expressions.
 _STAR: Final = "[^/]*"
 _FOLDERS: Final = "(?:.*/)?"
 _REST: Final = ".*"
-# With more of them in one pattern, trying all ways one after the other (as ``re`` does) could take for ever.
+_ONE: Final = "[^/]"
+_WILD: Final[dict[str, Token]] = {_STAR: Run("/"), _FOLDERS: Folders(), _REST: Run(), _ONE: One("/")}
+# ``re`` is quick, but tries one way after the other: as many as there are choices of a place for each wildcard. So it matches what
+# can never take more steps than this; all else is matched by an automaton.
+_STEPS: Final = 200_000
 _FEW: Final = 4
+_LONG: Final = 1024
 
 
 def parse_ignore_file(text: bytes) -> list[tuple[int, str]]:
@@ -54,7 +61,7 @@ def clean_path(path: str) -> str:
 
 
 class _Pattern:
-    __slots__ = ("_exact", "_expression", "_parts", "_prefix", "_suffix", "exclusion", "text")
+    __slots__ = ("_automaton", "_exact", "_expression", "_longest", "_parts", "_plain", "_prefix", "_suffix", "exclusion", "text")
 
     def __init__(self, text: str, *, exclusion: bool) -> None:
         self.text = text
@@ -63,13 +70,17 @@ class _Pattern:
         self._prefix: str | None = None
         self._suffix: str | None = None
         self._expression: re.Pattern[str] | None = None
-        self._parts: list[str | re.Pattern[str]] | None = None
+        self._parts: list[str] = []
+        # For longer paths the expression might take too long.
+        self._longest = 0
+        self._automaton: Automaton | None = None
+        self._plain = re.split(r"[*?\[\\]", text, maxsplit=1)[0]
         self._compile()
 
     def _compile(self) -> None:
         text = self.text
         kind = "exact"
-        expression = ["^"]
+        expression: list[str] = []
         position = 0
         turn = 0
         while position < len(text):
@@ -95,7 +106,7 @@ class _Pattern:
                     expression.append(_STAR)
                     kind = "regex"
             elif char == "?":
-                expression.append("[^/]")
+                expression.append(_ONE)
                 kind = "regex"
             elif char in _ESCAPED_IN_REGEX:
                 expression.append("\\" + char)
@@ -125,14 +136,18 @@ class _Pattern:
         elif kind == "suffix":
             self._suffix = text[2:]
         else:
-            wild = (_STAR, _FOLDERS, _REST)
+            wild = sum(map(expression.count, (_STAR, _FOLDERS, _REST)))
             try:
-                if sum(map(expression.count, wild)) > _FEW:
-                    self._parts = [part if part in wild else re.compile(part, re.DOTALL) for part in expression[1:]]
-                else:
+                if wild <= _FEW and len(text) <= _LONG:
+                    self._longest = int((_STEPS * math.factorial(wild)) ** (1 / max(1, wild)))
                     self._expression = re.compile("".join(expression) + r"\Z", re.DOTALL)
+                else:
+                    for part in set(expression) - _WILD.keys():
+                        if part.startswith("["):
+                            re.compile(part, re.DOTALL)
             except re.error as error:
                 raise ValueError(text) from error
+            self._parts = expression
 
     def matches(self, path: str) -> bool:
         if self._exact is not None:
@@ -141,53 +156,25 @@ class _Pattern:
             return path.startswith(self._prefix)
         if self._suffix is not None:
             return path.endswith(self._suffix) or (self._suffix.startswith("/") and path == self._suffix[1:])
-        if self._parts is not None:
-            return _matches_all_ways(self._parts, path)
-        assert self._expression is not None
-        return self._expression.match(path) is not None
+        if self._expression is not None and len(path) <= self._longest:
+            return self._expression.match(path) is not None
+        if self._automaton is None:
+            self._automaton = Automaton(_WILD.get(part) or _character(part) for part in self._parts)
+        return self._automaton.matches(path)
 
     def may_match_below(self, directory: str) -> bool:
         """Whether an exclusion could bring back something below ``directory``; errs on the side of yes."""
-        text = self.text
-        plain = re.split(r"[*?\[\\]", text, maxsplit=1)[0]
+        text, plain = self.text, self._plain
         if plain == text:
             return (text + "/").startswith(directory + "/")
         return plain.startswith(directory + "/") or (directory + "/").startswith(plain)
 
 
-def _matches_all_ways(parts: list[str | re.Pattern[str]], path: str) -> bool:
-    """Follow all possibilities at once, so that the time is bounded by the length of the pattern times that of the path.
-
-    A possibility is a place in ``parts``, and whether it is inside the folders of a ``**``, which only a ``/`` ends.
-    """
-    places = _with_nothing(parts, {(0, False)})
-    for char in path:
-        following: set[tuple[int, bool]] = set()
-        for place, inside in places:
-            if place == len(parts):
-                continue
-            part = parts[place]
-            if part == _FOLDERS:
-                following.add((place, True))
-                if char == "/":
-                    following.add((place + 1, False))
-            elif part in (_STAR, _REST):
-                if part == _REST or char != "/":
-                    following.add((place, inside))
-            elif not isinstance(part, str) and part.match(char):
-                following.add((place + 1, False))
-        places = _with_nothing(parts, following)
-    return (len(parts), False) in places
-
-
-def _with_nothing(parts: list[str | re.Pattern[str]], places: set[tuple[int, bool]]) -> set[tuple[int, bool]]:
-    """The places and those reached from them by letting a wildcard match nothing."""
-    reached = set(places)
-    for place, inside in places:
-        while place < len(parts) and isinstance(parts[place], str) and not inside:
-            place += 1
-            reached.add((place, False))
-    return reached
+def _character(part: str) -> Token:
+    """One character of a pattern or a class of them, from its regular expression."""
+    if len(part) == 1:
+        return part
+    return part[1] if len(part) == 2 and part[0] == "\\" else re.compile(part, re.DOTALL)
 
 
 def _class_end(text: str, start: int) -> int:
@@ -247,6 +234,8 @@ class IgnoreRules:
                     line=line,
                     remedy="A [ needs its ], and a backslash may only stand before a character that is special in patterns.",
                 ) from None
+        # The folders above the last path that was asked for, and what was found of them.
+        self._trail: list[tuple[str, bytes]] = []
         self.has_exclusions = any(pattern.exclusion for pattern in self.patterns)
         self.signature = "\n".join(("!" if p.exclusion else "") + p.text for p in self.patterns)
 
@@ -273,13 +262,18 @@ class IgnoreRules:
         return ignored, bytes(found)
 
     def ignores(self, path: str) -> bool:
-        """Whether one path is ignored, its parents considered."""
-        state = b""
-        ignored = False
+        """Whether one path is ignored, its parents considered. Cheap for paths that come in the order of a tree."""
         parts = path.split("/")
-        for depth in range(1, len(parts) + 1):
-            ignored, state = self.match("/".join(parts[:depth]), state)
-        return ignored
+        trail = self._trail
+        depth = 0
+        while depth < len(trail) and depth < len(parts) - 1 and trail[depth][0] == parts[depth]:
+            depth += 1
+        del trail[depth:]
+        state = trail[-1][1] if trail else b""
+        for end in range(depth, len(parts) - 1):
+            _, state = self.match("/".join(parts[: end + 1]), state)
+            trail.append((parts[end], state))
+        return self.match(path, state)[0]
 
     def may_keep_below(self, directory: str) -> bool:
         """Whether an ignored directory must be walked because an exclusion could match inside it."""

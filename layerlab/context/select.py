@@ -19,6 +19,9 @@ from layerlab.context.tree import Directory, Entry, Row, rows_of
 from layerlab.errors import DockerfileError, MissingSourceError
 
 _LINK_LIMIT: Final = 255
+# No file system has longer names; to compile a longer pattern takes ``re`` seconds.
+_LONGEST_NAME: Final = 1024
+_NEVER: Final = re.compile(r"(?!)")
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -214,14 +217,18 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
     # all places instead takes time exponential in the number of stars, and pattern and names may be a stranger's.
     expression = ""
     starred = False
+    length = 0
     position = 0
     while position < len(pattern):
         char = pattern[position]
         position += 1
         if char == "*":
-            expression += ")(?>[^/]*?" if starred else "(?>[^/]*?"
-            starred = True
-        elif char == "?":
+            if pattern[position : position + 1] != "*":
+                expression += ")(?>[^/]*?" if starred else "(?>[^/]*?"
+                starred = True
+            continue
+        length += 1
+        if char == "?":
             expression += "[^/]"
         elif char == "[":
             match = re.compile(
@@ -238,6 +245,8 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
             position += 1
         else:
             expression += re.escape(char)
+    if length > _LONGEST_NAME:
+        return _NEVER
     if starred:
         # The last part stands at the end, not where it is found first.
         before, _, last = expression.rpartition("(?>[^/]*?")
@@ -283,12 +292,12 @@ def _select_with_parents(root: Directory, selection: Selection) -> Selected:
     pivot = resolve(root, selection.pivot)
     if pivot is None or pivot.entry.directory is None:
         raise MissingSourceError(f'"{selection.pivot}": not found', remedy="The part before /./ must be a directory.")
-    parts = [part for part in selection.path.split("/") if part]
+    parts = [compile_glob(part) for part in selection.path.split("/") if part]
     found: list[Match] = []
 
     def walk(directory: Directory, real: str, relative: str, depth: int) -> None:
         for name in sorted(directory.entries()):
-            if compile_glob(parts[depth]).match(name) is None:
+            if parts[depth].match(name) is None:
                 continue
             entry = directory.entries()[name]
             here = f"{real}/{name}" if real else name

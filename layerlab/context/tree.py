@@ -236,14 +236,18 @@ Row = tuple[str, int, int, int, bytes, str | None]
 
 def rows_of(directory: Directory, prefix: str = "") -> Iterator[Row]:
     """Every entry below ``directory``, parents first: what a manifest keeps."""
-    for name in sorted(directory.entries()):
-        entry = directory.entries()[name]
-        path = f"{prefix}{name}"
-        if entry.directory is not None:
-            yield (path, entry.mode, entry.uid, entry.gid, b"", None)
-            yield from rows_of(entry.directory, path + "/")
-        else:
+    pending = [(prefix, iter(sorted(directory.entries().items())))]
+    while pending:
+        above, entries = pending[-1]
+        for name, entry in entries:
+            path = f"{above}{name}"
+            if entry.directory is not None:
+                yield (path, entry.mode, entry.uid, entry.gid, b"", None)
+                pending.append((path + "/", iter(sorted(entry.directory.entries().items()))))
+                break
             yield (path, entry.mode, entry.uid, entry.gid, entry.digest(), entry.target)
+        else:
+            pending.pop()
 
 
 def tree_of(rows: list[Row]) -> StoredDirectory:

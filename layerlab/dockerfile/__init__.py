@@ -9,12 +9,13 @@ The path of a file through the package: ``lines`` (logical lines, ``directives``
 
 from layerlab.dockerfile.ast import Dockerfile, Flag, Form, Heredoc, Instruction, Stage
 from layerlab.dockerfile.durations import parse_duration
-from layerlab.dockerfile.expand import expand, expand_body, expand_keeping_quotes, expand_or_keep, expand_words
+from layerlab.dockerfile.expand import Allowance, expand, expand_body, expand_keeping_quotes, expand_or_keep, expand_words
 from layerlab.dockerfile.heredoc import parse_heredoc
 from layerlab.dockerfile.mounts import Mount, parse_mount
 from layerlab.dockerfile.parser import parse, parse_instruction
 
 __all__ = [
+    "Allowance",
     "Dockerfile",
     "Flag",
     "Form",

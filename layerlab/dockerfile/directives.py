@@ -13,7 +13,8 @@ from layerlab.dockerfile.chars import SPACES
 KNOWN = frozenset({"syntax", "escape", "check"})
 DEFAULT_ESCAPE = "\\"
 
-_DIRECTIVE = re.compile(r"([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*(.+?)[\t\n\f\r ]*\Z")
+_DIRECTIVE = re.compile(r"([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*(.+)\Z")
+_BLANKS = "\t\n\f\r "
 
 
 class DirectiveError(ValueError):
@@ -43,11 +44,12 @@ class Directives:
             return
         if name in self.values:
             raise DirectiveError(f"only one {name} parser directive can be used")
-        self.values[name] = match[2]
+        # Cut off here and not by the expression, which would take time that grows with the square of a run of blanks.
+        value = self.values[name] = match[2].rstrip(_BLANKS) or match[2][0]
         if name == "escape":
-            if match[2] not in ("\\", "`"):
-                raise DirectiveError(f"invalid escape token '{match[2]}' does not match ` or \\")
-            self.escape = match[2]
+            if value not in ("\\", "`"):
+                raise DirectiveError(f"invalid escape token '{value}' does not match ` or \\")
+            self.escape = value
 
 
 def detect_syntax(lines: list[str]) -> str | None:

@@ -20,9 +20,10 @@ NANOSECONDS = {
 }
 LARGEST = 2**63 - 1
 
-_NUMBER = r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+"
-_PART = re.compile(rf"({_NUMBER})([^0-9.]*)")
-_WHOLE = re.compile(rf"[+-]?(?:(?:{_NUMBER})[^0-9.]*)+\Z")
+# Possessive: digits that could be shared out between several numbers would be tried in all ways.
+_NUMBER = r"[0-9]++(?:\.[0-9]*+)?|\.[0-9]++"
+_PART = re.compile(rf"({_NUMBER})([^0-9.]*+)")
+_WHOLE = re.compile(rf"[+-]?(?:(?:{_NUMBER})[^0-9.]*+)++\Z")
 
 
 def parse_duration(text: str) -> int:

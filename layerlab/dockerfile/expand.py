@@ -16,12 +16,14 @@ BuildKit uses the same reader in several ways, one function here for each:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from layerlab.dockerfile import patterns
-from layerlab.dockerfile.chars import SPACE_SET, quoted
+from layerlab.dockerfile.chars import SPACE_SET, SPACES, quoted
 from layerlab.errors import DockerfileError
 
+_ANY_SPACE = re.compile(f"[{SPACES}]")
 SPECIAL_PARAMETERS = frozenset("@*#?-$!0")
 MODIFIERS = frozenset("+-?#%")
 
@@ -33,9 +35,38 @@ ESCAPES = "In a pattern a backslash stands before *, ?, / or another backslash o
 # Linux takes no longer string into an environment (MAX_ARG_STRLEN). Without a limit, a dozen lines that each repeat the variable of
 # the line before fill the memory of whoever plans the build.
 LONGEST = 128 << 10
+# Characters that all variables of one file may come to, and steps that their patterns may take.
+ALL = 4 << 20
 
 
-def expand(word: str, env: Mapping[str, str], *, escape: str = "\\", file: str | None = None, line: int | None = None) -> str:
+class Allowance:
+    """What all expansions of one file may come to, so that thousands of long ones do not take minutes. ``left``: in characters."""
+
+    def __init__(self, left: int = ALL) -> None:
+        self.left = left
+
+    def take(self, characters: int) -> None:
+        """Use up some of it. Raises ``TooMuchError`` when there is no more."""
+        self.left -= characters
+        if self.left < 0:
+            raise TooMuchError(
+                f"the variables of this file come to more than {ALL} characters", remedy="Use shorter values, or fewer of them."
+            )
+
+
+class TooMuchError(DockerfileError):
+    """More than ``Allowance`` allows: no text of its own is at fault, and none may be left as it is."""
+
+
+def expand(
+    word: str,
+    env: Mapping[str, str],
+    *,
+    escape: str = "\\",
+    file: str | None = None,
+    line: int | None = None,
+    allowance: Allowance | None = None,
+) -> str:
     """``word`` with variables replaced, quotes and escapes removed. BuildKit ``ProcessWord``.
 
     Args:
@@ -43,27 +74,38 @@ def expand(word: str, env: Mapping[str, str], *, escape: str = "\\", file: str |
         env: the variables in scope; one that is missing counts as unset and becomes empty.
         escape: the escape character of the file.
         file, line: where the word stands, for the error.
+        allowance: of the file that it stands in; without it, the word has one of its own.
 
     Raises:
         DockerfileError: unbalanced quotes or braces, an unknown modifier, ``${NAME:?message}`` without a value.
     """
     if "$" not in word and "'" not in word and '"' not in word and escape not in word:
         return word
-    return _Lexer(word, env, escape).run(file, line)
+    return _Lexer(word, env, escape, allowance=allowance).run(file, line)
 
 
-def expand_words(word: str, env: Mapping[str, str], *, escape: str = "\\", file: str | None = None, line: int | None = None) -> list[str]:
+def expand_words(
+    word: str,
+    env: Mapping[str, str],
+    *,
+    escape: str = "\\",
+    file: str | None = None,
+    line: int | None = None,
+    allowance: Allowance | None = None,
+) -> list[str]:
     """As ``expand``, then split at blanks that are neither quoted nor escaped. BuildKit ``ProcessWords``.
 
     Raises:
         DockerfileError: as ``expand``.
     """
-    lexer = _Lexer(word, env, escape)
+    lexer = _Lexer(word, env, escape, allowance=allowance)
     lexer.run(file, line)
     return lexer.words
 
 
-def expand_body(text: str, env: Mapping[str, str], *, file: str | None = None, line: int | None = None) -> str:
+def expand_body(
+    text: str, env: Mapping[str, str], *, file: str | None = None, line: int | None = None, allowance: Allowance | None = None
+) -> str:
     """The body of a here-document with variables replaced; quotes are ordinary characters, a backslash still escapes.
 
     The escape character is the backslash whatever the file says. BuildKit ``dockerfile2llb/convert.go``.
@@ -73,25 +115,32 @@ def expand_body(text: str, env: Mapping[str, str], *, file: str | None = None, l
     """
     if "$" not in text and "\\" not in text:
         return text
-    return _Lexer(text, env, "\\", plain_quotes=True).run(file, line)
+    return _Lexer(text, env, "\\", plain_quotes=True, allowance=allowance).run(file, line)
 
 
-def expand_keeping_quotes(text: str, env: Mapping[str, str], escape: str = "\\") -> str:
+def expand_keeping_quotes(text: str, env: Mapping[str, str], escape: str = "\\", *, allowance: Allowance | None = None) -> str:
     """The name under which a RUN step is printed. BuildKit ``dockerfile2llb/convert.go``.
 
     Quotes stay, variables without a value stay as written. Text that cannot be read (an odd quote, a shell construct that
-    Dockerfiles do not know) comes back unchanged. Escape characters outside single quotes are removed. Never raises.
+    Dockerfiles do not know) comes back unchanged. Escape characters outside single quotes are removed.
+    Raises ``TooMuchError`` and nothing else.
     """
     try:
-        return _Lexer(text, env, escape, keep_quotes=True, keep_unset=True).run(None, None)
+        return _Lexer(text, env, escape, keep_quotes=True, keep_unset=True, allowance=allowance).run(None, None)
+    except TooMuchError:
+        raise
     except DockerfileError:
         return text
 
 
-def expand_or_keep(text: str, env: Mapping[str, str], escape: str = "\\") -> str:
-    """``expand`` that returns the text unchanged where ``expand`` would raise: the printed name of COPY, ADD and WORKDIR."""
+def expand_or_keep(text: str, env: Mapping[str, str], escape: str = "\\", *, allowance: Allowance | None = None) -> str:
+    """``expand`` that returns the text unchanged where ``expand`` would raise: the printed name of COPY, ADD and WORKDIR.
+
+    Raises ``TooMuchError`` and nothing else."""
     try:
-        return expand(text, env, escape=escape)
+        return expand(text, env, escape=escape, allowance=allowance)
+    except TooMuchError:
+        raise
     except DockerfileError:
         return text
 
@@ -135,6 +184,7 @@ class _Lexer:
         keep_escapes: bool = False,
         keep_unset: bool = False,
         plain_quotes: bool = False,
+        allowance: Allowance | None = None,
     ) -> None:
         self.text = text
         self.env = env
@@ -146,6 +196,7 @@ class _Lexer:
         self.position = 0
         self.words: list[str] = []
         self._filled_in = 0
+        self._allowance = allowance or Allowance()
 
     def run(self, file: str | None, line: int | None) -> str:
         try:
@@ -190,11 +241,11 @@ class _Lexer:
             word.clear()
 
         def add_splitting(text: str) -> None:
-            for char in text:
-                if char in SPACE_SET:
-                    end_word()
-                else:
-                    word.append(char)
+            first, *others = _ANY_SPACE.split(text)
+            word.append(first)
+            for piece in others:
+                end_word()
+                word.append(piece)
 
         while not self._ended:
             char = self._peek()
@@ -221,7 +272,10 @@ class _Lexer:
             else:
                 self.position += 1
                 text = char
-                add_splitting(char)
+                if char in SPACE_SET:
+                    end_word()
+                else:
+                    word.append(char)
             result.append(text)
         if stop:
             raise _SyntaxError(f"unexpected end of statement while looking for matching {stop}")
@@ -291,6 +345,7 @@ class _Lexer:
         self._filled_in += len(value)
         if self._filled_in > LONGEST:
             raise _SyntaxError(f"the variables come to more than {LONGEST} characters", "Use shorter values.")
+        self._allowance.take(len(value))
         return value
 
     def _value(self) -> str:
@@ -361,7 +416,7 @@ class _Lexer:
         pattern = word[1:] if longest else word
         trim = patterns.trim_suffix if operator == "%" else patterns.trim_prefix
         try:
-            return trim(pattern, text, longest=longest)
+            return trim(pattern, text, longest=longest, charge=self._allowance.take)
         except patterns.PatternError as error:
             raise _SyntaxError(f"invalid pattern ({pattern}) in substitution: {error}", ESCAPES) from None
 
@@ -375,6 +430,6 @@ class _Lexer:
         if value is None and self.keep_unset:
             return f"${{{name}/{pattern}/{replacement}}}"
         try:
-            return patterns.replace(pattern, value or "", replacement, every=every)
+            return patterns.replace(pattern, value or "", replacement, every=every, charge=self._allowance.take)
         except patterns.PatternError as error:
             raise _SyntaxError(f"invalid pattern ({pattern}) in substitution: {error}", ESCAPES) from None

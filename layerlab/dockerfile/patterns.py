@@ -1,22 +1,21 @@
 """Shell patterns of ``${name#pattern}``, ``${name%pattern}`` and ``${name/pattern/text}``.
 
 Rule: BuildKit ``frontend/dockerfile/shell/lex.go``: ``*`` is any run of characters, ``?`` is one, neither crosses a newline;
-a backslash makes ``*``, ``?`` and itself literal; there are no ``[…]`` classes. Matching follows all possibilities at once, so
-its time is bounded by pattern length times text length.
+a backslash makes ``*``, ``?`` and itself literal; there are no ``[…]`` classes. Matching follows all possibilities at once
+(``wildcards``), and a replacement looks for all places where a match begins in one pass, so that neither tries a text over and over.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections.abc import Callable
 
-STAR = "*"
-ANY = "?"
-Token = tuple[Literal["*", "?", ""], str]
-"""A wildcard, or ``("", character)`` for a literal one."""
+from layerlab.wildcards import Automaton, One, Run, Token
 
-# The most steps of a replacement, which looks for its pattern at every place of the text: about a second.
-_WORK = 10_000_000
+_STAR = Run("\n")
+_ANY = One("\n")
+# A character of the text costs as much more as the pattern is longer than so many characters.
+_CHEAP = 1024
 _REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})")
 
 
@@ -35,86 +34,100 @@ def compile_pattern(pattern: str) -> list[Token]:
     for index in chars:
         char = pattern[index]
         if char == "*":
-            tokens.append(("*", ""))
+            tokens.append(_STAR)
         elif char == "?":
-            tokens.append(("?", ""))
+            tokens.append(_ANY)
         elif char == "\\":
             following = pattern[index + 1 : index + 2]
             if following in ("}", "/"):
                 continue  # the backslash only hid the character from the end of ${…}
             if following not in ("*", "?", "\\"):
                 raise PatternError(f"invalid escape '\\{following}'")
-            tokens.append(("", following))
+            tokens.append(following)
             next(chars, None)
         else:
-            tokens.append(("", char))
+            tokens.append(char)
     return tokens
 
 
-def match_length(tokens: list[Token], text: str, start: int = 0, *, longest: bool) -> int | None:
+Charge = Callable[[int], None]
+"""Is told how many steps matching is about to take, or has taken; raises where that is too much."""
+
+
+def _free(_steps: int) -> None:
+    """A charge for nobody."""
+
+
+def match_length(automaton: Automaton, text: str, start: int = 0, *, longest: bool, charge: Charge = _free) -> int | None:
     """How many characters from ``start`` the pattern matches: the fewest, or with ``longest`` the most."""
-    accept = len(tokens)
-    states = _skip_stars(tokens, {0})
-    best = 0 if accept in states else None
-    for offset in range(start, len(text)):
-        if best is not None and not longest:
+    states = automaton.start
+    best = 0 if automaton.accepts(states) else None
+    offset = start
+    while offset < len(text) and (best is None or longest):
+        states = automaton.after(states, text[offset])
+        if not states:
             break
-        char = text[offset]
-        following: set[int] = set()
-        for state in states:
-            if state == accept:
-                continue
-            kind, literal = tokens[state]
-            if kind == "":
-                if literal == char:
-                    following.add(state + 1)
-            elif char != "\n":
-                following.add(state if kind == STAR else state + 1)
-        if not following:
-            break
-        states = _skip_stars(tokens, following)
-        if accept in states:
-            best = offset - start + 1
+        offset += 1
+        if automaton.accepts(states):
+            best = offset - start
+    charge((offset - start) * _weight(automaton))
     return best
 
 
-def trim_prefix(pattern: str, value: str, *, longest: bool) -> str:
+def _weight(automaton: Automaton) -> int:
+    return 1 + automaton.size // _CHEAP
+
+
+def trim_prefix(pattern: str, value: str, *, longest: bool, charge: Charge = _free) -> str:
     """``value`` without the shortest or longest prefix that matches. Raises PatternError."""
-    length = match_length(compile_pattern(pattern), value, longest=longest)
+    length = match_length(Automaton(compile_pattern(pattern)), value, longest=longest, charge=charge)
     return value[length:] if length else value
 
 
-def trim_suffix(pattern: str, value: str, *, longest: bool) -> str:
+def trim_suffix(pattern: str, value: str, *, longest: bool, charge: Charge = _free) -> str:
     """``value`` without the shortest or longest suffix that matches. Raises PatternError."""
-    length = match_length(compile_pattern(pattern)[::-1], value[::-1], longest=longest)
+    length = match_length(Automaton(compile_pattern(pattern)[::-1]), value[::-1], longest=longest, charge=charge)
     return value[: len(value) - length] if length else value
 
 
-def replace(pattern: str, value: str, replacement: str, *, every: bool) -> str:
+def replace(pattern: str, value: str, replacement: str, *, every: bool, charge: Charge = _free) -> str:
     """``value`` with the first match, or every match, replaced; matches are as long as possible. Raises PatternError.
 
     With ``every``, a dollar sign in the replacement is not plain text (see ``_fill``).
     """
     tokens = compile_pattern(pattern)
-    if len(tokens) * len(value) ** 2 > _WORK:
-        raise PatternError("the value is too long for a replacement")
+    automaton = Automaton(tokens)
+    begins = _beginnings(Automaton(tokens[::-1]), value, charge)
     template = replacement if every and "$" in replacement else None
     parts: list[str] = []
     done = 0
     position = 0
-    while position <= len(value):
-        length = match_length(tokens, value, position, longest=True)
-        if length is None or (length == 0 and position == done and position > 0):
-            position += 1  # no match here, or an empty one right behind the last match
+    while (position := begins.find(1, position)) >= 0:
+        length = match_length(automaton, value, position, longest=True, charge=charge) or 0
+        if length == 0 and position == done and position > 0:
+            position += 1  # an empty match right behind the last one
             continue
         if template is not None:
             replacement = _fill(template, value[position : position + length])
+        charge(len(replacement))
         parts += (value[done:position], replacement)
         done = position + length
         if not every:
             break
         position = max(done, position + 1)
     return "".join(parts) + value[done:]
+
+
+def _beginnings(backwards: Automaton, text: str, charge: Charge) -> bytearray:
+    """For each position of ``text``, 1 where a match begins: read from the end, each position may be the end of one."""
+    charge(len(text) * _weight(backwards))
+    found = bytearray(len(text) + 1)
+    states = backwards.start
+    for position in range(len(text), -1, -1):
+        found[position] = backwards.accepts(states)
+        if position:
+            states = backwards.after(states, text[position - 1]) | backwards.start
+    return found
 
 
 def _fill(template: str, match: str) -> str:
@@ -126,13 +139,3 @@ def _fill(template: str, match: str) -> str:
         return match if "0" in (reference[1], reference[2]) else ""
 
     return _REFERENCE.sub(one, template)
-
-
-def _skip_stars(tokens: list[Token], states: set[int]) -> set[int]:
-    """The states and those reached from them by letting a ``*`` match nothing."""
-    reached = set(states)
-    for state in states:
-        while state < len(tokens) and tokens[state][0] == STAR:
-            state += 1
-            reached.add(state)
-    return reached

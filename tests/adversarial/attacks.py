@@ -75,6 +75,19 @@ def _program(code: str) -> str:
 # unshare(CLONE_NEWUSER), as a program of this kernel and as one of 32 bits makes it.
 _UNSHARE: Final = "b810010000 bf00000010 0f05"
 _UNSHARE_32: Final = "b836010000 bb00000010 cd80"
+# shmget(64 MiB), shmat, a byte written to each page, shmdt: eight times; then it sleeps for a minute.
+_SYSTEM_V: Final = (
+    "415741bf1e000000415641be80030000415541bd00000004415441bc1d00000055bd4300000053bb080000004531d24531c04531c94c89e031ff4c89"
+    "ee4c89f20f0531f64889c74c89f84889f20f054889c731c0488d1438480500100000c60201483d0000000475eb31d24531d24531c04531c94889e848"
+    "89d60f05ffcb75ac48c74424f03c00000031c0488d7c24f048894424f8b8230000000f05b83c0000004889d70f055b5d415c415d415e415fc3"
+)
+# open("/u"), fallocate(100 MiB), mmap(4096 bytes), unlink, close: six times; then it sleeps for a minute.
+_MAPPED: Final = (
+    "415741bf80010000415641be42020000415541bd02000000415441bc1d0100005553bb06000000c64424ec2f488d6c24ecc64424ed75c64424ee0045"
+    "31d24531c04531c94c89e84889ef4c89f64c89fa0f0531f648894424d841ba000040064c89e0488b7c24d84889f20f0541ba010000004c8b4424d8ba"
+    "0100000031ffb809000000be001000000f0531f64531d24531c0b8570000004889ef4889f20f05b803000000488b7c24d80f05ffcb758c48c74424f0"
+    "3c00000031c0488d7c24f048894424f8b8230000000f05b83c0000004889f70f055b5d415c415d415e415fc3"
+)
 _SOURCES: Final = "".join(
     f"COPY <<'LAYERLABEOF' src/{name}.ts\n{(APP / 'src' / f'{name}.ts').read_text(encoding='utf-8')}LAYERLABEOF\n"
     for name in ("index", "routes", "visits")
@@ -324,6 +337,43 @@ RUN --mount=type=secret,id=HOME,required cat /run/secrets/HOME""",
         dockerfile=f"FROM node:alpine AS a\nRUN touch {'a' * 200}\nFROM node:alpine\nCOPY --from=a /{'*a' * 30}b /x\n",
         says=NO_APP,
     ),
+    "folders-in-ignore": Attack(
+        tries="a pattern of thousands of wildcards", dockerfile="FROM node:alpine\nCOPY . .\n", ignore="**/" * 20_000 + "\n", says=NO_APP
+    ),
+    "expansions": Attack(
+        tries="thousands of long variables, each below its limit",
+        dockerfile=f"FROM node:alpine\nENV A={'x' * 1000}\nENV B={'$A' * 120}\n"
+        + "".join(f"ENV {' '.join(f'c{line}_{n}=$B' for n in range(140))}\n" for line in range(45))
+        + "RUN true\n",
+        says="come to more than",
+    ),
+    "ports": Attack(
+        tries="all ports, again and again", dockerfile=f"FROM node:alpine\nEXPOSE{' 1-65535' * 6000}\n", says="come to more than"
+    ),
+    "replacements": Attack(
+        tries="replacements that look for what is not there",
+        dockerfile=f"FROM node:alpine\nENV A={'a' * 30_000}\nENV{' '.join(f' b{n}=${{A//*a*ab/}}' for n in range(1500))}\n",
+        says="come to more than",
+    ),
+    "blanks-in-a-directive": Attack(
+        tries="a run of blanks", dockerfile=f"# check=a{' ' * 60_000}b\nFROM node:alpine\nRUN exit 4\n", says="exit code: 4"
+    ),
+    "digits-in-a-duration": Attack(
+        tries="digits that could be many numbers",
+        dockerfile=f"FROM node:alpine\nHEALTHCHECK --interval={'1' * 200}.. CMD true\n",
+        says="invalid duration",
+    ),
+    "digits-in-a-signal": Attack(
+        tries="a number that Python does not read",
+        dockerfile=f"FROM node:alpine\nSTOPSIGNAL {'1' * 9000}\nRUN exit 4\n",
+        says="exit code: 4",
+    ),
+    "digits-in-a-user": Attack(
+        tries="a user that no system has",
+        dockerfile=f"FROM node:alpine\nRUN echo 'x:x:99999999999:{'9' * 9000}::/:/bin/sh' >> /etc/passwd\nUSER x\n"
+        f"WORKDIR /w\nCOPY --chown={'0' * 5000}7:x README.md /r\nRUN exit 4\n",
+        says="exit code: 4",
+    ),
     # --- 22: markup
     "markup": _run("a script in a log", "echo '<script>alert(1)</script><img src=x onerror=alert(2)>'; exit 7", "exit code: 7"),
     "markup-served": Attack(
@@ -359,7 +409,7 @@ GREEDY: Final[dict[str, Attack]] = {
     "many-processes": _run("processes that wait", "for i in $(seq 100); do sleep 60 & done; wait", "processes at once"),
     "loop": _run("time", "while :; do :; done", _TIME),
     "sleep": _run("time, idle", "sleep 600", _TIME),
-    "heap": _run("memory", _node("const all = []; for (;;) all.push(Buffer.alloc(20 << 20, 1))"), "MiB of memory"),
+    "heap": _run("memory", _node("const all = []; for (;;) all.push(Buffer.alloc(20 << 20, 1))"), f"MiB of memory|{_TIME}"),
     "memory-in-dev": _run(
         "memory as files", "for i in 1 2 3 4; do dd if=/dev/zero of=/dev/$i bs=1M count=140; done; sleep 60", "MiB of memory"
     ),
@@ -391,7 +441,7 @@ GREEDY: Final[dict[str, Attack]] = {
     "deep-folders": _run(
         "folders that no path leads to",
         _node("process.chdir('/srv'); for (let i = 0; i < 3000; i++) { require('fs').mkdirSync('dd'); process.chdir('dd') }"),
-        f"{_DISK}|{_TIME}",
+        f"no path leads|{_DISK}|{_TIME}",
     ),
     "deep-npm-cache": _run(
         "no score, by folders that no path leads to where npm keeps its cache",
@@ -399,13 +449,26 @@ GREEDY: Final[dict[str, Attack]] = {
             "process.chdir(process.env.npm_config_cache); "
             "for (let i = 0; i < 3000; i++) { require('fs').mkdirSync('dd'); process.chdir('dd') }"
         ),
-        f"{_DISK}|{_TIME}|{NO_APP}",
+        f"no path leads|{_DISK}|{_TIME}|{NO_APP}",
     ),
     "copies": Attack(
         tries="disk, by copies",
         dockerfile="FROM node:alpine AS a\nRUN dd if=/dev/zero of=/f bs=1M count=90\nFROM node:alpine\n"
         + "".join(f"COPY --from=a /f /{number}\n" for number in range(8)),
-        says=f"the copy was undone|{NO_APP}",
+        says=f"the copy was stopped: .*{_DISK}",
+    ),
+    "copy-bomb": Attack(
+        tries="disk, by one file under many names",
+        dockerfile="FROM node:alpine AS a\nWORKDIR /d\n"
+        "RUN dd if=/dev/zero of=/big bs=1M count=90; for i in $(seq 20); do ln -s /big l$i; done\n"
+        "FROM node:alpine\nCOPY --from=a /d/l* /x/\n",
+        says=f"the copy was stopped: .*{_DISK}",
+    ),
+    "bind-bomb": Attack(
+        tries="disk, by mounts that are copies",
+        dockerfile="FROM node:alpine AS a\nRUN dd if=/dev/zero of=/big bs=1M count=90\nFROM node:alpine\n"
+        f"RUN {' '.join(f'--mount=type=bind,rw,from=a,source=/big,target=/m{number}' for number in range(8))} true\n",
+        says=f"the copy was stopped: .*{_DISK}",
     ),
     "log": _run("a log without end", "yes", "MiB of output"),
     "long-line": _run("a line without end", "tr '\\\\0' x < /dev/zero", "MiB of output"),
@@ -429,5 +492,7 @@ GREEDY: Final[dict[str, Attack]] = {
 }
 if platform.machine() == "x86_64":
     # In a user namespace of its own a command would have all rights: it could mount file systems that are memory.
+    GREEDY["system-v"] = _run("memory that no process holds", _program(_SYSTEM_V), "MiB of memory")
+    GREEDY["mapped"] = _run("disk, in files that have no name and are not open", _program(_MAPPED), f"{_DISK}|have no name")
     GREEDY["namespace"] = _run("rights of its own", _program(_UNSHARE))
     GREEDY["namespace-32"] = _run("the same by an older way", _program(_UNSHARE_32), f"{NO_APP}|exit code: 139")

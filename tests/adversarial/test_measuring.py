@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 from autograder.confine import watch
 from autograder.confine.cgroups import group
 from autograder.confine.disk import DiskUse, memory_files, size_of, unlinked
+from autograder.confine.memory import Uncountable
 from autograder.quizzes.question import base_image
 from layerlab.context.ignore import IgnoreRules
 from layerlab.context.select import compile_glob
@@ -67,9 +70,46 @@ def test_empty_files_holes_and_other_names_count(tmp_path: Path) -> None:
     assert size_of(str(tmp_path)) >= 1000 * MIB
 
 
-def test_what_no_path_leads_to_is_too_much(deep: Path) -> None:
-    """It is neither overlooked nor does it end the one who looks."""
-    assert size_of(str(deep)) > 1 << 60
+def test_what_no_path_leads_to_is_refused(deep: Path) -> None:
+    """It is neither overlooked, nor called something else than it is, nor does it end the one who looks."""
+    with pytest.raises(Uncountable, match="no path leads"):
+        size_of(str(deep))
+
+
+def test_a_folder_without_permissions_is_measured_by_who_may_look() -> None:
+    """What cannot be measured from outside is no excess."""
+    # Where an ordinary user may look; pytest's own folder is root's alone.
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        shut = Path(place) / "shut"
+        shut.mkdir()
+        (shut / "file").write_bytes(bytes(3 * MIB))
+        shut.chmod(0)
+        Path(place).chmod(0o755)
+        try:
+            with ordinary_user():
+                with pytest.raises(PermissionError):
+                    size_of(place)
+                use = DiskUse(place, 10 * MIB)
+                use.measure = lambda _place: 5 * MIB
+                use.opened([place])
+                use.measure = lambda _place: 8 * MIB
+                assert not use.closed([place])
+                assert use.left == 7 * MIB
+        finally:
+            shut.chmod(0o700)
+
+
+@contextlib.contextmanager
+def ordinary_user() -> Iterator[None]:
+    """Without root's right to look everywhere."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def test_files_without_a_name_count(tmp_path: Path) -> None:

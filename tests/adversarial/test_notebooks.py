@@ -336,13 +336,16 @@ def test_only_a_plain_file_in_plain_folders_is_read(course: Path, change: Callab
 
 
 @pytest.mark.parametrize(
-    "name", ["-rf", "..", "...", ".hidden", "a b", "a\nb", "\x1b[2J", "\u202eevil", "<script>", "=cmd()", "a;b", "x" * 200]
+    "name", ["-rf", "..", "...", ".hidden", " a", "a\nb", "a*", "a[b]", "\x1b[2J", "\u202eevil", "<script>", "=cmd()", "a;b", "x" * 200]
 )
 def test_a_folder_that_is_no_student_s_is_nobody_s(course: Path, name: str) -> None:
-    """A name that could be an option, a path, a formula or a control is left out."""
+    """A name that could be an option, a path, a formula or a control is left out, and that is told, in letters that can be printed."""
     if name != "..":
         (course / "submitted" / name / "ps1").mkdir(parents=True)
-    assert students_of(course, "ps1") == ["ann"]
+    found = students_of(course, "ps1")
+    assert found.names == ("ann",)
+    assert len(found.skipped) == (0 if name.startswith(".") else 1)
+    assert all(folder.name.isprintable() and "rename" in folder.reason for folder in found.skipped)
 
 
 @contextlib.contextmanager
@@ -371,7 +374,7 @@ def test_a_student_who_takes_permissions_away_stops_nobody() -> None:
             path.chmod(0)
         try:
             with _ordinary_user():
-                assert students_of(course, "ps1") == ["ann", "file", "folder", "student"]
+                assert students_of(course, "ps1").names == ("ann", "file", "folder", "student")
                 assert read_submission(course, ps1(), "ann")
                 for student in ("file", "folder", "student"):
                     with pytest.raises(Rejected, match="Permission denied"):

@@ -15,8 +15,9 @@ from autograder.confine.cgroups import group
 
 _LEAVES_ONE_BEHIND = """
 import os, sys, time
-from autograder.confine.cgroups import join
-join(tuple(sys.argv[1:]))
+for file in sys.argv[1:]:
+    with open(file, "w") as stream:
+        stream.write("0")
 if os.fork() == 0:
     os.setsid()
 time.sleep(600)

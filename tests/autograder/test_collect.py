@@ -196,7 +196,18 @@ def test_students_are_folders_with_plain_names(tmp_path: Path) -> None:
     (tmp_path / "submitted" / "eve").symlink_to(tmp_path / "submitted" / "ann")
     (tmp_path / "submitted" / "dan").mkdir()
     (tmp_path / "submitted" / "dan" / "ps1").symlink_to(tmp_path / "submitted" / "ann" / "ps1")
-    assert students_of(tmp_path, "ps1") == ["ann", "bob.b@x"]
+    found = students_of(tmp_path, "ps1")
+    assert found.names == ("ann", "bob.b@x")
+    assert [(folder.name, "link" in folder.reason) for folder in found.skipped] == [("-rf", False), ("dan", True), ("eve", True)]
+
+
+@pytest.mark.parametrize("name", ["a b", "O'Neill", 'the "boss"', "Zoe\u0308", "\u5f20\u4f1f", "a,b (2)", "x" * 128])
+def test_names_that_people_have(tmp_path: Path, name: str) -> None:
+    """Blanks, quotes, letters written in two parts (as macOS has them), and letters of other scripts."""
+    submit(tmp_path, name, notebook())
+    found = students_of(tmp_path, "ps1")
+    assert (found.names, found.skipped) == ((name,), ())
+    assert read_submission(tmp_path, ps1(), name)
 
 
 def test_a_file_above_the_limit_is_not_read(tmp_path: Path) -> None:

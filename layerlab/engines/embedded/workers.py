@@ -30,6 +30,10 @@ class Laid(NamedTuple):
     user: int | None
 
 
+class CopyLimitError(ContextError):
+    """A copy that would be larger than its ``limit``; it was stopped before."""
+
+
 class WorkerProcess:
     """One worker, started on the first request. Safe to use from several threads; requests queue."""
 
@@ -61,7 +65,8 @@ class WorkerProcess:
         return self._process
 
     def ask(self, verb: str, **arguments: Any) -> dict[str, Any]:
-        """One request. Raises what the answer says: ``ContextError``, ``StoreError``, ``BaseImageError``, ``OSError`` …"""
+        """One request. Raises what the answer says: ``ContextError``, ``StoreError``, ``BaseImageError``, ``OSError`` …, and
+        ``MemoryError`` where the process may have no more memory."""
         with self._lock:
             process = self._start()
             try:
@@ -152,7 +157,10 @@ def translate(kind: str, message: str, number: int = 0, path: str = "") -> Excep
         "dockerfile": DockerfileError,
         "context": ContextError,
         "base-image": BaseImageError,
+        "limit": CopyLimitError,
     }
+    if kind == "memory":
+        return MemoryError(message)
     if kind == "changed":
         shown = os.path.basename(message)
         return ContextError(f"{shown} changed while the build was reading it ({message})", remedy="Build again.")

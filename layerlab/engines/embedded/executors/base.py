@@ -72,7 +72,6 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
 
     ``network``        ``none``: loopback of its own, and no more; ``own``: a network of its own, from which ``ports`` of this machine's
                        loopback can be reached; ``host``: this machine's.
-
     ``cgroups``        files ``cgroup.procs`` of groups that the command's first process joins.
     ``oom_score_adj``  what is added to its badness when memory runs out (``proc(5)``), inherited by all that it starts.
     """

@@ -19,6 +19,7 @@ from typing import Final
 from layerlab.context.ignore import IgnoreRules
 from layerlab.context.tree import HOLE, blocks, file_digest
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
+from layerlab.engines.embedded.rootfs.sizes import LEAST, weight
 from layerlab.engines.embedded.rootfs.unpack import ArchiveError, unpack
 from layerlab.fsutil import is_directory
 
@@ -31,6 +32,10 @@ class CopyError(Exception):
     """A copy that cannot be done; the message is for the user."""
 
 
+class LimitError(Exception):
+    """A copy that would be larger than it may be."""
+
+
 class ChangedError(Exception):
     """A file changed between the moment its checksum was taken and the moment it was copied."""
 
@@ -41,15 +46,24 @@ class Copier:
     ``real_ids``  files can be given owners. ``owner``  from ``--chown``, ``None`` keeps the source's (0:0 from a build context).
     ``owners`` collects the intended owners by path within the root, where they are not 0:0 or where a path was owned by
     somebody else before.
+    ``limit``  in bytes; ``written`` counts towards it before anything is copied, as ``sizes.weight`` does.
     """
 
-    def __init__(self, root: str, *, real_ids: bool, owner: tuple[int, int] | None, chmod: str = "") -> None:
+    def __init__(self, root: str, *, real_ids: bool, owner: tuple[int, int] | None, chmod: str = "", limit: int | None = None) -> None:
         self.root = root
         self.real_ids = real_ids
         self.owner = owner
         self.chmod = chmod
         self.owners: dict[str, tuple[int, int]] = {}
+        self.written = 0
+        self._limit = limit
         self._links: dict[tuple[int, int], str] = {}
+
+    def _count(self, size: int) -> None:
+        """Count bytes that are about to be written. Raises ``LimitError`` for more than may be."""
+        self.written += size
+        if self._limit is not None and self.written > self._limit:
+            raise LimitError(f"the copy would have more than {self._limit} bytes")
 
     def make_directories(self, path: str) -> None:
         """``mkdir -p`` inside the root: mode 0755, owned by ``owner``. Raises ``CopyError``."""
@@ -64,6 +78,7 @@ class Copier:
             missing.append(host)
             host = os.path.dirname(host)
         for directory in reversed(missing):
+            self._count(LEAST)
             os.mkdir(directory)
             os.chmod(directory, 0o755)
             self._own(directory, self.owner or (0, 0))
@@ -89,6 +104,7 @@ class Copier:
     def inline(self, name: str, content: str, dest: str) -> None:
         """A heredoc as a file called ``name``, mode 0644."""
         target = self._target(dest, name, directory=False)
+        self._count(max(len(content), LEAST))
         self._clear(target)
         with open(target, "x", encoding="utf-8", errors="surrogateescape", newline="") as stream:
             stream.write(content)
@@ -156,6 +172,7 @@ class Copier:
                 if not is_directory(where):
                     if os.path.lexists(where):
                         raise CopyError(f"cannot copy to non-directory: /{inside(self.root, where)}")
+                    self._count(LEAST)
                     os.mkdir(where)
                 self._dress(where, status, ids)
                 times.append((where, status))
@@ -203,6 +220,7 @@ class Copier:
 
     def _one(self, source: str, status: os.stat_result, target: str, ids: tuple[int, int], digest: bytes) -> None:
         mode = status.st_mode
+        self._count(weight(status))
         self._clear(target)
         identity = (status.st_dev, status.st_ino)
         if stat.S_ISREG(mode):
@@ -236,7 +254,7 @@ class Copier:
         with open(source, "rb") as stream:
             try:
                 # --chown gives an owner to the directory, and what is in the archive keeps its own.
-                found = unpack(stream, self.root, "/" + inside(self.root, host), layer=False, real_ids=self.real_ids)
+                found = unpack(stream, self.root, "/" + inside(self.root, host), layer=False, real_ids=self.real_ids, count=self._count)
             except ArchiveError as error:
                 raise CopyError(f"cannot unpack {posixpath.basename(source)}: {error}") from error
         self.owners.update(found)

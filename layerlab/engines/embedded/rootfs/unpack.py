@@ -13,10 +13,12 @@ import shutil
 import stat
 import tarfile
 import zlib
+from collections.abc import Callable
 from typing import IO, Any, Final
 
 from layerlab.engines.embedded.rootfs.layer_tar import OPAQUE, OVERLAY_PREFIX, WHITEOUT
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
+from layerlab.engines.embedded.rootfs.sizes import LEAST
 
 _AUFS: Final = WHITEOUT + WHITEOUT  # bookkeeping of an old storage driver; Docker skips it too
 MEMBER_LIMIT: Final = 2_000_000
@@ -48,12 +50,13 @@ def unpack(
     real_ids: bool,
     owner: tuple[int, int] | None = None,
     compressed: bool = True,
+    count: Callable[[int], None] | None = None,
 ) -> dict[str, tuple[int, int]]:
     """Unpack ``stream`` below ``dest`` (inside ``root``); returns owners by path within ``root``, for members not owned by 0:0.
 
     ``layer``  the archive is an image layer: whiteouts become overlay whiteouts. ``owner``  overrides every owner.
-    ``real_ids``  owners can be given to files.
-    Raises ``ArchiveError``, ``OSError``.
+    ``real_ids``  owners can be given to files. ``count``  is told the bytes of each member before it is unpacked.
+    Raises ``ArchiveError``, ``OSError``, and what ``count`` raises.
     """
     owners: dict[str, tuple[int, int]] = {}
     directories: dict[str, tuple[int, float]] = {}
@@ -62,6 +65,8 @@ def unpack(
             for number, member in enumerate(archive):
                 if number > MEMBER_LIMIT:
                     raise ArchiveError(f"the archive has more than {MEMBER_LIMIT} members")
+                if count is not None:
+                    count(max(member.size, LEAST))
                 _member(archive, member, root, dest, layer, real_ids, owner, owners, directories)
     except tarfile.TarError as error:
         raise ArchiveError(f"not a valid tar archive: {error}") from error

@@ -28,7 +28,11 @@ def _lines(root: str, path: str) -> list[list[str]]:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() else None
+    """A number, and for any that is too large ``_HIGHEST + 1``; ``None`` for other words. An image may have digits without end there."""
+    if not (text.isascii() and text.isdigit()):
+        return None
+    digits = text.lstrip("0") or "0"
+    return min(int(digits), _HIGHEST + 1) if len(digits) <= 10 else _HIGHEST + 1
 
 
 def _id(text: str) -> int | None:
@@ -47,14 +51,14 @@ def chown_ids(root: str, owner: str) -> tuple[int, int]:
     elif user:
         for fields in _lines(root, "/etc/passwd"):
             if fields[0] == user and len(fields) > 3:
-                uid, gid = _number(fields[2]) or 0, _number(fields[3]) or 0
+                uid, gid = _id(fields[2]) or 0, _id(fields[3]) or 0
                 break
     if group:
         number = _id(group)
         if number is not None:
             gid = number
         else:
-            gid = next((_number(f[2]) or 0 for f in _lines(root, "/etc/group") if f[0] == group and len(f) > 2), gid)
+            gid = next((_id(f[2]) or 0 for f in _lines(root, "/etc/group") if f[0] == group and len(f) > 2), gid)
     return uid, gid
 
 
@@ -73,8 +77,8 @@ def process_ids(root: str, user: str) -> tuple[int, int, tuple[int, ...], str]:
         raise UnknownUserError(f"unable to find user {name}: no matching entries in passwd file")
     if number is not None and number > _HIGHEST:
         raise UnknownUserError(f"uids and gids must be in range 0-{_HIGHEST}")
-    uid = _number(entry[2]) or 0 if entry is not None else number or 0
-    gid = _number(entry[3]) or 0 if entry is not None else 0
+    uid = _id(entry[2]) or 0 if entry is not None else number or 0
+    gid = _id(entry[3]) or 0 if entry is not None else 0
     home = entry[5] if entry is not None and entry[5] else "/"
     extra: tuple[int, ...] = ()
     if group:
@@ -83,11 +87,11 @@ def process_ids(root: str, user: str) -> tuple[int, int, tuple[int, ...], str]:
             found = next((f for f in groups if f[0] == group and len(f) > 2), None)
             if found is None:
                 raise UnknownUserError(f"unable to find group {group}: no matching entries in group file")
-            gid_number = _number(found[2]) or 0
+            gid_number = _id(found[2]) or 0
         if gid_number > _HIGHEST:
             raise UnknownUserError(f"uids and gids must be in range 0-{_HIGHEST}")
         gid = gid_number
     elif entry is not None:
-        extra = tuple(sorted(_number(f[2]) or 0 for f in groups if len(f) > 3 and entry[0] in f[3].split(",") and f[2].isdigit()))
+        extra = tuple(sorted(_id(f[2]) or 0 for f in groups if len(f) > 3 and entry[0] in f[3].split(",") and f[2].isdigit()))
     # The group of the process is a supplementary one too, before all others.
     return uid, gid, tuple(dict.fromkeys((gid, *extra))), home

@@ -27,7 +27,7 @@ import msgspec
 
 from layerlab.context.select import Selection, select
 from layerlab.context.tree import DiskDirectory
-from layerlab.engines.embedded.rootfs import copying, layer_tar, laying, namespaces, trees, unpack, users
+from layerlab.engines.embedded.rootfs import copying, layer_tar, laying, namespaces, sizes, trees, unpack, users
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.errors import LayerlabError
 from layerlab.fsutil import collection_paused, remove_tree
@@ -139,11 +139,12 @@ class Worker:
         exclude: list[str],
         unpack: bool,
         parents: bool,
+        limit: int | None = None,
     ) -> dict[str, Any]:
-        """COPY or ADD into a new layer."""
+        """COPY or ADD into a new layer, of at most ``limit`` bytes; says how many there were."""
         with self._rootfs(layers, upper=upper, work=work) as root:
             ids = users.chown_ids(root, owner) if owner else None
-            copier = copying.Copier(root, real_ids=self.real_ids, owner=ids, chmod=chmod)
+            copier = copying.Copier(root, real_ids=self.real_ids, owner=ids, chmod=chmod, limit=limit)
             for source in sources:
                 if source["kind"] == "inline":
                     copier.inline(source["name"], source["content"], dest)
@@ -157,7 +158,7 @@ class Worker:
                             raise copying.CopyError(f"lstat /{source['base']}: no such file or directory")
                         owners = self._owners(source["layers"])
                         self._copy_picked(copier, origin, source, dest, tuple(exclude), unpack, parents, owners, context=False)
-        return {"owners": copier.owners}
+        return {"owners": copier.owners, "written": copier.written}
 
     @staticmethod
     def _copy_picked(
@@ -199,9 +200,9 @@ class Worker:
                 keep_directory=parents,
             )
 
-    def copy_out(self, dest: str, source: dict[str, Any], directory: bool) -> dict[str, Any]:
-        """Copy what one source selects to ``dest/bound``, for a bind mount."""
-        copier = copying.Copier(os.path.abspath(dest), real_ids=self.real_ids, owner=None)
+    def copy_out(self, dest: str, source: dict[str, Any], directory: bool, limit: int | None = None) -> dict[str, Any]:
+        """Copy what one source selects to ``dest/bound``, for a bind mount: at most ``limit`` bytes; says how many there were."""
+        copier = copying.Copier(os.path.abspath(dest), real_ids=self.real_ids, owner=None, limit=limit)
         target = "/bound/" if directory else "/bound"
         if source["kind"] == "context":
             self._copy_picked(copier, source["root"], source, target, (), False, False, None, context=True)
@@ -209,7 +210,7 @@ class Worker:
             with self._rootfs(source["layers"]) as origin:
                 owners = self._owners(source["layers"])
                 self._copy_picked(copier, origin, source, target, (), False, False, owners, context=False)
-        return {}
+        return {"written": copier.written}
 
     def mkdir(self, layers: list[str], upper: str, work: str, path: str, owner: str) -> dict[str, Any]:
         """WORKDIR."""
@@ -333,6 +334,13 @@ class Worker:
         os.makedirs(dest, exist_ok=True)
         trees.difference(tree, marks, dest, real_ids=self.real_ids)
         return {}
+
+    def usage(self, path: str) -> dict[str, Any]:
+        """What a directory weighs that a command may be writing to. It can be looked into from here, whatever its modes."""
+        try:
+            return {"size": sizes.tree_size(path), "deep": False}
+        except sizes.TooDeepError:
+            return {"size": 0, "deep": True}
 
     def weigh(self, layer: str, limit: int) -> dict[str, Any]:
         """Whether the regular files of a layer weigh less than ``limit`` bytes; stops counting when they do not."""
@@ -499,6 +507,10 @@ def _answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
         return {"kind": error.kind, "message": str(error)}
     except copying.CopyError as error:
         return {"kind": "copy", "message": str(error)}
+    except copying.LimitError as error:
+        return {"kind": "limit", "message": str(error)}
+    except MemoryError:
+        return {"kind": "memory", "message": f"{request['verb']} needs more memory than this process may have"}
     except copying.ChangedError as error:
         return {"kind": "changed", "message": str(error)}
     except LayerlabError as error:

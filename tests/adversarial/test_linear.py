@@ -1,0 +1,126 @@
+"""Time that grows with the length of a text and not with a power of it: each reader of what strangers write, at two sizes.
+
+``python -m tests.adversarial.test_linear`` prints the table of sizes against times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import tarfile
+import time
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+
+from autograder.collect import Rejected, collect
+from autograder.quizzes.prediction import read_prediction
+from autograder.quizzes.question import base_image
+from layerlab.context.ignore import IgnoreRules, parse_ignore_file
+from layerlab.context.select import compile_glob
+from layerlab.dockerfile import expand, parse, parse_duration, parse_mount
+from layerlab.engines.embedded.rootfs.unpack import ArchiveError, unpack
+from layerlab.errors import LayerlabError
+from layerlab.fsutil import scratch_directory
+from layerlab.graph import build_graph
+from tests.autograder.material import ps1
+
+_PATH: Final = "folder/" * 20 + "b" * 200
+
+
+def _ignore(pattern: str) -> None:
+    IgnoreRules(parse_ignore_file(pattern.encode())).ignores(_PATH)
+
+
+def _long_path(pattern: str, size: int) -> None:
+    IgnoreRules(parse_ignore_file(pattern.encode())).match("a" * size, b"")
+
+
+def _build(text: str) -> None:
+    build_graph(parse(text), base_image, build_args={})
+
+
+def _notebook(source: object) -> None:
+    collect(json.dumps({"nbformat": 4, "cells": source}).encode(), ps1(), "ann")
+
+
+def _tar(names: list[str]) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name in names:
+            archive.addfile(tarfile.TarInfo(name))
+    buffer.seek(0)
+    with scratch_directory("layerlab-linear-") as root:
+        unpack(buffer, root, "/", layer=False, real_ids=False)
+
+
+# What does it, and the smaller of two sizes; the other is four times as large.
+READERS: Final[dict[str, tuple[Callable[[int], object], int]]] = {
+    "ignore: **/ repeated": (lambda size: _ignore("**/" * size), 5_000),
+    "ignore: stars and letters": (lambda size: _ignore("*?**?" * size + "!"), 2_000),
+    "ignore: classes": (lambda size: _ignore("[a-c]*" * size), 2_000),
+    "ignore: different letters": (lambda size: _ignore("".join(f"*{chr(300 + n)}" for n in range(size))), 2_000),
+    "ignore: many lines": (lambda size: _ignore("a*b\n" * size), 2_000),
+    "ignore: three stars, a long path": (lambda size: _long_path("*a*a*b", size), 10_000),
+    "ignore: four folders, a long path": (lambda size: _long_path("x**/a**/a**/a**/b", size), 10_000),
+    "glob: stars and letters": (lambda size: compile_glob("*a" * size + "b").match("a" * 255), 5_000),
+    "glob: open classes": (lambda size: compile_glob("[" * size), 10_000),
+    "Dockerfile: blanks in a directive": (lambda size: parse("# syntax=a" + " " * size + "b\nFROM a\n"), 10_000),
+    "Dockerfile: continued lines": (lambda size: parse("FROM a\nRUN a" + " \\\n  b" * size + "\n"), 5_000),
+    "Dockerfile: here-documents": (lambda size: parse("FROM a\n" + "RUN <<A\nx\nA\n" * size), 2_000),
+    "Dockerfile: flags": (lambda size: parse("FROM a\nCOPY " + "--exclude=a " * size + "a b\n"), 2_000),
+    "Dockerfile: quotes": (lambda size: parse("FROM a\nENV A=" + "'\"" * size + "\n"), 10_000),
+    "Dockerfile: an unknown word": (lambda size: parse("FROM a\n" + "X" * size + " a\n"), 10_000),
+    "Dockerfile: variables": (lambda size: _build("FROM a\nENV " + " ".join(f"a{n}=b" for n in range(size)) + "\n"), 2_000),
+    "Dockerfile: ports": (lambda size: _build("FROM a\nEXPOSE" + " 1-65535" * size + "\n"), 100),
+    "Dockerfile: expansions": (lambda size: _build(f"FROM a\nENV A={'x' * 60_000}\nENV {' '.join(f'b{n}=$A' for n in range(size))}\n"), 20),
+    "variables: a prefix": (lambda size: expand("${A#*a*b}", {"A": "a" * size}), 20_000),
+    "variables: a suffix": (lambda size: expand("${A%%b*a*a}", {"A": "a" * size}), 20_000),
+    "variables: all replaced": (lambda size: expand("${A//a*ab/x}", {"A": "a" * size}), 20_000),
+    "variables: each replaced": (lambda size: expand("${A//?b/x}", {"A": "ab\n" * size}), 10_000),
+    "variables: nested": (lambda size: expand("${A:-" * size + "}" * size, {}), 100),
+    "durations: digits": (lambda size: parse_duration("1" * size + ".."), 10_000),
+    "mounts: quotes": (lambda size: parse_mount('"' + '""' * size + "x"), 10_000),
+    "quiz: blanks behind step": (lambda size: read_prediction("step" + " " * size + "x", [1]), 10_000),
+    "quiz: marks": (lambda size: read_prediction("1" + " .-_" * size, [1]), 10_000),
+    "quiz: lines": (lambda size: read_prediction("x\n" * size, [1]), 10_000),
+    "notebook: brackets in strings": (lambda size: _notebook(["[" * size]), 50_000),
+    "notebook: depth": (lambda size: collect(b"[" * size, ps1(), "ann"), 50_000),
+    "notebook: cells": (lambda size: _notebook([{"cell_type": "code", "metadata": {"nbgrader": {"grade_id": "x"}}}] * size), 2_000),
+    "tar: members": (lambda size: _tar([f"d{n}" for n in range(size)]), 500),
+    "tar: one long name": (lambda size: _tar(["/".join("a" * size)]), 400),
+}
+
+
+def seconds(work: Callable[[int], object], size: int) -> float:
+    """The shortest of three times. An input may be refused; that is an answer, too."""
+    found = []
+    for _ in range(3):
+        started = time.process_time()
+        with contextlib.suppress(LayerlabError, Rejected, ValueError, ArchiveError, OSError):
+            work(size)
+        found.append(time.process_time() - started)
+    return min(found)
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_four_times_the_text_takes_about_four_times_as_long(name: str) -> None:
+    """A square would take sixteen times as long; what takes next to no time is quick enough whatever it does."""
+    work, size = READERS[name]
+    small, large = seconds(work, size), seconds(work, 4 * size)
+    assert large < max(0.15, 12 * small), f"{size}: {small:.3f} s, {4 * size}: {large:.3f} s"
+
+
+def table() -> str:
+    """Sizes against times, for people."""
+    head = f"{'reader':36}{'size':>8}{'s':>9}{'size':>9}{'s':>9}"
+    rows = (
+        f"{name:36}{size:8}{seconds(work, size):9.4f}{4 * size:9}{seconds(work, 4 * size):9.4f}" for name, (work, size) in READERS.items()
+    )
+    return "\n".join([head, *rows])
+
+
+if __name__ == "__main__":
+    print(table())
