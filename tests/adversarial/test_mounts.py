@@ -184,6 +184,114 @@ while True:
         process.wait()
 
 
+# What once led out, one of each class. @SECRET@ is a file of the canary, @DIR@ a folder of it, @STORE@ the store.
+ESCAPES = {
+    "reading: a target below another mount, with a link on the way": """\
+FROM base:1 AS a
+RUN mkdir -p /B /D && ln -s /oldroot/etc /B/l && ln -s /oldroot@SECRET@ /D/resolv.conf
+FROM base:1
+RUN --mount=type=bind,from=a,source=/B,target=/a --mount=type=bind,from=a,source=/D,target=/a/l cat /etc/resolv.conf
+""",
+    "writing: the folder of the caches is shadowed": """\
+FROM base:1 AS a
+RUN mkdir -p /B /D && ln -s /oldroot@STORE@/mounts /B/l && for n in $(seq 9); do ln -sfn /oldroot@DIR@ /D/69c0fc3f8c9d66084915f60c; done
+FROM base:1
+RUN --mount=type=bind,from=a,source=/B,target=/a --mount=type=bind,from=a,source=/D,target=/a/l --mount=type=cache,target=/z,id=q \
+    echo written > /z/pwned; cat /z/f
+""",
+    "overwriting: a folder over /dev": """\
+FROM base:1 AS a
+RUN mkdir -p /B/shm /B/pts && ln -s /oldroot@SECRET@ /B/.switch-user && touch /B/null
+FROM base:1
+RUN --mount=type=bind,from=a,source=/B,target=/dev,rw true
+""",
+    "the same by a link to /dev": """\
+FROM base:1 AS a
+RUN mkdir -p /B/shm /B/pts && ln -s /oldroot@SECRET@ /B/.switch-user && touch /B/null
+FROM base:1
+RUN ln -s /dev /d
+RUN --mount=type=bind,from=a,source=/B,target=/d,rw echo pwned > /dev/.switch-user; true
+""",
+    "a link in a cache": """\
+FROM base:1
+RUN --mount=type=cache,target=/c ln -sfn /oldroot@DIR@ /c/l
+RUN --mount=type=cache,target=/c --mount=type=tmpfs,target=/c/l/via-cache true
+RUN --mount=type=cache,target=/c --mount=type=cache,id=x,target=/c/l true
+""",
+    "a folder over /etc": """\
+FROM base:1 AS a
+RUN mkdir /B && ln -s /oldroot@SECRET@ /B/hosts && ln -s /oldroot@SECRET@ /B/resolv.conf
+FROM base:1
+RUN --mount=type=bind,from=a,source=/B,target=/etc,rw cat /etc/hosts /etc/resolv.conf; echo pwned > /etc/hosts; true
+""",
+    "a folder over the root": """\
+FROM base:1
+RUN --mount=type=bind,source=.,target=/ true
+""",
+}
+
+
+@pytest.mark.parametrize("snapshotter", ["overlay", "copy"])
+@pytest.mark.parametrize("escape", ESCAPES.values(), ids=ESCAPES.keys())
+def test_what_once_led_out_does_not(
+    escape: str, snapshotter: str, make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if snapshotter == "copy":
+        monkeypatch.setenv("LAYERLAB_SNAPSHOTTER", "copy")
+    lab = make_lab()
+    if not lab.engine.host.isolates:
+        pytest.skip("nothing isolates a build here")
+    canary = Canary(tmp_path / "canary")
+    filled = escape.replace("@SECRET@", f"{canary.place}/secret").replace("@DIR@", f"{canary.place}/d")
+    kind, said = _built(lab, filled.replace("@STORE@", lab.engine.store.path))
+    assert kind in ENDS, said
+    canary.check(said)
+    lab.build("FROM base:1\nRUN echo still works\n")
+
+
+# What BuildKit takes and harms nobody: each prints what it must.
+NESTED = {
+    "a tmpfs below a bind mount": (
+        "--mount=type=bind,source=d,target=/a,rw --mount=type=tmpfs,target=/a/new",
+        "echo x > /a/new/x; ls /a",
+        "f\nnew\n",
+    ),
+    "a cache below a cache": ("--mount=type=cache,target=/c --mount=type=cache,id=i,target=/c/in", "touch /c/in/x; ls /c/in", "x\n"),
+    "a file below a mount": ("--mount=type=tmpfs,target=/t --mount=type=bind,source=d/f,target=/t/f", "cat /t/f", "f"),
+    "parents after their children": ("--mount=type=bind,source=d/f,target=/t/f --mount=type=tmpfs,target=/t", "cat /t/f", "f"),
+    "a secret below a mount": ("--mount=type=tmpfs,target=/t --mount=type=secret,id=s,target=/t/s", "cat /t/s", "a secret\n"),
+    "shared memory of another size": (
+        "--mount=type=tmpfs,target=/dev/shm,size=1m",
+        "df -k /dev/shm | tail -1 | awk '{print $2}'",
+        "1024\n",
+    ),
+    "by a link of the image": ("--mount=type=bind,source=d,target=/link/d", "ls /tmp/d", "f\n"),
+}
+
+
+@pytest.mark.parametrize("snapshotter", ["overlay", "copy"])
+@pytest.mark.parametrize(("mounts", "command", "says"), NESTED.values(), ids=NESTED.keys())
+def test_mounts_in_mounts(
+    mounts: str, command: str, says: str, snapshotter: str, make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if snapshotter == "copy":
+        monkeypatch.setenv("LAYERLAB_SNAPSHOTTER", "copy")
+    lab = make_lab()
+    lab.file("d/f", "f")
+    record = lab.build(f"FROM base:1\nRUN ln -s /tmp /link\nRUN {mounts} {command}\n", secrets={"s": b"a secret\n"})
+    assert lab.output == says
+    layer = lab.layers(record)[-1]
+    assert not [path for path in layer if path.split("/")[0] in ("a", "c", "t") and "/" in path], layer
+
+
+def test_the_same_layer_twice(make_lab: MakeLab) -> None:
+    lab = make_lab()
+    lab.file("f", "f")
+    record = lab.build("FROM base:1\nCOPY f /f\nCOPY f /f\nRUN cat /f\nCOPY f /f\nRUN cat /f /f\n")
+    assert lab.output == "fff"
+    assert record.image
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("snapshotter", ["overlay", "copy"])
 def test_no_mount_leads_out(
