@@ -22,7 +22,7 @@ from layerlab.engines.embedded.engine import EmbeddedEngine
 from tests.adversarial.hostile import Hostile, draw
 from tests.autograder.material import APP, COURSE, ps1
 
-pytestmark = [pytest.mark.slow, pytest.mark.network]
+pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(1800)]
 
 ANSWERS: Final = Path(__file__).with_name("answers")
 IGNORE: Final = (APP / ".dockerignore").read_text(encoding="utf-8")

@@ -38,7 +38,7 @@ from layerlab.engines.embedded.engine import EmbeddedEngine
 from tests.adversarial.attacks import ATTACKS, GREEDY, LIMITS, Attack
 from tests.autograder.material import APP, COURSE, notebook, submit
 
-pytestmark = [pytest.mark.slow, pytest.mark.network]
+pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(1800)]
 
 # No promise: only so that a test that hangs ends, on a machine however busy.
 _LONG_SECONDS = 600

@@ -293,6 +293,7 @@ def test_the_same_layer_twice(make_lab: MakeLab) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("snapshotter", ["overlay", "copy"])
 def test_no_mount_leads_out(
     snapshotter: str, make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, swapper: Callable[[str, str], None]

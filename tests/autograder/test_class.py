@@ -33,7 +33,7 @@ from layerlab.engines.base import BuildOptions
 from tests.autograder.material import APP, COURSE, ROOT, ps1, ps2
 from tests.sample_class.make import expected, make, students
 
-pytestmark = [pytest.mark.slow, pytest.mark.network]
+pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(1800)]
 
 OPTIMISED = (APP / "Dockerfile.optimized").read_text(encoding="utf-8")
 IGNORE = (APP / ".dockerignore").read_text(encoding="utf-8")

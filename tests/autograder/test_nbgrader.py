@@ -23,7 +23,7 @@ from autograder.release import _check_answers, reference
 from layerlab.errors import LayerlabError
 from tests.autograder.material import APP, COURSE, ROOT, cell_of, notebook, ps1, submit
 
-pytestmark = [pytest.mark.slow, pytest.mark.network]
+pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(1800)]
 
 
 class Class:
