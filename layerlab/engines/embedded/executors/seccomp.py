@@ -21,6 +21,7 @@ must have no network gets no internet socket at all.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import struct
 from typing import Final, NamedTuple
@@ -100,12 +101,14 @@ _AARCH64: Final = _Calls(
 _MACHINES: Final[dict[str, tuple[_Calls, ...]]] = {"x86_64": (_X86_64, _I386), "aarch64": (_AARCH64,)}
 
 
+@functools.cache
 def bwrap_filter(*, faked_root: bool, machine: str = "") -> bytes | None:
     """The program for what bwrap runs, on this machine or one named; ``None`` where system call numbers are not known here."""
     found = _MACHINES.get(machine or os.uname().machine)
     return None if found is None else _assembled([_program(calls, faked_root=faked_root) for calls in found])
 
 
+@functools.cache
 def proot_filter(*, network: bool, machine: str = "") -> bytes | None:
     """The program for what proot runs; see ``bwrap_filter``."""
     found = _MACHINES.get(machine or os.uname().machine)
