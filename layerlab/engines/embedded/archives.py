@@ -174,10 +174,7 @@ def _extract(archive: TarReader, target: str) -> None:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             # Of two with one name the last one counts, as in every tar.
             with open(path, "wb") as sink:
-                for offset, block in archive.content(member):
-                    sink.seek(offset)
-                    sink.write(block)
-                sink.truncate(member.size)
+                archive.write(member, sink)
         except OSError as error:
             if error.errno in _NAMES:
                 raise ArchiveError(f"it has a member with a name that cannot be: {os.strerror(error.errno)}") from error

@@ -94,6 +94,13 @@ class TarReader:
                 offset += len(block)
                 length -= len(block)
 
+    def write(self, member: Member, sink: IO[bytes]) -> None:
+        """Write a file's content to an empty file; holes stay holes. Raises ``ArchiveError``, ``OSError``."""
+        for offset, block in self.content(member):
+            sink.seek(offset)
+            sink.write(block)
+        sink.truncate(member.size)
+
     # --- the stream -------------------------------------------------------------------------------------------------
 
     def _spend(self, count: int) -> None:

@@ -125,11 +125,7 @@ def _make(archive: TarReader, member: Member, root: str, dest: str, path: str) -
     """Make what is no directory; false where it cannot be had here."""
     if member.kind == "file":
         with open(path, "xb") as target:
-            for offset, block in archive.content(member):
-                target.seek(offset)
-                target.write(block)
-            # Holes stay holes.
-            target.truncate(member.size)
+            archive.write(member, target)
     elif member.kind == "symlink":
         os.symlink(member.target, path)
     elif member.kind == "hardlink":
