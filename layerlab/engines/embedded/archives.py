@@ -32,6 +32,9 @@ _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _EPOCH = 0
 # What only writing meets: the archive is sound then, and the store has no room for what is in it.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+# Names in such an archive have a hundred bytes, and a layer is linked to once for each image.
+_NAME_LIMIT = 1024
+_LINK_LIMIT = 10_000
 # What comes of a file below a file, of a file in a directory's place, and of a name that is too long.
 _NAMES = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
 
@@ -161,6 +164,8 @@ def _extract(archive: TarReader, target: str) -> None:
     for a layer that the archive has already, becomes another name of that file."""
     links: list[tuple[str, str]] = []
     for member in archive:
+        if len(member.name) > _NAME_LIMIT or len(member.target) > _NAME_LIMIT or len(links) > _LINK_LIMIT:
+            raise ArchiveError("it has names longer, or links more, than an archive of images has")
         name = os.path.normpath(member.name)
         if name.startswith(("/", "..")):
             continue

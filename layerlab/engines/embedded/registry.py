@@ -287,9 +287,9 @@ class RegistryClient:
             what = "a manifest of schema 1, which is no longer read" if document.schemaVersion == 1 else "not an image"
             raise RegistryError(f"{self.reference.full} is {what}", remedy=_OTHER_TAG)
         manifest: dict[str, Any] = parse_document(data)
-        self._check_sizes(config, layers, directory)
         blobs = os.path.join(directory, "blobs", "sha256")
         os.makedirs(blobs, exist_ok=True)
+        self._check_sizes(config, layers, blobs)
         config_path = os.path.join(blobs, _hex(config.digest))
         if not os.path.exists(config_path):
             self.fetch_blob(config.digest, config_path, config.size, report)
