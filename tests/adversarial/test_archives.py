@@ -225,7 +225,7 @@ def test_many_names_of_one_large_member_are_one_file(engine: EmbeddedEngine, tmp
 )
 def test_an_archive_with_names_that_cannot_be_is_refused(engine: EmbeddedEngine, tmp_path: Path, names: list[str]) -> None:
     (tmp_path / "a.tar").write_bytes(_tar([(name, tarfile.REGTYPE, b"x", (0, 0)) for name in names]))
-    with pytest.raises(LayerlabError, match="is not an (archive of images|OCI image layout)"):
+    with pytest.raises(LayerlabError, match=r"is not an (archive of images|OCI image layout)"):
         engine.load(str(tmp_path / "a.tar"))
     assert not (tmp_path / "x").exists()
 

@@ -13,7 +13,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Final
+from typing import Final
 
 import msgspec
 
@@ -28,7 +28,6 @@ OVERLAY_PREFIX: Final = "user.overlay."
 DEVICE: Final = "user.layerlab.device"
 _DEVICE_NOTE: Final = re.compile(rb"(char|block)-([0-9]{1,10})-([0-9]{1,10})\Z")
 _BLOCK: Final = 512
-_READ: Final = 1 << 20
 _EMPTY_END: Final = bytes(2 * _BLOCK)
 
 Owners = Mapping[str, tuple[int, int]]
@@ -281,14 +280,3 @@ def _ustar(name: bytes, mode: int, uid: int, gid: int, size: int, mtime: int, fl
     block = b"".join(parts)
     checksum = b"%06o\0 " % sum(block)
     return block[:148] + checksum + block[156:]
-
-
-def copy_stream(source: IO[bytes], size: int, target: IO[bytes]) -> None:
-    """Copy exactly ``size`` bytes. Raises ``EOFError`` when the source ends early."""
-    left = size
-    while left:
-        block = source.read(min(_READ, left))
-        if not block:
-            raise EOFError("the archive ends in the middle of a file")
-        target.write(block)
-        left -= len(block)
