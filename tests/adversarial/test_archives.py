@@ -44,7 +44,8 @@ def _tar(members: list[Member]) -> bytes:
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, kind, content, (major, minor) in members:
             info = tarfile.TarInfo(name)
-            info.type, info.mode, info.mtime, info.devmajor, info.devminor = kind, 0o660, 1_700_000_000, major, minor
+            info.type, info.mtime, info.devmajor, info.devminor = kind, 1_700_000_000, major, minor
+            info.mode = 0o755 if kind == tarfile.DIRTYPE else 0o660
             if kind == tarfile.REGTYPE:
                 info.size = len(content)
             else:
