@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from layerlab.engines.embedded.rootfs import compression, tar_reader
 from layerlab.engines.embedded.rootfs.compression import decompressed
 from layerlab.engines.embedded.rootfs.tar_reader import ArchiveError, TarReader
-from layerlab.engines.embedded.rootfs.unpack import unpack
+from layerlab.engines.embedded.rootfs.unpack import is_archive, unpack
 
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 1 << 30
@@ -277,6 +277,22 @@ def test_a_bomb_is_refused_at_its_limit_and_takes_no_memory(
             assert tracemalloc.get_traced_memory()[1] < 20 << 20
         finally:
             tracemalloc.stop()
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])
+def test_what_is_an_archive_is_found_out_from_one_header(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    info = tarfile.TarInfo("f")
+    files = {
+        "archive": (pack(_archive([(info, b"")], tarfile.PAX_FORMAT)), True),
+        "large": (pack(_header(b"0", 1 << 50)), True),
+        "text": (pack(b"text" * 500), False),
+        "header without end": (pack(_header(b"x", 1 << 30)[:257] + bytes(5) + _header(b"x", 1 << 30)[262:] + b"1" * (20 << 20)), False),
+    }
+    for name, (data, wanted) in files.items():
+        (tmp_path / name).write_bytes(data)
+        started = time.process_time()
+        assert (name, is_archive(str(tmp_path / name))) == (name, wanted)
+        assert time.process_time() - started < 2
 
 
 def test_an_xz_file_that_wants_all_the_memory_is_refused() -> None:

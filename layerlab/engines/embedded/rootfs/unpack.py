@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import stat
+import sys
 from typing import IO, Final
 
 from layerlab.engines.embedded.rootfs.compression import decompressed, expansion_limit
@@ -17,7 +18,9 @@ from layerlab.engines.embedded.rootfs.layer_tar import DEVICE, OPAQUE, OVERLAY_P
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.engines.embedded.rootfs.tar_reader import ArchiveError, Member, TarReader
 
-__all__ = ["ArchiveError", "unpack"]
+__all__ = ["ArchiveError", "is_archive", "unpack"]
+
+_COMPRESSED: Final = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")
 
 _AUFS: Final = WHITEOUT + WHITEOUT  # bookkeeping of an old storage driver; Docker skips it too
 _NOBODY: Final = (1 << 32) - 1
@@ -51,6 +54,26 @@ def unpack(
             os.chmod(path, mode)
             os.utime(path, (mtime, mtime))
     return owners
+
+
+def is_archive(path: str) -> bool:
+    """Whether ADD unpacks a file: a tar archive, or a compressed file that begins like one. No more than one header is read.
+
+    Raises ``OSError``.
+    """
+    with open(path, "rb") as stream:
+        start = stream.read(512)
+        if start[257:262] == b"ustar":
+            return True
+        if not start.startswith(_COMPRESSED):
+            return False
+        stream.seek(0)
+        try:
+            # How far it may unpack is asked where it is unpacked.
+            next(iter(TarReader(decompressed(stream), limit=sys.maxsize)), None)
+        except ArchiveError:
+            return False
+        return True
 
 
 def _member(
