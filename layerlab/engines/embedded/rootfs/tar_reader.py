@@ -263,8 +263,9 @@ class TarReader:
                 raise ArchiveError("not a valid tar archive: the map of a file's holes is cut off")
             block = self._take(_BLOCK)
             self._left -= _BLOCK
-            if wanted == 1 and b"\n" in text + block:
-                wanted += 2 * max(_decimal(bytes(text + block).split(b"\n", 1)[0]), 0)
+            if not text:
+                # A number that is longer than a block is none.
+                wanted += 2 * max(_decimal(block.split(b"\n", 1)[0]), 0)
             text += block
             lines += block.count(b"\n")
         return [_decimal(field) for field in bytes(text).split(b"\n")[1:wanted]]
