@@ -1,9 +1,10 @@
 """Side by side with ``docker build``: no-op, source edit, first build; and planning 10 000 files against a bare walk.
 
-    .venv/bin/python bench/engine.py [--runs N] [--only GROUP …]
+    .venv/bin/python bench/engine.py [--runs N] [--only GROUP …] [--without-docker]
 
 Every row measures both sides in this run, taking turns, and gives medians in seconds and their ratio (ours / theirs). Docker's rows need a
-daemon (``DOCKER_HOST``); without one they are left out and the program says so. Both sides build the same contexts on the same
+daemon of its own (``DOCKER_HOST``; ``tests/docker/daemon.sh`` starts one), because its build cache is emptied again and again; without one
+they are left out and the program says so. Both sides build the same contexts on the same
 base images: the small one is a BusyBox with stubs for npm, so that the engines are measured and not npm; the real one is the lesson's app
 with an npm cache in the base image and no network, so that both install from the same bytes.
 """
@@ -11,6 +12,7 @@ with an npm cache in the base image and no network, so that both install from th
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import json
 import os
@@ -36,8 +38,10 @@ from layerlab.errors import LayerlabError  # noqa: E402
 from layerlab.fsutil import collection_paused  # noqa: E402
 from layerlab.model import BuildRecord  # noqa: E402
 from tests.conformance import bases  # noqa: E402
+from tests.docker.private import FLAG, FLAG_HELP, SharedDaemonError, borrowed, check_private, empty_cache  # noqa: E402
 
 REAL_BASE = "bench-node:1"
+_TAG = "bench"
 OPTIMISED = """\
 FROM node:alpine
 WORKDIR /usr/src/app
@@ -75,11 +79,12 @@ class Row(NamedTuple):
 class Bench:
     """Everything a measurement needs, in one temporary directory."""
 
-    def __init__(self, place: Path, runs: int) -> None:
+    def __init__(self, place: Path, runs: int, docker: str | None, made: set[str]) -> None:
         self.place = place
         self.runs = runs
         self.engine = EmbeddedEngine(str(place / "store"))
-        self.docker = _docker()
+        self.docker = docker
+        self.made = made
         self.rows: list[Row] = []
         self.notes: list[str] = []
         for base in bases.bases():
@@ -93,7 +98,7 @@ class Bench:
 
     def ours(self, context: Path, file: str = "Dockerfile") -> BuildRecord:
         """Build in process."""
-        record = self.engine.build(BuildOptions(context=str(context), file=str(context / file), tag="bench", network="none", offline=True))
+        record = self.engine.build(BuildOptions(context=str(context), file=str(context / file), tag=_TAG, network="none", offline=True))
         if record.failure is not None:
             raise SystemExit(f"our build failed: {record.failure.message}\n{record.steps}")
         return record
@@ -115,12 +120,17 @@ class Bench:
             "--store",
             self.engine.store_path,
         ]
-        _run([*command, "-t", "bench", "-f", str(context / file), str(context)])
+        _run([*command, "-t", _TAG, "-f", str(context / file), str(context)])
 
     def theirs(self, context: Path, file: str = "Dockerfile") -> None:
         """``docker build``."""
         assert self.docker is not None
-        _run([self.docker, "build", "-q", "--network=none", "-t", "bench", "-f", str(context / file), str(context)])
+        self.made.add(_run([self.docker, "build", "-q", "--network=none", "-t", _TAG, "-f", str(context / file), str(context)]).strip())
+
+    def close(self) -> None:
+        """Remove the store's layers and end the engine."""
+        self.engine.worker.ask("remove", paths=["s", "tmp"])
+        self.engine.close()
 
     def forget(self) -> None:
         """Both caches are emptied, base images stay."""
@@ -130,7 +140,7 @@ class Bench:
         self.engine.close()
         self.engine = EmbeddedEngine(self.engine.store_path)
         if self.docker:
-            _run([self.docker, "builder", "prune", "-af"])
+            empty_cache(self.docker)
 
     def compare(
         self,
@@ -277,10 +287,11 @@ def _docker() -> str | None:
     return found
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    return done.stdout
 
 
 def _walk(directory: Path | str) -> int:
@@ -320,18 +331,27 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=9, help="repetitions of the quick rows (default 9)")
     parser.add_argument("--only", action="append", choices=("small", "real", "many"), help="only these groups of rows")
     parser.add_argument("--place", help="directory for the temporary store (default: the system's)")
+    parser.add_argument("--without-docker", action="store_true", help="leave Docker's rows out")
+    parser.add_argument(FLAG, dest="told", action="store_true", help=FLAG_HELP)
     arguments = parser.parse_args()
+    docker = None if arguments.without_docker else _docker()
+    if docker is not None:
+        try:
+            check_private(told=arguments.told, without="--without-docker")
+        except SharedDaemonError as error:
+            parser.error(str(error))
     place = Path(tempfile.mkdtemp(prefix="layerlab-bench-", dir=arguments.place))
     wanted = arguments.only or ["small", "real", "many"]
     try:
-        bench = Bench(place, arguments.runs)
-        try:
+        with contextlib.ExitStack() as stack:
+            made: set[str] = set()
+            if docker is not None:
+                made = stack.enter_context(borrowed(docker, [*(base.name for base in bases.bases()), REAL_BASE, _TAG]))
+            bench = Bench(place, arguments.runs, docker, made)
+            stack.callback(bench.close)
             for name, measure in (("small", bench.small), ("real", bench.real), ("many", bench.many_files)):
                 if name in wanted:
                     measure()
-        finally:
-            bench.engine.worker.ask("remove", paths=["s", "tmp"])
-            bench.engine.close()
     except LayerlabError as error:
         print(error.describe(), file=sys.stderr)
         return 1

@@ -6,7 +6,7 @@ Both sides grade the same thirty submissions (``tests/sample_class``) into a gra
 student's layers but with those of the reference solution, which either side builds before an assignment is released; from the same
 base image with the same npm cache in it or beside it, without a network. The other side is stock
 nbgrader, which executes each notebook; its checks are ``bench/stock_grader.py``, a ``docker build`` for each edit. It needs a daemon
-(``DOCKER_HOST``) that nobody else uses: its build cache and its ``node:alpine`` are replaced.
+of its own (``DOCKER_HOST``; ``tests/docker/daemon.sh`` starts one): its build cache is emptied, and its ``node:alpine`` replaced.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from autograder.release import reference  # noqa: E402
 from autograder.workspace import Workspace  # noqa: E402
 from layerlab.engines.base import BuildOptions  # noqa: E402
 from layerlab.engines.embedded.engine import EmbeddedEngine  # noqa: E402
+from tests.docker.private import FLAG, FLAG_HELP, SharedDaemonError, borrowed, check_private, empty_cache  # noqa: E402
 from tests.sample_class.make import expected, make  # noqa: E402
 
 SEED: Final = "bench"
@@ -163,10 +164,11 @@ def _docker_base(place: Path, docker: str) -> None:
         _load_image(engine, "node:alpine", docker, place)
 
 
-def _docker_reference(place: Path, course: Path, docker: str) -> None:
-    """Build the reference solution, as our side has done before it released the assignment."""
+def _docker_reference(place: Path, course: Path, docker: str) -> str:
+    """Build the reference solution, as our side has done before it released the assignment. Returns the image's ID."""
     workspace = Workspace(ROOT / "node-app", place / "reference", reference(course, "ps1").files)
-    subprocess.run([docker, "build", "--network=none", str(workspace.directory)], check=True, capture_output=True)
+    command = [docker, "build", "-q", "--network=none", str(workspace.directory)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def main() -> int:
@@ -174,7 +176,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--place", help="directory for temporary files (default: the system's)")
     parser.add_argument("--without-docker", action="store_true", help="only one worker against two")
+    parser.add_argument(FLAG, dest="told", action="store_true", help=FLAG_HELP)
     arguments = parser.parse_args()
+    docker = None if arguments.without_docker else shutil.which("docker")
+    if docker is not None:
+        try:
+            check_private(told=arguments.told, without="--without-docker")
+        except SharedDaemonError as error:
+            parser.error(str(error))
     place = Path(tempfile.mkdtemp(prefix="layerlab-bench-", dir=arguments.place))
     rows = []
     try:
@@ -190,14 +199,14 @@ def main() -> int:
             memory = max(memory, peak)
             _agrees(record)
             print(f"  {workers} workers: {times[workers]:.1f} s", file=sys.stderr, flush=True)
-        docker = None if arguments.without_docker else shutil.which("docker")
         if docker is None:
             print("Docker's side is left out", file=sys.stderr)
         else:
-            _docker_base(place, docker)
-            subprocess.run([docker, "builder", "prune", "-af"], check=True, capture_output=True)
-            _docker_reference(place, course, docker)
-            seconds, scores = theirs(_stock_course(place, course))
+            with borrowed(docker, ["node:alpine"]) as made:
+                _docker_base(place, docker)
+                empty_cache(docker)
+                made.add(_docker_reference(place, course, docker))
+                seconds, scores = theirs(_stock_course(place, course))
             ours_by_student = {row["student"]: row["score"] for row in record["submissions"]}
             same = sum(scores[student] == ours_by_student[student] for student in scores)
             print(f"  stock: {seconds:.1f} s; {same} of {len(scores)} scores are the same", file=sys.stderr, flush=True)

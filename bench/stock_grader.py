@@ -46,22 +46,26 @@ class Stock:
         self.files: dict[str, str] = {}
         self.place = Path(tempfile.mkdtemp(prefix="stock-"))
         self.tag = f"stock-{secrets.token_hex(6)}"
+        self.made: set[str] = set()
         self.edits = draw(os.environ["STOCK_SEED"], read_app(self.app), nonce=secrets.token_hex(8))
         self.workspace: Workspace | None = None
         atexit.register(self.clean)
 
     def clean(self) -> None:
-        """Remove the image and the context."""
-        subprocess.run(["docker", "rmi", "-f", self.tag], capture_output=True, check=False)
+        """Remove the images and the context."""
+        subprocess.run(["docker", "rmi", "-f", self.tag, *self.made], capture_output=True, check=False)
         shutil.rmtree(self.place, ignore_errors=True)
 
     def build(self) -> dict[str, bool]:
         """``docker build``: each step's text to whether it was cached. Raises ``RuntimeError`` for a build that fails."""
         assert self.workspace is not None
-        command = ["docker", "build", "--progress=plain", "--network=none", "-t", self.tag, str(self.workspace.directory)]
+        identity = self.place / "iid"
+        command = ["docker", "build", "--progress=plain", "--network=none", f"--iidfile={identity}", "-t", self.tag]
+        command.append(str(self.workspace.directory))
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(done.stderr[-400:])
+        self.made.add(identity.read_text(encoding="ascii").strip())
         names: dict[str, str] = {}
         cached: set[str] = set()
         for line in done.stderr.splitlines():

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.docker.private import FLAG, FLAG_HELP, SharedDaemonError, check_private
+
 # Folders whose tests share nothing but what each makes for itself. Elsewhere a file's tests share something that is dear to make.
 APART = frozenset(("conformance", "context", "dockerfile", "engine", "transfer"))
 _LEFT_OUT = pytest.StashKey[int]()
@@ -23,14 +25,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--all", action="store_true", dest="all_tests", help="run the slow tests, too, which are left out where no path is named"
     )
+    group.addoption(FLAG, action="store_true", help=FLAG_HELP)
     group.addoption("--differences", type=Path, default=None, metavar="FILE", help="write all differences of images to this file")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tests say which engine they mean: a daemon that happens to run must not change what they test."""
+    """Tests say which engine they mean: a daemon that happens to run must not change what they test, nor be changed."""
     os.environ["LAYERLAB_ENGINE"] = "embedded"
+
     if config.pluginmanager.hasplugin("xdist"):
         config.pluginmanager.register(_FromWorkers())
+    if config.getoption("--engine") == "docker":
+        try:
+            check_private(told=config.getoption(FLAG))
+        except SharedDaemonError as error:
+            raise pytest.UsageError(str(error)) from error
 
 
 @pytest.hookimpl(tryfirst=True)

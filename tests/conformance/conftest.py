@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.docker.private import FLAG
 
 from .cases import load_all
 from .outcome import Runner
@@ -23,15 +27,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Runner:
+def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     """The engine that ``--engine`` names."""
     if request.config.getoption("--engine") == "docker":
         from .docker import DockerRunner
 
-        return DockerRunner()
+        with contextlib.closing(DockerRunner(told=request.config.getoption(FLAG))) as docker:
+            yield docker
+        return
     from .embedded import EmbeddedRunner
 
-    return EmbeddedRunner(tmp_path_factory.mktemp("engine"))
+    yield EmbeddedRunner(tmp_path_factory.mktemp("engine"))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -1,11 +1,12 @@
 """Docker as an engine under test, and as the source of what the cases record.
 
 Needs ``docker`` with buildx 0.13 or later (``--progress=rawjson``) and the daemon that ``DOCKER_HOST`` names. That daemon's
-build cache is emptied before every case.
+build cache is emptied before every case, so it is one of the tests' own, or the option that says so was given.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -23,6 +24,7 @@ from layerlab.dockerfile import parse
 from layerlab.dockerfile.ast import Stage
 from layerlab.engines.docker.progress import Reader
 from layerlab.errors import LayerlabError
+from tests.docker.private import borrowed, check_private, empty_cache
 
 from . import bases
 from .cases import Image, Row, Settings
@@ -60,16 +62,28 @@ class DockerRunner:
         """Nothing: it is what others are compared with."""
         return {}
 
-    def __init__(self) -> None:
+    def __init__(self, *, told: bool = False) -> None:
+        """``told``: the daemon may be anybody's. Raises ``SharedDaemonError`` where it is not one of the tests' own."""
+        check_private(told=told)
+        self._stack = contextlib.ExitStack()
+        self._stack.enter_context(borrowed("docker", [base.name for base in bases.bases()]))
+        self._stack.callback(self._forget)
         bases.load_into_docker()
         self._made: set[str] = set()
 
+    def close(self) -> None:
+        """Leave nothing of ours on the daemon."""
+        self._stack.close()
+
     def start(self) -> None:
         """An empty build cache, and none of the images that earlier cases made."""
+        self._forget()
+        empty_cache("docker")
+
+    def _forget(self) -> None:
         if self._made:
             subprocess.run(["docker", "rmi", "-f", *sorted(self._made)], capture_output=True, check=False)
             self._made.clear()
-        subprocess.run(["docker", "builder", "prune", "-af"], capture_output=True, check=True)
 
     def build(self, directory: Path, settings: Settings, *, want_image: bool) -> Outcome:
         """Build a context without network. Raises ``RuntimeError`` where the client says nothing that can be understood."""

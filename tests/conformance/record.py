@@ -9,6 +9,7 @@ whether the engine still answers the same.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import json
 import sys
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from tests.docker.private import FLAG, FLAG_HELP, SharedDaemonError
 
 from .cases import load, write
 from .docker import DockerRunner, stable_error
@@ -31,19 +34,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--docker", nargs="+", type=Path, required=True, metavar="CASE.json", help="cases to run on Docker")
     parser.add_argument("--images", action="store_true", help="record the image of every build")
     parser.add_argument("--check", action="store_true", help="compare with what is recorded, write nothing")
+    parser.add_argument(FLAG, dest="told", action="store_true", help=FLAG_HELP)
     options = parser.parse_args(arguments)
-    runner = DockerRunner()
+    try:
+        runner = DockerRunner(told=options.told)
+    except SharedDaemonError as error:
+        parser.error(str(error))
     different = 0
-    for path in options.docker:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        after = record(path, before, runner, images=options.images)
-        if options.check:
-            same = _without_base_size(before) == _without_base_size(after)
-            different += not same
-            print(f"{'same' if same else 'DIFFERENT'} {path.name}")
-        else:
-            write(path, after)
-            print(f"recorded {path.name}: {len(after['steps'])} builds")
+    with contextlib.closing(runner):
+        for path in options.docker:
+            before = json.loads(path.read_text(encoding="utf-8"))
+            after = record(path, before, runner, images=options.images)
+            if options.check:
+                same = _without_base_size(before) == _without_base_size(after)
+                different += not same
+                print(f"{'same' if same else 'DIFFERENT'} {path.name}")
+            else:
+                write(path, after)
+                print(f"recorded {path.name}: {len(after['steps'])} builds")
     return 1 if different else 0
 
 

@@ -20,8 +20,8 @@ from layerlab.engines.docker.engine import DockerEngine
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.model import BuildRecord
 from tests.conformance import bases
+from tests.docker.private import PRIVATE
 
-PRIVATE = "LAYERLAB_PRIVATE_DAEMON"
 _BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
 Engine = DockerEngine | EmbeddedEngine

@@ -46,7 +46,8 @@ INNER
   cp -u "$root/usr/bin/docker" "$dir/bin/docker"
   plugin=$(find "$root/usr/libexec/docker" "$root/usr/lib/docker" -name docker-buildx 2>/dev/null | head -1)
   [ -n "$plugin" ] && cp -u "$plugin" "$dir/config/cli-plugins/"
-  echo "DOCKER_HOST=unix://$sock DOCKER_CONFIG=$dir/config PATH=$dir/bin"
+  # The tools that empty build caches do so on a daemon of their own alone (private.py).
+  echo "DOCKER_HOST=unix://$sock LAYERLAB_PRIVATE_DAEMON=1 DOCKER_CONFIG=$dir/config PATH=$dir/bin"
   ;;
 stop)
   [ -f "$dir/pid" ] || exit 0

@@ -22,6 +22,7 @@ from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.archives import export_layer
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.registry import RegistryError
+from layerlab.engines.embedded.rootfs.tar_reader import TarReader
 from layerlab.errors import BaseImageError, StoreError, UsageError
 from tests.conformance import bases
 
@@ -288,7 +289,7 @@ def test_a_store_that_has_no_room_for_what_comes_in_says_so(tmp_path: Path, monk
         Path(engine.store.path, "downloads").write_text("in the way", encoding="utf-8")
         with pytest.raises(StoreError, match="cannot be used"):
             engine.pull("127.0.0.1:9/some/image:1", _silent)
-        monkeypatch.setattr(shutil, "copyfileobj", full)
+        monkeypatch.setattr(TarReader, "write", full)
         with pytest.raises(StoreError, match="is full"):
             engine.load(str(tmp_path / "some.tar"))
 

@@ -180,7 +180,7 @@ def test_the_authorization_does_not_follow_an_upload_to_a_host_that_only_begins_
         raise AssertionError
 
     monkeypatch.setattr("requests.Session.request", keep)
-    for url in (f"http://{registry.host}/upload", f"http://{registry.host}.evil.example/upload"):
+    for url in (f"http://{registry.host}/upload", f"http://{registry.host.replace(':', '.evil.example:')}/upload"):
         with pytest.raises(AssertionError):
             client._ask("PUT", url)
     assert ["Authorization" in headers for headers in seen.values()] == [True, False]

@@ -7,25 +7,23 @@ digest is their diff ID, and a layer that two images share is in the archive onc
 
 from __future__ import annotations
 
-import bz2
 import contextlib
 import errno
-import gzip
 import hashlib
 import io
 import json
-import lzma
 import os
-import shutil
 import tarfile
 import tempfile
-import zlib
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
 from layerlab.engines.embedded.bases import Bases, is_for_this_machine
+from layerlab.engines.embedded.documents import DocumentError, read_document
+from layerlab.engines.embedded.rootfs.compression import decompressed, expansion_limit
+from layerlab.engines.embedded.rootfs.tar_reader import ArchiveError, TarReader
 from layerlab.engines.embedded.store import ImageRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import BaseImageError, StoreError, UsageError
@@ -34,6 +32,11 @@ _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _EPOCH = 0
 # What only writing meets: the archive is sound then, and the store has no room for what is in it.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+# Names in such an archive have a hundred bytes, and a layer is linked to once for each image.
+_NAME_LIMIT = 1024
+_LINK_LIMIT = 10_000
+# What comes of a file below a file, of a file in a directory's place, and of a name that is too long.
+_NAMES = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
 
 
 def save(store: Store, worker: WorkerProcess, rows: list[ImageRow], out: IO[bytes]) -> None:
@@ -113,11 +116,10 @@ def export_layer(store: Store, worker: WorkerProcess, diff_id: str, target: str)
 
 def _unpacked(blob: str, target: str) -> str:
     """Write a blob without its compression to ``target``; returns the digest of what was written."""
-    with open(blob, "rb") as stream:
-        start = stream.read(6)
-    openers: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
     sha = hashlib.sha256()
-    with openers.get(start[:2], open)(blob, "rb") as source, open(target, "wb") as sink:
+    # Unpacked under a limit once already, when it came in, and of this digest.
+    with open(blob, "rb") as stream, open(target, "wb") as sink:
+        source = decompressed(stream)
         while block := source.read(1 << 20):
             sha.update(block)
             sink.write(block)
@@ -139,9 +141,10 @@ def _load(store: Store, bases: Bases, path: str) -> list[str]:
         return _load_layout(bases, path)
     with tempfile.TemporaryDirectory(dir=os.path.join(store.path, "tmp"), prefix=f"{os.getpid()}-load-") as scratch:
         try:
-            with tarfile.open(path, "r:*") as archive:
-                _extract(archive, scratch)
-        except (tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
+            with open(path, "rb") as stream:
+                stored = os.fstat(stream.fileno()).st_size
+                _extract(TarReader(decompressed(stream), limit=expansion_limit(stored)), scratch)
+        except ArchiveError as error:
             raise UsageError(
                 f"{path} is not an archive of images: {error}", remedy="Give a file of `save`, `docker save` or an OCI layout."
             ) from error
@@ -156,40 +159,47 @@ def _load(store: Store, bases: Bases, path: str) -> list[str]:
     raise UsageError(f"{path} is not an archive of images: it has neither index.json nor manifest.json")
 
 
-def _extract(archive: tarfile.TarFile, target: str) -> None:
+def _extract(archive: TarReader, target: str) -> None:
     """Take out plain files only, under the names that such an archive has. A link to one of them, as Docker before version 25 writes
     for a layer that the archive has already, becomes another name of that file."""
     links: list[tuple[str, str]] = []
     for member in archive:
+        if len(member.name) > _NAME_LIMIT or len(member.target) > _NAME_LIMIT or len(links) > _LINK_LIMIT:
+            raise ArchiveError("it has names longer, or links more, than an archive of images has")
         name = os.path.normpath(member.name)
         if name.startswith(("/", "..")):
             continue
-        if member.issym() or member.islnk():
-            links.append((name, os.path.normpath(os.path.join(os.path.dirname(name) if member.issym() else "", member.linkname))))
-        if not member.isfile():
+        if member.kind in ("symlink", "hardlink"):
+            start = os.path.dirname(name) if member.kind == "symlink" else ""
+            links.append((name, os.path.normpath(os.path.join(start, member.target))))
+        if member.kind != "file":
             continue
         path = os.path.join(target, name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        source = archive.extractfile(member)
-        assert source is not None
-        with open(path, "wb") as sink:
-            shutil.copyfileobj(source, sink, 1 << 20)
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            # Of two with one name the last one counts, as in every tar.
+            with open(path, "wb") as sink:
+                archive.write(member, sink)
+        except OSError as error:
+            if error.errno in _NAMES:
+                raise ArchiveError(f"it has a member with a name that cannot be: {os.strerror(error.errno)}") from error
+            raise
     for name, meant in links:
         path, known = os.path.join(target, name), os.path.join(target, meant)
         if not meant.startswith(("/", "..")) and os.path.isfile(known) and not os.path.lexists(path):
             # A link that nobody needs is no reason to refuse an archive; one that is missed is told by who looks for it.
-            with contextlib.suppress(FileExistsError, NotADirectoryError):
+            with contextlib.suppress(OSError):
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                shutil.copyfile(known, path)
+                # Another name and no copy: many links to one large member take no room.
+                os.link(known, path)
 
 
 def _load_layout(bases: Bases, path: str) -> list[str]:
     try:
-        with open(os.path.join(path, "index.json"), "rb") as stream:
-            entries = json.load(stream)["manifests"]
+        entries = read_document(os.path.join(path, "index.json"))["manifests"]
         # The same image for another machine may stand beside ours; where nothing is for us, importing the first says so.
         named = [(_name_of(entry), entry) for entry in [entry for entry in entries if is_for_this_machine(entry)] or entries[:1]]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, DocumentError, KeyError, TypeError, AttributeError) as error:
         raise BaseImageError(f"{path} is not an OCI image layout: {error}") from error
     # Names may share a tag, and the tag may be all that an entry says: only the entry itself tells which image is meant.
     return [bases.import_layout(path, name, entry=entry).name for name, entry in named]
@@ -206,33 +216,36 @@ def _load_legacy(bases: Bases, path: str) -> list[str]:
     blobs = os.path.join(path, "blobs", "sha256")
     os.makedirs(blobs, exist_ok=True)
 
+    known: dict[tuple[int, int], dict[str, Any]] = {}
+
     def put(source: str) -> dict[str, Any]:
-        sha = hashlib.sha256()
-        with open(source, "rb") as stream:
-            while block := stream.read(1 << 20):
-                sha.update(block)
-        digest = sha.hexdigest()
-        target = os.path.join(blobs, digest)
-        if not os.path.exists(target):
-            shutil.copyfile(source, target)
-        return {"digest": f"sha256:{digest}", "size": os.path.getsize(target)}
+        status = os.stat(source)
+        identity = (status.st_dev, status.st_ino)
+        if identity not in known:
+            sha = hashlib.sha256()
+            with open(source, "rb") as stream:
+                while block := stream.read(1 << 20):
+                    sha.update(block)
+            digest = sha.hexdigest()
+            with contextlib.suppress(FileExistsError):
+                os.link(source, os.path.join(blobs, digest))
+            known[identity] = {"digest": f"sha256:{digest}", "size": status.st_size}
+        return known[identity]
 
     try:
-        with open(os.path.join(path, "manifest.json"), "rb") as stream:
-            entries = json.load(stream)
-        names: list[str] = []
+        entries = read_document(os.path.join(path, "manifest.json"))
         index = []
-        for entry in entries:
+        for number, entry in enumerate(entries):
             files = [os.path.join(path, os.path.normpath(name)) for name in (entry["Config"], *entry["Layers"])]
             if any(not os.path.realpath(file).startswith(os.path.realpath(path) + os.sep) for file in files):
                 raise BaseImageError("the archive names files outside itself")
             config, *layers = [put(file) for file in files]
-            manifest = os.path.join(path, "one-manifest")
+            manifest = os.path.join(path, f"one-manifest-{number}")
             Path(manifest).write_bytes(msgspec.json.encode({"schemaVersion": 2, "config": config, "layers": layers}))
-            for name in entry.get("RepoTags") or [f"loaded:{config['digest'][7:19]}"]:
-                index.append({**put(manifest), "annotations": {"org.opencontainers.image.ref.name": name}})
-                names.append(name)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+            made = put(manifest)
+            names = entry.get("RepoTags") or [f"loaded:{config['digest'][7:19]}"]
+            index += [{**made, "annotations": {"org.opencontainers.image.ref.name": name}} for name in names]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, DocumentError) as error:
         if isinstance(error, OSError) and error.errno in _NO_ROOM:
             raise
         raise BaseImageError(f"the archive is damaged: {error}") from error

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from layerlab.engines.embedded.documents import DOCUMENT_LIMIT, DocumentError, parse_configuration, parse_document, read_document
 from layerlab.engines.embedded.references import Reference, parse_reference
 from layerlab.engines.embedded.store import ImageRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
@@ -186,11 +187,9 @@ class Bases:
         this machine's. Every digest and diff ID is verified. Raises ``BaseImageError``.
         """
         try:
-            with open(os.path.join(path, "oci-layout"), "rb") as stream:
-                version = json.load(stream).get("imageLayoutVersion")
-            with open(os.path.join(path, "index.json"), "rb") as stream:
-                index = json.load(stream)
-        except (OSError, ValueError) as error:
+            version = read_document(os.path.join(path, "oci-layout")).get("imageLayoutVersion")
+            index = read_document(os.path.join(path, "index.json"))
+        except (OSError, DocumentError, AttributeError) as error:
             raise BaseImageError(
                 f"{path} is not an OCI image layout: {error}", remedy="It needs the files oci-layout and index.json."
             ) from error
@@ -198,9 +197,11 @@ class Bases:
             raise BaseImageError(f"{path}: image layout version {version!r} is not supported")
         try:
             manifest = self._manifest(path, index["manifests"] if entry is None else [entry], name)
-            config = json.loads(self._blob(path, manifest["config"]["digest"]))
+            config = parse_configuration(self._blob(path, manifest["config"]["digest"]))
             diff_ids = config["rootfs"]["diff_ids"]
             layers = [(layer["digest"], self._digest(path, diff_id)) for layer, diff_id in zip(manifest["layers"], diff_ids, strict=False)]
+        except DocumentError as error:
+            raise BaseImageError(f"{path}: the image's manifest or configuration is not valid: {error}") from error
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BaseImageError(f"{path}: the image's manifest or configuration is not valid: {error!r}") from error
         if len(diff_ids) != len(manifest["layers"]):
@@ -219,7 +220,7 @@ class Bases:
             chosen = (named or fitting)[:1]
             if not chosen:
                 raise BaseImageError(f"{path} has no image for {OPERATING_SYSTEM}/{ARCHITECTURE}")
-            document: dict[str, Any] = json.loads(self._blob(path, chosen[0]["digest"]))
+            document: dict[str, Any] = parse_document(self._blob(path, chosen[0]["digest"]))
             if "layers" in document:
                 return document
             entries = document.get("manifests", [])
@@ -236,9 +237,11 @@ class Bases:
     def _blob(self, path: str, digest: str) -> bytes:
         try:
             with open(self._blob_path(path, digest), "rb") as stream:
-                data = stream.read(64 << 20)
+                data = stream.read(DOCUMENT_LIMIT + 1)
         except OSError as error:
             raise BaseImageError(f"{path}: blob {digest} cannot be read: {error.strerror}") from error
+        if len(data) > DOCUMENT_LIMIT:
+            raise BaseImageError(f"{path}: blob {digest} is longer than {DOCUMENT_LIMIT} bytes, which no manifest and no configuration is")
         if hashlib.sha256(data).hexdigest() != digest.removeprefix("sha256:"):
             raise BaseImageError(f"{path}: blob {digest} is damaged: its content has another digest")
         return data

@@ -2,29 +2,32 @@
 
 It moves blobs and manifests between a registry and a directory in OCI layout form, or a caller's reader; what they mean is known
 elsewhere. Every byte that comes in is checked against the digest that asked for it; a download that broke off goes on where it
-stopped. Credentials come from Docker's configuration file and are never logged.
+stopped. Credentials come from Docker's configuration file, are for the registry that was named, and are never logged: only that registry's
+own challenges are answered, over HTTPS or on this machine.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
-import ipaddress
 import json
 import os
 import re
-import subprocess
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO, Any, Final
 
 import msgspec
-import requests
 
 from layerlab import __version__
+from layerlab.engines.embedded.credentials import credentials
+from layerlab.engines.embedded.documents import DOCUMENT_LIMIT, DocumentError, parse_as, parse_document
 from layerlab.engines.embedded.references import DOCKER_HUB, Reference
-from layerlab.errors import BaseImageError
+from layerlab.engines.embedded.registry_http import NOT_A_REGISTRY, Answer, Http, RegistryError, Upload, origin, plain
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
+
+__all__ = ["MANIFEST_TYPES", "RegistryClient", "RegistryError"]
 
 MANIFEST_TYPES: Final = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -34,26 +37,11 @@ MANIFEST_TYPES: Final = (
 )
 _INDEX_TYPES: Final = frozenset(MANIFEST_TYPES[2:])
 _CHUNK: Final = 1 << 20
-_CONNECT_SECONDS: Final = 5
-_READ_SECONDS: Final = 60
 _MANIFEST_LIMIT: Final = 4 << 20
-_NOT_A_REGISTRY: Final = (
-    "Something else may answer in the registry's place (a proxy, the sign-in page of a network): check the name, LAYERLAB_REGISTRY_MIRROR "
-    "and the proxy settings."
-)
+_TOKEN_LIMIT: Final = 1 << 20
 _OTHER_TAG: Final = "Take another tag of the image, or have it pushed again by a present-day client."
 
 Report = Callable[[str], None]
-
-
-class RegistryError(BaseImageError):
-    """A registry that cannot be reached, or that refuses; the message says which and why."""
-
-    kind = "registry"
-
-    def __init__(self, message: str, *, unreachable: bool = False, remedy: str | None = None) -> None:
-        super().__init__(message, remedy=remedy)
-        self.unreachable = unreachable
 
 
 class _Platform(msgspec.Struct):
@@ -85,39 +73,14 @@ class _Config(msgspec.Struct):
     rootfs: _RootFilesystem | None = None
 
 
-class _Session(requests.Session):
-    """A session whose requests carry our credentials or none: those of ``~/.netrc`` would take the place of ours.
-
-    ``trust_env`` stays on, because proxies and certificates come from the environment too.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.auth = _as_it_is
-
-    def rebuild_auth(self, prepared_request: requests.PreparedRequest, response: requests.Response) -> None:
-        """On a redirect, take our credentials away where they must not go on; add none."""
-        if self.should_strip_auth(response.request.url, prepared_request.url):  # type: ignore[no-untyped-call]
-            prepared_request.headers.pop("Authorization", None)
-
-
-def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
-
-
 class RegistryClient:
     """Talks to the registry of one repository.
 
-    ``insecure`` allows plain HTTP; loopback registries are plain unless they answer otherwise, as Docker has it.
+    Loopback registries are spoken to in plain HTTP, as Docker has it; all others, but for a mirror that says otherwise, over HTTPS.
     """
 
     def __init__(self, reference: Reference, *, write: bool = False) -> None:
         self.reference = reference
-        self._session = _Session()
-        self._session.headers["User-Agent"] = f"layerlab/{__version__}"
-        bundle = os.environ.get("SSL_CERT_FILE")
-        if bundle and os.path.isfile(bundle):
-            self._session.verify = bundle
         self._scope = f"repository:{reference.repository}:pull{',push' if write else ''}"
         self._authorization = ""
         mirror = os.environ.get("LAYERLAB_REGISTRY_MIRROR", "")
@@ -128,8 +91,11 @@ class RegistryClient:
         if mirror and reference.registry == DOCKER_HUB and not write:
             self._base = self._mirror(mirror)
         else:
-            scheme = "http" if _is_loopback(reference.host) else "https"
+            scheme = "http" if origin(f"https://{reference.host}").is_loopback else "https"
             self._base = f"{scheme}://{reference.host}"
+        self._origin = origin(self._base)
+        bundle = os.environ.get("SSL_CERT_FILE", "")
+        self._http = Http(self._host, f"layerlab/{__version__}", bundle if os.path.isfile(bundle) else "")
 
     def _mirror(self, mirror: str) -> str:
         try:
@@ -145,111 +111,124 @@ class RegistryClient:
     def _url(self, path: str) -> str:
         return f"{self._base}/v2/{self.reference.repository}/{path}"
 
-    def _ask(self, method: str, url: str, **more: Any) -> requests.Response:
-        headers = dict(more.pop("headers", {}))
+    @contextlib.contextmanager
+    def _opened(self, method: str, url: str, **more: Any) -> Iterator[Answer]:
+        """An answer whose body has not been read; a challenge of the registry's own is answered first. Raises ``RegistryError``."""
         for attempt in (1, 2):
-            if self._authorization and _origin(url) == _origin(self._base):
-                headers["Authorization"] = self._authorization
-            try:
-                answer = self._session.request(method, url, headers=headers, timeout=(_CONNECT_SECONDS, _READ_SECONDS), **more)
-            except requests.exceptions.SSLError as error:
-                raise RegistryError(
-                    f"the certificate of {self._host} is not trusted: {_reason(error)}",
-                    unreachable=True,
-                    remedy="Behind a company proxy, set SSL_CERT_FILE to its certificate bundle.",
-                ) from error
-            except requests.exceptions.RequestException as error:
-                raise RegistryError(f"{self._host} cannot be reached: {_reason(error)}", unreachable=True) from error
-            if answer.status_code == 401 and attempt == 1:
+            ours = self._authorization if origin(url) == self._origin else ""
+            with self._http.open(method, url, authorization=ours, **more) as answer:
+                if answer.status != 401 or attempt == 2:
+                    yield answer
+                    return
+                if not answer.at_home or origin(url) != self._origin:
+                    raise RegistryError(
+                        f"{self._host} sends on to {answer.host}, which wants a login: only {self._host} itself is given one",
+                        remedy="Name the registry that has the image.",
+                    )
                 challenge = answer.headers.get("WWW-Authenticate", "")
-                answer.close()
-                self._authorization = self._answer_challenge(challenge)
-                continue
-            return answer
-        return answer
+                answer.error_body()
+            self._authorization = self._answer_challenge(challenge)
+            if isinstance(data := more.get("data"), Upload):
+                data.rewind()
+
+    def _ask(self, method: str, url: str, **more: Any) -> tuple[Answer, bytes]:
+        """An answer and its body, which says at most what was wrong."""
+        with self._opened(method, url, **more) as answer:
+            return answer, answer.error_body()
 
     def _answer_challenge(self, challenge: str) -> str:
         scheme, _, rest = challenge.partition(" ")
+        if not self._origin.is_private:
+            raise RegistryError(
+                f"{self._host} wants a login over plain HTTP, where others can read it",
+                remedy="Write the address of the registry or mirror with https://.",
+            )
         user, secret = self._user if self._user[0] else credentials(self._login)
+        basic = "Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode() if user else ""
         if scheme.lower() == "basic":
             if not user:
                 raise RegistryError(f"{self._host} wants a login", remedy=f"Run: docker login {self._login}")
-            return "Basic " + base64.b64encode(f"{user}:{secret}".encode()).decode()
+            return basic
         fields = dict(re.findall(r'(\w+)="([^"]*)"', rest))
         if scheme.lower() != "bearer" or "realm" not in fields:
-            raise RegistryError(f"{self._host} wants a kind of login that is not supported: {scheme or 'none named'}")
+            raise RegistryError(f"{self._host} wants a kind of login that is not supported: {plain(scheme) or 'none named'}")
+        realm = origin(fields["realm"])
+        # Docker Hub's is on another host. On this machine, only a registry of this machine has one.
+        if not realm.is_private or (realm.is_loopback and not self._origin.is_loopback):
+            raise RegistryError(f"{self._host} wants a login at {plain(fields['realm'])}, which is not safe to log in at: it must be HTTPS")
         # A mount needs access to a second repository, which only the challenge names.
         scopes = list(dict.fromkeys([self._scope, *fields.get("scope", "").split()]))
         query: dict[str, Any] = {"scope": scopes, **({"service": fields["service"]} if "service" in fields else {})}
         try:
-            answer = self._session.get(
-                fields["realm"], params=query, auth=(user, secret) if user else None, timeout=(_CONNECT_SECONDS, _READ_SECONDS)
-            )
-        except requests.exceptions.RequestException as error:
-            raise RegistryError(f"the login server of {self._host} cannot be reached: {_reason(error)}", unreachable=True) from error
-        if answer.status_code != 200:
-            raise self._refusal(answer, "logging in")
+            with self._http.open("GET", fields["realm"], params=query, authorization=basic) as answer:
+                if answer.status != 200:
+                    raise self._refusal(answer, answer.error_body(), "logging in")
+                data = answer.body(_TOKEN_LIMIT, "a token")
+        except RegistryError as error:
+            if error.unreachable:
+                raise RegistryError(f"logging in to {self._host}: {error.message}", unreachable=True, remedy=error.remedy) from error
+            raise
         try:
-            body = answer.json()
+            body = parse_document(data)
             token = body.get("token") or body.get("access_token")
-        except (ValueError, AttributeError):
+        except (DocumentError, AttributeError):
             token = None
-        if not token:
-            raise RegistryError(f"the login server of {self._host} sent no token", unreachable=True, remedy=_NOT_A_REGISTRY)
+        if not isinstance(token, str) or re.fullmatch(r"[!-~]+", token) is None:
+            raise RegistryError(f"the login server of {self._host} sent no token", unreachable=True, remedy=NOT_A_REGISTRY)
         return f"Bearer {token}"
 
-    def _refusal(self, answer: requests.Response, doing: str) -> RegistryError:
+    def _refusal(self, answer: Answer, body: bytes, doing: str) -> RegistryError:
         host = self._host
         try:
-            errors = answer.json().get("errors") or [{}]
+            errors = parse_document(body).get("errors") or [{}]
             detail = errors[0].get("message") or errors[0].get("code") or answer.reason
-        except (ValueError, AttributeError, LookupError, requests.exceptions.RequestException):
+        except (DocumentError, AttributeError, LookupError, TypeError):
             detail = answer.reason
-        if answer.status_code == 429:
+        detail = plain(str(detail))
+        if answer.status == 429:
             return RegistryError(
                 f"{host} has had too many requests from here (rate limit): {detail}",
                 unreachable=True,
                 remedy="Log in (docker login), wait, or set LAYERLAB_REGISTRY_MIRROR to a mirror.",
             )
-        if answer.status_code in (401, 403):
+        if answer.status in (401, 403):
             return RegistryError(
                 f"{host} denies access to {self.reference.repository}: {detail}",
                 remedy=f"Check the name, or run: docker login {self._login}",
             )
-        if answer.status_code == 404:
+        if answer.status == 404:
             return RegistryError(f"{self.reference.full}: not found on {host}", remedy="Check the name and the tag.")
-        return RegistryError(f"{host} answered {answer.status_code} while {doing}: {detail}", unreachable=answer.status_code >= 500)
+        return RegistryError(f"{host} answered {answer.status} while {doing}: {detail}", unreachable=answer.status >= 500)
 
     # --- pull -------------------------------------------------------------------------------------------------------
 
     def manifest(self, wanted: str) -> tuple[bytes, str, str]:
         """(bytes, digest, media type) of a manifest or index. Raises ``RegistryError``."""
-        answer = self._ask("GET", self._url(f"manifests/{wanted}"), headers={"Accept": ", ".join(MANIFEST_TYPES)})
-        if answer.status_code != 200:
-            raise self._refusal(answer, "giving the manifest")
-        data = answer.content
-        if len(data) > _MANIFEST_LIMIT:
-            raise RegistryError(f"the manifest of {self.reference.full} is larger than {_MANIFEST_LIMIT} bytes")
+        with self._opened("GET", self._url(f"manifests/{wanted}"), headers={"Accept": ", ".join(MANIFEST_TYPES)}) as answer:
+            if answer.status != 200:
+                raise self._refusal(answer, answer.error_body(), "giving the manifest")
+            data = answer.body(_MANIFEST_LIMIT, f"the manifest of {self.reference.full}")
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
         if wanted.startswith("sha256:") and digest != wanted:
             raise RegistryError(f"{self._host} sent a manifest with digest {digest} for {wanted}")
-        kind = answer.headers.get("Content-Type", "").split(";")[0].strip() or self._document(data).mediaType
+        kind: str = answer.headers.get("Content-Type", "").split(";")[0].strip() or self._document(data).mediaType
         return data, digest, kind
 
     def _document(self, data: bytes) -> _Document:
         try:
-            json.loads(data)
-        except ValueError as error:
+            parse_document(data)
+        except DocumentError as error:
             # Whatever answered, the registry itself was not reached.
             raise RegistryError(
                 f"{self._host} answered with something else than a manifest of {self.reference.full}",
                 unreachable=True,
-                remedy=_NOT_A_REGISTRY,
+                remedy=NOT_A_REGISTRY,
             ) from error
         try:
-            return msgspec.json.decode(data, type=_Document)
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise RegistryError(f"the manifest of {self.reference.full} is not valid: {error}", remedy=_OTHER_TAG) from error
+            document: _Document = parse_as(data, _Document)
+        except DocumentError as error:
+            raise RegistryError(f"the manifest of {self.reference.full} is not valid: {plain(str(error))}", remedy=_OTHER_TAG) from error
+        return document
 
     def resolve(self) -> tuple[bytes, str]:
         """(bytes, digest) of the manifest for this machine's platform, an index resolved. Raises ``RegistryError``."""
@@ -268,30 +247,29 @@ class RegistryClient:
 
     def fetch_blob(self, digest: str, target: str, size: int, report: Report) -> None:
         """Download a blob to ``target``; a part left from an earlier try is continued. Raises ``RegistryError``."""
+        _hex(digest)
         part = target + ".part"
         have = os.path.getsize(part) if os.path.exists(part) else 0
         headers = {"Range": f"bytes={have}-"} if 0 < have < size else {}
-        answer = self._ask("GET", self._url(f"blobs/{digest}"), headers=headers, stream=True)
-        if answer.status_code not in (200, 206):
-            raise self._refusal(answer, "giving a layer")
         sha = hashlib.sha256()
-        resumed = answer.status_code == 206
-        if resumed:
-            with open(part, "rb") as stream:
-                while block := stream.read(_CHUNK):
-                    sha.update(block)
-        done = have if resumed else 0
-        try:
+        with self._opened("GET", self._url(f"blobs/{digest}"), headers=headers) as answer:
+            if answer.status not in ((200, 206) if headers else (200,)):
+                raise self._refusal(answer, answer.error_body(), "giving a layer")
+            resumed = answer.status == 206
+            if resumed:
+                with open(part, "rb") as stream:
+                    while block := stream.read(_CHUNK):
+                        sha.update(block)
+            done = have if resumed else 0
             with open(part, "ab" if resumed else "wb") as sink:
-                for block in answer.iter_content(_CHUNK):
-                    sink.write(block)
-                    sha.update(block)
+                # Never unpacked, whatever the server says of its coding: the digest is of what is sent.
+                for block in answer.blocks():
                     done += len(block)
                     if done > size:
                         raise RegistryError(f"{self._host} sent more than the {size} bytes of {digest}")
+                    sink.write(block)
+                    sha.update(block)
                     report(f"{digest[7:19]}: {done / 1e6:.1f} of {size / 1e6:.1f} MB")
-        except requests.exceptions.RequestException as error:
-            raise RegistryError(f"the download of {digest[7:19]} broke off: {_reason(error)}", unreachable=True) from error
         if f"sha256:{sha.hexdigest()}" != digest:
             os.unlink(part)
             raise RegistryError(f"{self._host} sent other bytes than the digest {digest} asks for", remedy="Try again.")
@@ -308,18 +286,21 @@ class RegistryClient:
         if config is None or layers is None:
             what = "a manifest of schema 1, which is no longer read" if document.schemaVersion == 1 else "not an image"
             raise RegistryError(f"{self.reference.full} is {what}", remedy=_OTHER_TAG)
-        manifest: dict[str, Any] = json.loads(data)
+        manifest: dict[str, Any] = parse_document(data)
         blobs = os.path.join(directory, "blobs", "sha256")
         os.makedirs(blobs, exist_ok=True)
+        self._check_sizes(config, layers, blobs)
         config_path = os.path.join(blobs, _hex(config.digest))
         if not os.path.exists(config_path):
             self.fetch_blob(config.digest, config_path, config.size, report)
         with open(config_path, "rb") as stream:
             raw = stream.read()
         try:
-            rootfs = msgspec.json.decode(raw, type=_Config).rootfs or _RootFilesystem()
-        except (msgspec.MsgspecError, ValueError) as error:
-            raise RegistryError(f"the configuration of {self.reference.full} is not valid: {error}", remedy=_OTHER_TAG) from error
+            rootfs = parse_as(raw, _Config).rootfs or _RootFilesystem()
+        except DocumentError as error:
+            raise RegistryError(
+                f"the configuration of {self.reference.full} is not valid: {plain(str(error))}", remedy=_OTHER_TAG
+            ) from error
         for layer, diff_id in zip(layers, rootfs.diff_ids, strict=False):
             path = os.path.join(blobs, _hex(layer.digest))
             if not have(diff_id) and not os.path.exists(path):
@@ -330,14 +311,26 @@ class RegistryClient:
         _write(os.path.join(directory, "index.json"), json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode())
         return manifest
 
+    def _check_sizes(self, config: _Descriptor, layers: list[_Descriptor], directory: str) -> None:
+        """Before anything is fetched: no more will be written than these say."""
+        if min(config.size, *(layer.size for layer in layers), 0) < 0 or config.size > DOCUMENT_LIMIT:
+            raise RegistryError(f"the manifest of {self.reference.full} names sizes that cannot be", remedy=_OTHER_TAG)
+        room = os.statvfs(directory)
+        wanted = sum({layer.digest: layer.size for layer in layers}.values())
+        if wanted > room.f_bavail * room.f_frsize:
+            raise RegistryError(
+                f"{self.reference.full} weighs {wanted / 1e6:.0f} MB, and the disk of the store has no room for it",
+                remedy="Free some space, or run: layerlab prune",
+            )
+
     # --- push -------------------------------------------------------------------------------------------------------
 
     def has_blob(self, digest: str) -> bool:
         """Whether the repository has a blob. Raises ``RegistryError``."""
-        answer = self._ask("HEAD", self._url(f"blobs/{digest}"))
-        if answer.status_code not in (200, 404):
-            raise self._refusal(answer, "looking for a layer")
-        return answer.status_code == 200
+        answer, body = self._ask("HEAD", self._url(f"blobs/{digest}"))
+        if answer.status not in (200, 404):
+            raise self._refusal(answer, body, "looking for a layer")
+        return answer.status == 200
 
     def mount_blob(self, digest: str, repository: str) -> bool:
         """Take over a blob from another repository of the same registry. ``False`` where the registry does not do it.
@@ -345,120 +338,46 @@ class RegistryClient:
         Distribution spec 1.1, "Mounting a blob from another repository": 201, or 202 with an upload that need not be used.
         Raises ``RegistryError``.
         """
-        answer = self._ask("POST", self._url("blobs/uploads/"), params={"mount": digest, "from": repository})
-        if answer.status_code == 202 and "Location" in answer.headers:
-            self._ask("DELETE", requests.compat.urljoin(self._url("blobs/uploads/"), answer.headers["Location"]))
-        return answer.status_code == 201
+        answer, _ = self._ask("POST", self._url("blobs/uploads/"), params={"mount": digest, "from": repository})
+        if answer.status == 202 and "Location" in answer.headers:
+            self._ask("DELETE", self._upload_to(answer))
+        return answer.status == 201
 
     def push_blob(self, digest: str, source: IO[bytes], size: int, report: Report) -> None:
-        """Upload a blob in one piece. Raises ``RegistryError``."""
-        answer = self._ask("POST", self._url("blobs/uploads/"))
-        if answer.status_code != 202:
-            raise self._refusal(answer, "starting an upload")
+        """Upload a blob in one piece. ``source`` can be read anew. Raises ``RegistryError``."""
+        answer, body = self._ask("POST", self._url("blobs/uploads/"))
+        if answer.status != 202:
+            raise self._refusal(answer, body, "starting an upload")
         if "Location" not in answer.headers:
-            raise RegistryError(f"{self._host} does not say where to upload to", remedy=_NOT_A_REGISTRY)
-        location = requests.compat.urljoin(self._url("blobs/uploads/"), answer.headers["Location"])
+            raise RegistryError(f"{self._host} does not say where to upload to", remedy=NOT_A_REGISTRY)
+        location = self._upload_to(answer)
         location += ("&" if "?" in location else "?") + f"digest={digest}"
-        headers = {"Content-Type": "application/octet-stream"}
-        answer = self._ask("PUT", location, data=_Reported(source, digest, size, report), headers=headers)
-        if answer.status_code != 201:
-            raise self._refusal(answer, "taking a layer")
+        upload = Upload(source, size, lambda done: report(f"{digest[7:19]}: {done / 1e6:.1f} of {size / 1e6:.1f} MB"))
+        answer, body = self._ask("PUT", location, data=upload, headers={"Content-Type": "application/octet-stream"})
+        if answer.status != 201:
+            raise self._refusal(answer, body, "taking a layer")
+
+    def _upload_to(self, answer: Answer) -> str:
+        """Where an upload goes: on another server it gets none of our authorization, and it never leaves HTTPS."""
+        location = urllib.parse.urljoin(self._url("blobs/uploads/"), answer.headers["Location"])
+        self._http.check_step(self._origin, origin(location))
+        return location
 
     def push_manifest(self, data: bytes, media_type: str) -> str:
         """Upload a manifest under the reference's tag; returns its digest. Raises ``RegistryError``."""
-        answer = self._ask("PUT", self._url(f"manifests/{self.reference.wanted}"), data=data, headers={"Content-Type": media_type})
-        if answer.status_code not in (200, 201):
-            raise self._refusal(answer, "taking the manifest")
+        url = self._url(f"manifests/{self.reference.wanted}")
+        answer, body = self._ask("PUT", url, data=data, headers={"Content-Type": media_type})
+        if answer.status not in (200, 201):
+            raise self._refusal(answer, body, "taking the manifest")
         return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-class _Reported:
-    """A file that says how far it has been read. Its length makes requests send it as it is and not in chunks."""
-
-    def __init__(self, source: IO[bytes], digest: str, size: int, report: Report) -> None:
-        self._source = source
-        self._digest = digest
-        self._size = size
-        self._report = report
-        self._done = 0
-
-    def __len__(self) -> int:
-        return self._size
-
-    def read(self, count: int = -1) -> bytes:
-        block = self._source.read(count)
-        self._done += len(block)
-        self._report(f"{self._digest[7:19]}: {self._done / 1e6:.1f} of {self._size / 1e6:.1f} MB")
-        return block
 
 
 def _hex(digest: str) -> str:
     if re.fullmatch(r"sha256:[0-9a-f]{64}", digest) is None:
-        raise RegistryError(f"the registry named a digest that is not supported: {digest[:80]!r}")
+        raise RegistryError(f"the registry named a digest that is not supported: {plain(digest)}")
     return digest[7:]
 
 
 def _write(path: str, data: bytes) -> None:
     with open(path, "wb") as stream:
         stream.write(data)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        name = urllib.parse.urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        # A name: whatever it begins with, it may lead anywhere.
-        return False
-
-
-def _origin(url: str) -> tuple[str, str]:
-    parts = urllib.parse.urlsplit(url)
-    return parts.scheme, parts.netloc.lower()
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost cause in few words: the outer ones repeat the whole request."""
-    inner: BaseException = error
-    while inner.__cause__ or inner.__context__:
-        inner = inner.__cause__ or inner.__context__ or inner
-    text = str(inner) or type(inner).__name__
-    return re.sub(r"<[^>]*object at 0x[0-9a-f]+>:? ?", "", text)[:200]
-
-
-# --- credentials ----------------------------------------------------------------------------------------------------
-
-
-def credentials(registry: str) -> tuple[str, str]:
-    """(user, secret) for a registry from Docker's configuration file, or two empty strings."""
-    directory = os.environ.get("DOCKER_CONFIG") or os.path.join(os.path.expanduser("~"), ".docker")
-    try:
-        with open(os.path.join(directory, "config.json"), "rb") as stream:
-            config = json.load(stream)
-    except (OSError, ValueError):
-        return "", ""
-    names = [registry, f"https://{registry}"]
-    if registry == DOCKER_HUB:
-        names = ["https://index.docker.io/v1/", "index.docker.io", *names]
-    for name in names:
-        helper = (config.get("credHelpers") or {}).get(name) or config.get("credsStore")
-        if helper:
-            found = _ask_helper(helper, name)
-            if found[0]:
-                return found
-        entry = (config.get("auths") or {}).get(name) or {}
-        if entry.get("auth"):
-            user, _, secret = base64.b64decode(entry["auth"]).decode("utf-8", "replace").partition(":")
-            return user, secret.rstrip("\0")
-    return "", ""
-
-
-def _ask_helper(helper: str, name: str) -> tuple[str, str]:
-    if re.fullmatch(r"[\w.-]+", helper) is None:
-        return "", ""
-    try:
-        done = subprocess.run([f"docker-credential-{helper}", "get"], input=name, capture_output=True, text=True, timeout=30, check=False)
-        answer = json.loads(done.stdout) if done.returncode == 0 else {}
-    except (OSError, ValueError, subprocess.TimeoutExpired):
-        return "", ""
-    return answer.get("Username", ""), answer.get("Secret", "")

@@ -14,16 +14,13 @@ import posixpath
 import re
 import stat
 from collections.abc import Iterator
-from typing import Final
 
 from layerlab.context.ignore import IgnoreRules
 from layerlab.context.tree import HOLE, blocks, file_digest
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.engines.embedded.rootfs.sizes import LEAST, weight
-from layerlab.engines.embedded.rootfs.unpack import ArchiveError, unpack
+from layerlab.engines.embedded.rootfs.unpack import ArchiveError, is_archive, unpack
 from layerlab.fsutil import is_directory
-
-_TAR_MAGIC: Final = (b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 
 Row = tuple[str, int, bytes]  # path below the picked one ("" for itself), st_mode, content digest (empty: do not check)
 
@@ -135,7 +132,7 @@ class Copier:
         source = f"{source_root}/{real}" if real else source_root
         status = os.lstat(source)
         directory = stat.S_ISDIR(status.st_mode)
-        if attempt_unpack and stat.S_ISREG(status.st_mode) and _looks_like_tar(source):
+        if attempt_unpack and stat.S_ISREG(status.st_mode) and is_archive(source):
             self._unpack(source, dest)
             return
         base = posixpath.basename(name.rstrip("/"))
@@ -362,23 +359,6 @@ def copy_attribute(source: int | str, target: int | str, name: str) -> None:
     except PermissionError:
         if name != "security.capability":
             raise
-
-
-def _looks_like_tar(path: str) -> bool:
-    with open(path, "rb") as stream:
-        start = stream.read(512)
-    if start[257:262] == b"ustar":
-        return True
-    if not start.startswith(_TAR_MAGIC):
-        return False
-    import tarfile
-
-    try:
-        with tarfile.open(path, "r:*") as archive:
-            archive.next()
-    except (tarfile.TarError, EOFError, OSError):
-        return False
-    return True
 
 
 def symbolic_mode(text: str, mode: int, *, directory: bool) -> int:

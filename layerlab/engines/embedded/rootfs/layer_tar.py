@@ -10,9 +10,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO, Final
+from typing import Final
 
 import msgspec
 
@@ -22,8 +23,11 @@ from layerlab.engines.embedded.rootfs.reading import open_file, readable
 WHITEOUT: Final = ".wh."
 OPAQUE: Final = ".wh..wh..opq"
 OVERLAY_PREFIX: Final = "user.overlay."
+# An empty file with this attribute stands for a device that an archive has, and is one in the layer's tar: nobody's archive puts a device
+# into the store, where root could open it. Podman does the same without root (containers/storage, ``user.containers.override_stat``).
+DEVICE: Final = "user.layerlab.device"
+_DEVICE_NOTE: Final = re.compile(rb"(char|block)-([0-9]{1,10})-([0-9]{1,10})\Z")
 _BLOCK: Final = 512
-_READ: Final = 1 << 20
 _EMPTY_END: Final = bytes(2 * _BLOCK)
 
 Owners = Mapping[str, tuple[int, int]]
@@ -93,15 +97,13 @@ def _walk_readable(directory: str, relative: str, links: dict[tuple[int, int], s
                 continue
             if status.st_nlink > 1:
                 links[identity] = path
+            xattrs = _xattrs(item.path)
+            if not status.st_size and (noted := _DEVICE_NOTE.match(xattrs.get(DEVICE, b""))):
+                kind, major, minor = noted[1].decode("ascii"), int(noted[2]), int(noted[3])
+                yield LayerEntry(path=path, type=kind, mode=permissions, uid=uid, gid=gid, mtime=mtime, major=major, minor=minor)
+                continue
             yield LayerEntry(
-                path=path,
-                type="file",
-                mode=permissions,
-                uid=uid,
-                gid=gid,
-                size=status.st_size,
-                mtime=mtime,
-                xattrs=_exported(_xattrs(item.path)),
+                path=path, type="file", mode=permissions, uid=uid, gid=gid, size=status.st_size, mtime=mtime, xattrs=_exported(xattrs)
             )
         elif stat.S_ISFIFO(mode):
             yield LayerEntry(path=path, type="fifo", mode=permissions, uid=uid, gid=gid, mtime=mtime)
@@ -117,6 +119,11 @@ def _walk_readable(directory: str, relative: str, links: dict[tuple[int, int], s
                 minor=os.minor(status.st_rdev),
             )
         # A socket that a step left behind cannot be in a tar; Docker leaves it out too.
+
+
+def device_note(kind: str, major: int, minor: int) -> bytes:
+    """The value of the attribute ``DEVICE``. ``kind``: ``char`` or ``block``."""
+    return f"{kind}-{major}-{minor}".encode("ascii")
 
 
 def clamp_times(directory: str, newest: int) -> None:
@@ -146,7 +153,7 @@ def _exported(xattrs: dict[str, bytes]) -> dict[str, bytes]:
     for name, value in xattrs.items():
         if name == "security.capability":
             kept[name] = _capability_v2(value)
-        elif name.startswith("user.") and not name.startswith(OVERLAY_PREFIX):
+        elif name.startswith("user.") and not name.startswith(OVERLAY_PREFIX) and name != DEVICE:
             kept[name] = value
     return kept
 
@@ -273,14 +280,3 @@ def _ustar(name: bytes, mode: int, uid: int, gid: int, size: int, mtime: int, fl
     block = b"".join(parts)
     checksum = b"%06o\0 " % sum(block)
     return block[:148] + checksum + block[156:]
-
-
-def copy_stream(source: IO[bytes], size: int, target: IO[bytes]) -> None:
-    """Copy exactly ``size`` bytes. Raises ``EOFError`` when the source ends early."""
-    left = size
-    while left:
-        block = source.read(min(_READ, left))
-        if not block:
-            raise EOFError("the archive ends in the middle of a file")
-        target.write(block)
-        left -= len(block)

@@ -7,38 +7,25 @@ where ids are real and returned where they are not.
 from __future__ import annotations
 
 import contextlib
-import lzma
 import os
 import shutil
 import stat
-import tarfile
-import zlib
+import sys
 from collections.abc import Callable
-from typing import IO, Any, Final
+from typing import IO, Final
 
-from layerlab.engines.embedded.rootfs.layer_tar import OPAQUE, OVERLAY_PREFIX, WHITEOUT
+from layerlab.engines.embedded.rootfs.compression import decompressed, expansion_limit
+from layerlab.engines.embedded.rootfs.layer_tar import DEVICE, OPAQUE, OVERLAY_PREFIX, WHITEOUT, device_note
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.engines.embedded.rootfs.sizes import LEAST
+from layerlab.engines.embedded.rootfs.tar_reader import ArchiveError, Member, TarReader
+
+__all__ = ["ArchiveError", "is_archive", "unpack"]
+
+_COMPRESSED: Final = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")
 
 _AUFS: Final = WHITEOUT + WHITEOUT  # bookkeeping of an old storage driver; Docker skips it too
-MEMBER_LIMIT: Final = 2_000_000
 _NOBODY: Final = (1 << 32) - 1
-HEADER_LIMIT: Final = 1 << 20
-_HEADERS: Final = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
-_COPY: Final = 1 << 20
-
-
-class ArchiveError(Exception):
-    """An archive that cannot or must not be unpacked; the message says why."""
-
-
-class _LimitedInfo(tarfile.TarInfo):
-    """A member whose extended header is not read into memory when it is absurdly long."""
-
-    def _proc_member(self, archive: tarfile.TarFile) -> Any:
-        if self.type in _HEADERS and self.size > HEADER_LIMIT:
-            raise ArchiveError(f"a header of the archive is longer than {HEADER_LIMIT} bytes")
-        return super()._proc_member(archive)  # type: ignore[misc]
 
 
 def unpack(
@@ -49,31 +36,28 @@ def unpack(
     layer: bool,
     real_ids: bool,
     owner: tuple[int, int] | None = None,
-    compressed: bool = True,
     count: Callable[[int], None] | None = None,
 ) -> dict[str, tuple[int, int]]:
     """Unpack ``stream`` below ``dest`` (inside ``root``); returns owners by path within ``root``, for members not owned by 0:0.
 
-    ``layer``  the archive is an image layer: whiteouts become overlay whiteouts. ``owner``  overrides every owner.
-    ``real_ids``  owners can be given to files. ``count``  is told the bytes of each member before it is unpacked.
-    Raises ``ArchiveError``, ``OSError``, and what ``count`` raises.
+    ``stream``  a file at its start, compressed or not. ``layer``  the archive is an image layer: whiteouts become overlay whiteouts.
+    ``owner``  overrides every owner. ``real_ids``  owners can be given to files. ``count``  is told the bytes of each member before it
+    is unpacked.
+
+    A device is noted and never made, whoever unpacks (``layer_tar.DEVICE``). What the archive may unpack to has a limit
+    (``compression.expansion_limit``). Raises ``ArchiveError``, ``OSError``, and what ``count`` raises.
     """
     owners: dict[str, tuple[int, int]] = {}
     directories: dict[str, tuple[int, float]] = {}
+    stored = os.fstat(stream.fileno()).st_size
+    archive = TarReader(decompressed(stream), limit=expansion_limit(stored))
     try:
-        with tarfile.open(fileobj=stream, mode="r|*" if compressed else "r|", errorlevel=2, tarinfo=_LimitedInfo) as archive:
-            for number, member in enumerate(archive):
-                if number > MEMBER_LIMIT:
-                    raise ArchiveError(f"the archive has more than {MEMBER_LIMIT} members")
-                if count is not None:
-                    count(max(member.size, LEAST))
-                _member(archive, member, root, dest, layer, real_ids, owner, owners, directories)
-    except tarfile.TarError as error:
-        raise ArchiveError(f"not a valid tar archive: {error}") from error
-    except EOFError as error:
-        raise ArchiveError("the archive ends too early") from error
-    except (zlib.error, lzma.LZMAError, ValueError, OverflowError) as error:
-        # Damaged compression; a zero byte in a name; an owner or a time that no system has.
+        for member in archive:
+            if count is not None:
+                count(max(member.size, LEAST))
+            _member(archive, member, root, dest, layer, real_ids, owner, owners, directories)
+    except (ValueError, OverflowError) as error:
+        # A zero byte in an attribute's name; a time that no system has.
         raise ArchiveError(f"not a valid tar archive: {error}") from error
     # Modes and times last: a directory without write permission must still take its files.
     for path, (mode, mtime) in reversed(directories.items()):
@@ -84,9 +68,29 @@ def unpack(
     return owners
 
 
+def is_archive(path: str) -> bool:
+    """Whether ADD unpacks a file: a tar archive, or a compressed file that begins like one. No more than one header is read.
+
+    Raises ``OSError``.
+    """
+    with open(path, "rb") as stream:
+        start = stream.read(512)
+        if start[257:262] == b"ustar":
+            return True
+        if not start.startswith(_COMPRESSED):
+            return False
+        stream.seek(0)
+        try:
+            # How far it may unpack is asked where it is unpacked.
+            next(iter(TarReader(decompressed(stream), limit=sys.maxsize)), None)
+        except ArchiveError:
+            return False
+        return True
+
+
 def _member(
-    archive: tarfile.TarFile,
-    member: tarfile.TarInfo,
+    archive: TarReader,
+    member: Member,
     root: str,
     dest: str,
     layer: bool,
@@ -117,37 +121,16 @@ def _member(
         _remove(hidden)
         os.mknod(hidden, stat.S_IFCHR, os.makedev(0, 0))
         return
-    if member.isdir():
+    if member.kind == "dir":
         if not _is_directory(path):
             _remove(path)
             os.mkdir(path)
         os.chmod(path, 0o700)
         directories.pop(path, None)
-        directories[path] = (member.mode & 0o7777, member.mtime)
+        directories[path] = (member.mode, member.mtime)
     else:
         _remove(path)
-        if member.isreg():
-            source = archive.extractfile(member)
-            assert source is not None
-            with open(path, "xb") as target:
-                shutil.copyfileobj(source, target, _COPY)
-        elif member.issym():
-            os.symlink(member.linkname, path)
-        elif member.islnk():
-            linked = resolve(root, f"{dest}/{member.linkname}", follow=False)
-            try:
-                os.link(linked, path, follow_symlinks=False)
-            except OSError as error:
-                raise ArchiveError(f"hard link to a member that is not there: {member.name} -> {member.linkname}") from error
-        elif member.isfifo():
-            os.mkfifo(path)
-        elif member.ischr() or member.isblk():
-            kind = stat.S_IFCHR if member.ischr() else stat.S_IFBLK
-            try:
-                os.mknod(path, kind | 0o600, os.makedev(member.devmajor, member.devminor))
-            except PermissionError:
-                return
-        else:
+        if not _make(archive, member, root, dest, path):
             return
     ids = owner or (member.uid, member.gid)
     if not all(0 <= number < _NOBODY for number in ids):
@@ -156,20 +139,55 @@ def _member(
     owners.pop(where, None)
     if ids != (0, 0):
         owners[where] = ids
-    if real_ids and not member.islnk():
+    if member.kind == "hardlink":
+        return
+    if real_ids:
         os.chown(path, *ids, follow_symlinks=False)
-    if not member.issym() and not member.islnk() and not member.isdir():
-        os.chmod(path, member.mode & 0o7777)
-    for key, value in member.pax_headers.items():
-        attribute = key.removeprefix("SCHILY.xattr.")
+    if member.kind not in ("symlink", "dir"):
+        os.chmod(path, member.mode)
+    for attribute, value in member.xattrs.items():
         # Nothing else: trusted.* and security.* mean something to this host's kernel.
-        if attribute != key and (
-            attribute == "security.capability" or (attribute.startswith("user.") and not attribute.startswith(OVERLAY_PREFIX))
+        if attribute == "security.capability" or (
+            attribute.startswith("user.") and not attribute.startswith(OVERLAY_PREFIX) and attribute != DEVICE
         ):
             with contextlib.suppress(OSError):
-                os.setxattr(path, attribute, value.encode("utf-8", "surrogateescape"), follow_symlinks=False)
-    if not member.isdir() and not member.islnk():
+                os.setxattr(path, attribute, value, follow_symlinks=False)
+    if member.kind != "dir":
         os.utime(path, (member.mtime, member.mtime), follow_symlinks=False)
+
+
+def _make(archive: TarReader, member: Member, root: str, dest: str, path: str) -> bool:
+    """Make what is no directory; false where it cannot be had here."""
+    if member.kind == "file":
+        with open(path, "xb") as target:
+            archive.write(member, target)
+    elif member.kind == "symlink":
+        os.symlink(member.target, path)
+    elif member.kind == "hardlink":
+        linked = resolve(root, f"{dest}/{member.target}", follow=False)
+        try:
+            os.link(linked, path, follow_symlinks=False)
+        except OSError as error:
+            raise ArchiveError(f"hard link to a member that is not there: {member.name} -> {member.target}") from error
+    elif member.kind == "fifo":
+        os.mkfifo(path)
+    elif member.kind in ("char", "block"):
+        return _note_device(member, path)
+    else:
+        return False
+    return True
+
+
+def _note_device(member: Member, path: str) -> bool:
+    with open(path, "xb"):
+        pass
+    try:
+        os.setxattr(path, DEVICE, device_note(member.kind, member.major, member.minor))
+    except OSError:
+        # A file system without such attributes: better no file than one that was never in the archive.
+        os.unlink(path)
+        return False
+    return True
 
 
 def _is_directory(path: str) -> bool:

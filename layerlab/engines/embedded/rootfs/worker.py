@@ -7,10 +7,8 @@ requests are relative to the store, which is its current directory.
 
 from __future__ import annotations
 
-import bz2
 import contextlib
 import errno
-import gzip
 import hashlib
 import lzma
 import os
@@ -27,7 +25,7 @@ import msgspec
 
 from layerlab.context.select import Selection, select
 from layerlab.context.tree import DiskDirectory
-from layerlab.engines.embedded.rootfs import copying, layer_tar, laying, namespaces, sizes, trees, unpack, users
+from layerlab.engines.embedded.rootfs import compression, copying, layer_tar, laying, namespaces, sizes, trees, unpack, users
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.errors import LayerlabError
 from layerlab.fsutil import collection_paused, remove_tree
@@ -396,21 +394,28 @@ class Worker:
 
     def verify_blob(self, path: str, digest: str, diff_id: str) -> dict[str, Any]:
         """Check a layer blob against its digest and, uncompressed, against its diff ID."""
-        with open(path, "rb") as stream:
-            start = stream.read(6)
-        openers: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}
         # Nothing is decompressed before it is known to be what was asked for.
-        for wanted, opener, what in ((digest, open, "blob"), (diff_id, openers.get(start[:2], open), "layer")):
-            if what == "layer" and start[:4] == b"\x28\xb5\x2f\xfd":
-                raise RefusedError("base-image", "a layer is compressed with zstd, which this version cannot read")
+        for wanted, what in ((digest, "blob"), (diff_id, "layer")):
             hasher = hashlib.sha256()
             length = 0
             try:
-                with opener(path, "rb") as stream:
-                    while block := stream.read(1 << 20):
+                with open(path, "rb") as stream:
+                    limit = compression.expansion_limit(os.fstat(stream.fileno()).st_size)
+                    if what == "layer" and stream.read(4) == compression.ZSTD:
+                        raise RefusedError("base-image", "a layer is compressed with zstd, which this version cannot read")
+                    stream.seek(0)
+                    source = compression.decompressed(stream) if what == "layer" else stream
+                    while block := source.read(1 << 20):
                         hasher.update(block)
                         length += len(block)
-            except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+                        if length > limit:
+                            raise RefusedError(
+                                "base-image",
+                                f"layer {wanted} unpacks to more than {limit / 1e6:.0f} MB, which is the limit for one of its size",
+                            )
+            except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+                if isinstance(error, OSError) and error.errno is not None:
+                    raise
                 raise RefusedError("base-image", f"{what} {wanted} is damaged: {error}") from error
             if f"sha256:{hasher.hexdigest()}" != wanted:
                 raise RefusedError("base-image", f"{what} {wanted} is damaged: its content has another digest")
