@@ -70,7 +70,19 @@ def _ways_out(canary: Path, store: str) -> dict[str, str]:
     for name in ("mounts", "s", "root", ""):
         ways[f"store{len(ways)}"] = f"/oldroot{store}/{name}"
         ways[f"store{len(ways)}"] = f"{up}{store.lstrip('/')}/{name}"
-    return {**ways, "hostetc": "/oldroot/etc", "up": up, "slash": "/", "oldroot": "/oldroot", "loop": "loop", "nowhere": "/no/such/place"}
+    return {
+        **ways,
+        "hostetc": "/oldroot/etc",
+        "up": up,
+        "slash": "/",
+        "oldroot": "/oldroot",
+        "loop": "loop",
+        "here": ".",
+        "dev": "/dev",
+        "proc": "/proc",
+        "sys": "/sys",
+        "nowhere": "/no/such/place",
+    }
 
 
 class Zoo:
@@ -224,11 +236,38 @@ RUN mkdir /B && ln -s /oldroot@SECRET@ /B/hosts && ln -s /oldroot@SECRET@ /B/res
 FROM base:1
 RUN --mount=type=bind,from=a,source=/B,target=/etc,rw cat /etc/hosts /etc/resolv.conf; echo pwned > /etc/hosts; true
 """,
+    "a link to the root": """\
+FROM base:1
+RUN ln -s / /rootl && ln -s . /here && ln -s /dev /d && ln -s /proc /p && ln -s /sys /s
+RUN --mount=type=cache,target=/c,id=k mkdir -p /c/dev /c/tmp /c/etc; ln -sfn /oldroot@DIR@ /c/proc; ln -sfn /oldroot@DIR@ /c/sys
+RUN --mount=type=cache,target=/rootl,id=k : > /proc/f; cat /f
+""",
+    "links to what the kernel has": """\
+FROM base:1
+RUN ln -s /dev /d && ln -s /proc /p && ln -s /sys /s && ln -s . /here
+RUN --mount=type=tmpfs,target=/p/z true
+""",
+    "our file for the user": """\
+FROM base:1
+RUN rm -f /etc/hosts /etc/resolv.conf; ln -s /dev/.switch-user /etc/hosts; ln -s /dev/.switch-user /etc/resolv.conf
+RUN cat /etc/hosts; true
+""",
     "a folder over the root": """\
 FROM base:1
 RUN --mount=type=bind,source=.,target=/ true
 """,
 }
+
+
+@pytest.mark.parametrize("link", ["/rootl", "/here", "/here/here", "/d", "/p", "/s", "/p/z", "/s/kernel", "/d/../here"])
+@pytest.mark.parametrize("mount", ["type=tmpfs", "type=cache,id=k", "type=bind,source=d"])
+def test_by_a_link_too_nothing_covers_what_the_sandbox_has_of_its_own(link: str, mount: str, make_lab: MakeLab) -> None:
+    lab = make_lab()
+    lab.file("d/f", "f")
+    links = "ln -s / /rootl; ln -s . /here; ln -s /dev /d; ln -s /proc /p; ln -s /sys /s; ln -s /etc /e"
+    kind, said = _built(lab, f"FROM base:1\nRUN {links}\nRUN --mount={mount},target={link} true\n")
+    assert kind == "dockerfile", said
+    assert "its root, /dev, /proc or /sys" in said or "the sandbox has its own" in said
 
 
 @pytest.mark.parametrize("snapshotter", ["overlay", "copy"])

@@ -28,7 +28,7 @@ LOOKS = {
     "paths of the store in an environment": "cat /proc/[0-9]*/environ | tr '\\0' '\\n' | grep -v ^PWD | grep -o @STORE@",
     "paths of the layers in the list of mounts": "grep ' / / ' /proc/self/mountinfo | grep -o @STORE@",
     "descriptors of ours": "ls /proc/2/fd > /tmp/o; grep -v '^[012]$\\|^10$' /tmp/o",
-    "keys of the kernel": "cat /proc/keys /proc/key-users",
+    "keys of the kernel": "cat /proc/keys /proc/key-users 2>/dev/null",
     "interrupts and timers": "cat /proc/interrupts /proc/timer_list /proc/sched_debug /proc/kcore 2>/dev/null | head -c 100",
     "firmware": "ls /sys/firmware",
     "files of a debugger of the kernel": "ls /sys/kernel/debug /sys/kernel/tracing 2>/dev/null | grep -v ^/sys | grep .",
@@ -37,6 +37,9 @@ LOOKS = {
     "processes of others": "ls -d /proc/[0-9]* | wc -l | grep -v '^[1-9]$'",
     "devices": "(dd if=/dev/mem bs=1 count=1; cat /dev/kmsg; ls /dev/sd* /dev/vd* /dev/nvme*) 2>/dev/null",
     "a mount": "for d in /mnt /tmp /dev /proc; do mount -t tmpfs x $d 2>/dev/null && echo mounted; done",
+    "the sandbox's own program": "(chmod 755 /proc/1/exe || touch /proc/1/exe || echo >> /proc/1/exe) 2>/dev/null && echo changed",
+    "devices of this machine": "for f in /dev/null /dev/full /dev/urandom /proc/keys /proc/interrupts; do "
+    "(chmod 666 $f || touch $f) 2>/dev/null && echo changed; done; for f in /dev/null; do echo x > $f || echo dead; done",
     "a mount undone": "for d in /dev /sys /proc /etc/hosts /proc/sys; do umount $d 2>/dev/null && echo undone; done",
 }
 

@@ -45,7 +45,7 @@ class TmpfsMount(msgspec.Struct, frozen=True, kw_only=True, tag="tmpfs", tag_fie
 
 
 class FileMount(msgspec.Struct, frozen=True, kw_only=True, tag="file", tag_field="kind"):
-    """A read-only file with this content, which is nowhere but in memory, and gone with the command."""
+    """A read-only file with this content, which is nowhere but in memory, and gone with the command. ``last``: nothing may cover it."""
 
     target: str
     content: bytes
@@ -53,6 +53,7 @@ class FileMount(msgspec.Struct, frozen=True, kw_only=True, tag="file", tag_field
     uid: int = 0
     gid: int = 0
     optional: bool = False
+    last: bool = False
 
 
 Mount = BindMount | OverlayMount | TmpfsMount | FileMount

@@ -54,6 +54,8 @@ _HIDDEN: Final = (
 # Of one word with its zero (MAX_ARG_STRLEN), and of all, with room for the environment, in a quarter of the usual stack.
 _WORD_BYTES: Final = 128 << 10
 _WORDS_BYTES: Final = 2 << 20
+# As many as the map of a sandbox has.
+_IDS: Final = 65536
 _NEW_MOUNTS: Final = 0x00020000
 _NEW_USER: Final = 0x10000000
 # Inside its pid namespace bwrap itself is 1.
@@ -109,9 +111,9 @@ class BwrapExecutor:
     def start(self, root: Root, process: Process) -> Running:
         """Start a command; see ``Executor.start``."""
         with contextlib.ExitStack() as stack:
-            mounts = [*process.mounts, FileMount(target=_SWITCH, content=self._switch(process), mode=0o755)]
+            mounts = [*process.mounts, FileMount(target=_SWITCH, content=self._switch(process), mode=0o755, last=True)]
             laid = stack.enter_context(
-                self._worker.lay(self._tree(root), [msgspec.to_builtins(mount, builtin_types=(bytes,)) for mount in mounts])
+                self._worker.lay(self._tree(root), [msgspec.to_builtins(mount, builtin_types=(bytes,)) for mount in mounts], self.binary)
             )
             words, pipes, begin = self._identity(process, stack)
             # --bind would make dead files of the devices. All else that was laid has none.
@@ -119,7 +121,7 @@ class BwrapExecutor:
             for path in self._read_only:
                 words += ["--ro-bind", path, path]
             for path in self._hidden:
-                words += ["--tmpfs", path, "--remount-ro", path] if os.path.isdir(path) else ["--dev-bind", "/dev/null", path]
+                words += ["--tmpfs", path, "--remount-ro", path] if os.path.isdir(path) else ["--ro-bind", "/dev/null", path]
             # What the command line of the first process says, every process of the sandbox can read. So it has the step's own words and no
             # others: ours, with paths of this machine, and the environment, which may hold secrets, go through a file that is nowhere.
             # bwrap itself must not run with that environment: LD_PRELOAD or LD_DEBUG_OUTPUT would act on the host.
@@ -128,7 +130,7 @@ class BwrapExecutor:
             words += ["--chdir", process.cwd]
             given = _anonymous_file(b"".join(os.fsencode(word) + b"\0" for word in words), stack)
             command = ["bwrap", "--args", str(given), "--", _SWITCH, *process.argv]
-            _check_words(command)
+            _check_words([*command, *(f"{key}={value}" for key, value in process.environment.items())])
             held = contextlib.ExitStack()
             child = self._spawn(command, laid, process, [*pipes, given])
             running = _RunningBwrap(child, held)
@@ -191,6 +193,8 @@ class BwrapExecutor:
         return command, pipes, begin
 
     def _switch(self, process: Process) -> bytes:
+        if self.ids == "full" and max(process.uid, process.gid, *process.groups, 0) >= _IDS:
+            raise ExecutorError(f"a step cannot run as user {process.uid}, group {process.gid}: ids end at {_IDS - 1} here")
         body = program((process.uid, process.gid, process.groups) if self.ids == "full" else None, len(process.environment))
         if body is None:
             raise _unknown_machine()
@@ -340,7 +344,7 @@ class _Begin:
         if self.mapped is not None:
             for name in ("uid_map", "gid_map"):
                 with open(f"/proc/{inside}/{name}", "w", encoding="ascii") as stream:
-                    stream.write("0 0 65536\n")
+                    stream.write(f"0 0 {_IDS}\n")
             os.write(self.mapped.number, b"1")
         if self.connected is not None and self.connect is not None:
             held.enter_context(self.connect(inside))

@@ -42,7 +42,7 @@ class MountError(Exception):
         self.target = target
 
 
-def lay(root: dict[str, Any], mounts: list[dict[str, Any]]) -> int:
+def lay(root: dict[str, Any], mounts: list[dict[str, Any]], program: str) -> int:
     """Lay a tree at ``POINT`` below the current directory, in a new mount namespace; a descriptor of the namespace.
 
     ``root``    ``lowers`` (lowest first), ``upper`` and ``work`` of an overlay, or ``tree``, a directory; relative to the current
@@ -50,19 +50,30 @@ def lay(root: dict[str, Any], mounts: list[dict[str, Any]]) -> int:
     ``mounts``  each with ``kind``, ``target``, and by kind: ``bind`` has ``source`` and ``readonly``; ``overlay`` has ``source``,
                 ``upper`` and ``work``; ``tmpfs`` has ``size`` (bytes, 0 for no limit); ``file``, which is in memory and read-only, has
                 ``content``, ``mode``, ``uid`` and ``gid``. A source that is absolute is a path of the host that nobody but its user has a
-                say in. ``optional``: one that is left out where it has no place.
+                say in. ``optional``: one that is left out where it has no place. ``last``: one that nothing may cover.
+    ``program`` what the executor starts: read-only in this namespace, since a command reaches it as ``/proc/1/exe``.
 
     Raises ``MountError`` for a mount of ``mounts`` that has no place, ``OSError``.
     """
     os.makedirs(POINT, mode=0o700, exist_ok=True)
     with mountapi.elsewhere(), contextlib.ExitStack() as stack:
         # All descriptors are of this namespace: only its own mounts can be mounted on, or copied.
+        with _closing(os.open(program, os.O_PATH | os.O_CLOEXEC)) as started:
+            mountapi.attach(mountapi.clone(started, attributes=RDONLY), started)
         tree = _root(stack, root)
         _kernels(tree)
+        tree.begin()
         # Parents first, as in BuildKit: a mount point may lie inside another mount.
-        for mount in sorted(mounts, key=lambda mount: _parts(mount["target"])):
+        for mount in sorted(mounts, key=lambda mount: (bool(mount.get("last")), _parts(mount["target"]))):
             _mount(tree, mount)
+        tree.check()
         return os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _mount_id(descriptor: int) -> int:
+    """The number of the mount that a descriptor is in, as ``/proc/self/mountinfo`` has it."""
+    with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as stream:
+        return next(int(line.split()[1]) for line in stream if line.startswith("mnt_id:"))
 
 
 def _held(stack: contextlib.ExitStack, descriptor: int) -> int:
@@ -113,6 +124,54 @@ class _Tree:
     def __init__(self, root: int, memory: int) -> None:
         self._root = root
         self.memory = memory
+        self._ours: dict[int, int] = {}
+        self._kernels: frozenset[int] | None = None
+
+    def begin(self) -> None:
+        """From here on mounts are those of a Dockerfile. Notes which are the root's, ``/dev``'s, and the kernel's."""
+        self._ours = {_mount_id(self._root): os.fstat(self._root).st_ino}
+        with _closing(self.own("dev")) as place:
+            self._ours[_mount_id(place)] = os.fstat(place).st_ino
+
+    def check(self) -> None:
+        """That what the executor will find by path is what was laid. Raises ``MountError``."""
+        with _closing(mountapi.open_own(POINT)) as point:
+            if _mount_id(point) != _mount_id(self._root):
+                raise MountError("/", "it would cover the root")
+
+    def _may_hold(self, place: int) -> None:
+        """Raises ``OSError`` (EPERM) for a place of the kernel's, or one whose mount would cover the root or ``/dev``."""
+        if os.fstat(place).st_ino == self._ours.get(_mount_id(place)):
+            raise OSError(errno.EPERM, "")
+        self._may_change(place)
+
+    def _may_change(self, place: int) -> None:
+        """Raises ``OSError`` (EPERM) for a place of the kernel's."""
+        mount = _mount_id(place)
+        if mount not in self._ours:
+            if self._kernels is None:
+                self._kernels = self._kernels_mounts()
+            if mount in self._kernels:
+                raise OSError(errno.EPERM, "")
+
+    def _kernels_mounts(self) -> frozenset[int]:
+        """Mounts that are ``/proc``, ``/sys`` and all below them."""
+        found = set()
+        for name in ("proc", "sys"):
+            with _closing(self.own(name)) as place:
+                found.add(_mount_id(place))
+        found -= self._ours.keys()
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+            # Number and parent; a parent stands before its children.
+            rows = sorted((int(words[0]), int(words[1])) for words in (line.split(" ", 2) for line in stream))
+        grown = True
+        while grown:
+            grown = False
+            for number, parent in rows:
+                if parent in found and number not in found:
+                    found.add(number)
+                    grown = True
+        return frozenset(found)
 
     def own(self, name: str) -> int:
         """One of the directories that every command has; never a link. Raises ``OSError``."""
@@ -128,6 +187,7 @@ class _Tree:
             self._make(parts, directory=directory)
             found = mountapi.open_inside(self._root, "/".join(parts))
         with _closing(found):
+            self._may_hold(found)
             if stat.S_ISDIR(os.fstat(found).st_mode) != directory:
                 raise OSError(errno.ENOTDIR if directory else errno.EISDIR, "", target)
             yield found
@@ -140,6 +200,7 @@ class _Tree:
             except FileNotFoundError:
                 pass
             with _closing(mountapi.open_inside(self._root, "/".join(parts[: depth - 1]))) as parent:
+                self._may_change(parent)
                 # A link that leads nowhere is there, so this says EEXIST and nothing is made.
                 if depth < len(parts) or directory:
                     os.mkdir(parts[depth - 1], 0o755, dir_fd=parent)
@@ -160,9 +221,9 @@ def _kernels(tree: _Tree) -> None:
                 _sys(place, tree)
     with _closing(tree.own("dev")) as place:
         for name in _DEVICES:
-            # A bind mount of this machine's: a user namespace makes no devices.
+            # A bind mount of this machine's: a user namespace makes no devices. Read-only, a device can be written to and not be changed.
             with _closing(os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC)) as device, _closing(_child(place, name)) as at:
-                mountapi.attach(mountapi.clone(device, attributes=NOSUID | NOEXEC), at)
+                mountapi.attach(mountapi.clone(device, attributes=RDONLY | NOSUID | NOEXEC), at)
         with _closing(_child(place, "pts")) as at:
             mountapi.attach(mountapi.filesystem("devpts", [("ptmxmode", "0666"), ("mode", "0620")], NOSUID | NOEXEC), at)
         with _closing(_child(place, "shm")) as at:
@@ -228,7 +289,15 @@ def _mount(tree: _Tree, mount: dict[str, Any]) -> None:
                 with tree.place(target, directory=stat.S_ISDIR(os.fstat(source).st_mode)) as place:
                     mountapi.attach(mountapi.clone(source, attributes=attributes), place)
     except OSError as error:
-        if mount.get("optional") and error.errno in (errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.EACCES):
+        if mount.get("optional") and error.errno in (
+            errno.EPERM,
+            errno.EROFS,
+            errno.ENOTDIR,
+            errno.EISDIR,
+            errno.ELOOP,
+            errno.EEXIST,
+            errno.EACCES,
+        ):
             return
         raise MountError(target, _REASONS.get(error.errno or 0, f"{os.strerror(error.errno or 0)}")) from error
 
@@ -252,4 +321,5 @@ _REASONS: Final = {
     errno.ELOOP: "the way to it has a loop of links, or a link into /proc",
     errno.EEXIST: "the way to it has a link that leads nowhere",
     errno.EACCES: "the way to it is closed",
+    errno.EPERM: "it is, or it lies in, what the sandbox has of its own: its root, /dev, /proc or /sys",
 }
