@@ -285,7 +285,7 @@ LONG = " \\\n".join(["x" * 60_000] * 4)
 def test_a_command_that_no_system_can_run(lab: Lab, dockerfile: str) -> None:
     record = lab.try_build(dockerfile)
     assert record.failure is not None
-    assert (record.failure.kind, "bwrap" in record.failure.message) == ("executor", False)
+    assert (record.failure.kind, "bwrap" in record.failure.message) == ("dockerfile", False)
     lab.file("good")
     lab.build(GOOD)
 

@@ -242,7 +242,8 @@ class StepRunner:
             try:
                 started = executor.start(active.root(), process)
             except DockerfileError as error:
-                raise DockerfileError(f"{unsuccessful}: {error.message}", file=self.graph.file, line=decided.step.line) from error
+                # Without the command, which may be what is too long.
+                raise DockerfileError(f"RUN: {error.message}", file=self.graph.file, line=decided.step.line, remedy=error.remedy) from error
             with started as running, self.stop.calling(running.stop):
                 status = running.wait(log.write)
             self.stop.check()

@@ -194,7 +194,7 @@ class BwrapExecutor:
 
     def _switch(self, process: Process) -> bytes:
         if self.ids == "full" and max(process.uid, process.gid, *process.groups, 0) >= _IDS:
-            raise ExecutorError(f"a step cannot run as user {process.uid}, group {process.gid}: ids end at {_IDS - 1} here")
+            raise DockerfileError(f"user {process.uid}, group {process.gid}: ids end at {_IDS - 1} here", remedy="Choose a smaller number.")
         body = program((process.uid, process.gid, process.groups) if self.ids == "full" else None, len(process.environment))
         if body is None:
             raise _unknown_machine()
@@ -229,14 +229,14 @@ class BwrapExecutor:
 
 
 def _check_words(command: list[str]) -> None:
-    """Raises ``ExecutorError`` for words that no program can be started with (execve(2))."""
+    """Raises ``DockerfileError`` for words, the environment's too, that no program can be started with (execve(2))."""
     what = ""
     if any("\0" in word for word in command):
         what = "not text: it has a zero byte"
     elif any(len(os.fsencode(word)) >= _WORD_BYTES for word in command) or sum(map(len, map(os.fsencode, command))) > _WORDS_BYTES:
         what = "too long"
     if what:
-        raise ExecutorError(f"the command of the step is {what}", remedy="Put it into a file, COPY that, and run it.")
+        raise DockerfileError(f"the command of the step, or a variable, is {what}", remedy="Put it into a file, COPY that, and run it.")
 
 
 def _unknown_machine() -> ExecutorError:
