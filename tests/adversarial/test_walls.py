@@ -57,6 +57,8 @@ def each_lab(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, ma
 @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS.keys())
 def test_a_look_finds_nothing(each_lab: Lab, look: str) -> None:
     lab = each_lab
+    if "/proc/interrupts" in look and lab.ids == "single":
+        pytest.skip("an ordinary user reads there what it reads outside")
     filled = look.replace("@STORE@", f"[/]{lab.engine.store_path[1:]}").replace("@PYTHON@", f"[/]{sys.prefix[1:]}")
     lab.try_build(f"FROM base:1\nRUN {filled}; true\n")
     assert lab.output == ""
