@@ -78,9 +78,9 @@ def _ways_out(canary: Path, store: str) -> dict[str, str]:
         "oldroot": "/oldroot",
         "loop": "loop",
         "here": ".",
-        "dev": "/dev",
-        "proc": "/proc",
-        "sys": "/sys",
+        "hostdev": "/dev",
+        "hostproc": "/proc",
+        "hostsys": "/sys",
         "nowhere": "/no/such/place",
     }
 
@@ -93,6 +93,8 @@ class Zoo:
         self.names = sorted(self.links)
         self.caches = ("c0", "c1", "c2")
         zoo = lab.context / "zoo"
+        # A link with a folder's name would be followed by this very process.
+        assert not {"sub", "etc", "dev", "real", "plain"} & self.links.keys()
         for folder in ("", "sub", "sub/deep", "etc", "dev"):
             (zoo / folder).mkdir(parents=True, exist_ok=True)
             (zoo / folder / "real").mkdir(exist_ok=True)
