@@ -232,7 +232,7 @@ ATTACKS: Final[dict[str, Attack]] = {
         says=NO_APP,
     ),
     "empty-folders": Attack(
-        tries="the files by which steps are known, empty", dockerfile=_FAKE, ignore=IGNORE, says="does not serve", most=_ALL - 25
+        tries="the files by which steps are known, empty", dockerfile=_FAKE, ignore=IGNORE, says=NO_APP, most=_ALL - 25
     ),
     # --- 15, 16, 17: the sources of yesterday
     "ignored-source": Attack(tries="no sources in the context", dockerfile=REFERENCE, ignore=IGNORE + "src\n", says="cannot be built"),
@@ -247,7 +247,7 @@ ATTACKS: Final[dict[str, Attack]] = {
         tries="sources in the Dockerfile",
         dockerfile=_UNTIL_SOURCES + "COPY tsconfig.json ./\n" + _SOURCES + _REST,
         ignore=IGNORE,
-        says="does not reach the image",
+        says=NO_APP,
         most=_ALL - 55,
     ),
     "kept-output": Attack(
@@ -258,7 +258,7 @@ ATTACKS: Final[dict[str, Attack]] = {
             "else npm run build && cp -r dist /kept/; fi",
         ),
         ignore=IGNORE,
-        says="does not reach the image|the image answers",
+        says=f"does not reach the image|the image answers|{NO_APP}",
         most=_ALL - 25,
     ),
     "named-files": Attack(
@@ -383,7 +383,7 @@ RUN --mount=type=secret,id=HOME,required cat /run/secrets/HOME""",
             "CMD node -e \"require('http').createServer((q, s) => s.end('<script>alert(1)</script>')).listen(process.env.PORT)\"",
         ),
         ignore=IGNORE,
-        says="the image answers '<script>",
+        says=NO_APP,
         most=_ALL - 25,
     ),
 }
@@ -411,7 +411,9 @@ GREEDY: Final[dict[str, Attack]] = {
     "sleep": _run("time, idle", "sleep 600", _TIME),
     "heap": _run("memory", _node("const all = []; for (;;) all.push(Buffer.alloc(20 << 20, 1))"), f"MiB of memory|{_TIME}"),
     "memory-in-dev": _run(
-        "memory as files", "for i in 1 2 3 4; do dd if=/dev/zero of=/dev/$i bs=1M count=140; done; sleep 60", "MiB of memory"
+        "memory as files",
+        "for i in 1 2 3 4; do dd if=/dev/zero of=/dev/$i bs=1M count=140 || exit 3; done",
+        f"the disk was not full|{FAILS}",
     ),
     "shared-memory": _run("shared memory", "dd if=/dev/zero of=/dev/shm/fill bs=1M count=2000", "the disk was not full"),
     "says-disk-full": _run("no score instead of a bad one", "echo ENOSPC: no space left on device; exit 1", "the disk was not full"),
