@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,3 +118,27 @@ def test_a_build_while_a_container_of_the_same_engine_runs(lab: Lab) -> None:
     with lab.engine.container("sleeper:1", network=False):
         lab.build("FROM base:1\nRUN echo beside it\n")
     assert lab.output == "beside it\n"
+
+
+def test_builds_that_lock_the_same_caches_do_not_wait_for_each_other_for_ever(lab: Lab) -> None:
+    """The first has a; the second wants a and b; the third could have b, and wants a, too."""
+    ended: list[object] = []
+    begun = threading.Event()
+
+    def build(name: str, caches: str, command: str) -> None:
+        mounts = " ".join(f"--mount=type=cache,id={cache},target=/{place},sharing=locked" for place, cache in enumerate(caches))
+        file = lab.directory / name
+        file.write_text(f"FROM base:1\nRUN {mounts} echo begun; {command}\n")
+        with type(lab.engine)(lab.engine.store_path) as engine:
+            record = engine.build(lab.options(file=str(file)), lambda event: begun.set() if event.text.strip() == "begun" else None)
+        ended.append(record.failure)
+
+    threads = []
+    for name, caches, command in (("first", "a", "sleep 2"), ("second", "ab", "true"), ("third", "ba", ":")):
+        threads.append(threading.Thread(target=build, args=(name, caches, command), daemon=True))
+        threads[-1].start()
+        assert begun.wait(30)
+        time.sleep(0.5)
+    for thread in threads:
+        thread.join(20)
+    assert ended == [None] * 3

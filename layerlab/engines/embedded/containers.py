@@ -69,19 +69,17 @@ def _signal(text: str) -> int:
 
 
 @contextlib.contextmanager
-def started(
-    row: ContainerRow, place: str, *, store: Store, worker: WorkerProcess, snapshotter: Snapshotter, executor: Executor
-) -> Iterator[Running]:
+def started(row: ContainerRow, *, store: Store, worker: WorkerProcess, snapshotter: Snapshotter, executor: Executor) -> Iterator[Running]:
     """Start a container's command and give it; on exit it is killed. What it wrote stays in the container's directory.
 
-    ``place`` is an empty directory for what is mounted into it. The network is the host's, so a port that the command opens is a
-    port of this machine. Raises ``StepFailedError`` when the command is not in the image.
+    The network is the host's, so a port that the command opens is a port of this machine. Raises ``StepFailedError`` when the command is
+    not in the image.
     """
     env = dict(row.environment)
     op = RunOp(argv=row.argv, env=tuple(f"{key}={value}" for key, value in env.items()), cwd=row.cwd, user=row.user)
     active = snapshotter.prepare(row.diff_ids, row.directory)
     with contextlib.ExitStack() as stack:
-        mounts = stack.enter_context(RunMounts(op, place, store=store, worker=worker, secrets={}, file="", line=0, sources=[]))
+        mounts = stack.enter_context(RunMounts(op, store=store, worker=worker, secrets={}, file="", line=0, sources=[]))
         targets = mounts.targets()
         prepared = worker.ask(
             "prepare_run",

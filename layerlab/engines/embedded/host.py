@@ -208,7 +208,10 @@ def _probe_proot(store: str, notes: list[str]) -> str:
         notes.append("proot is not installed (apt-get install proot)")
         return ""
     try:
-        ProotExecutor(binary, _probe_directory(store)).probe()
+        executor = ProotExecutor(binary, _probe_directory(store))
+        executor.probe()
+        if not executor.keeps_files():
+            notes.append("a hostile command can get past proot to all files of this user: the kernel has no Landlock (Linux 5.19)")
     except ExecutorError as error:
         notes.append(error.message)
         return ""

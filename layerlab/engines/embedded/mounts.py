@@ -39,7 +39,6 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
     def __init__(
         self,
         op: RunOp,
-        scratch: str,
         *,
         store: Store,
         worker: WorkerProcess,
@@ -50,7 +49,6 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
         resolver: bytes | None = None,
     ) -> None:
         self._op = op
-        self._scratch = scratch
         self._store = store
         self._worker = worker
         self._secrets = secrets
@@ -66,14 +64,12 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
 
     def __enter__(self) -> RunMounts:
         sweep()
+        sources = iter(self._sources)
+        mounts = [(mount, next(sources) if mount.source is not None else None) for mount in self._op.mounts]
         with self._stack:
             self._every_run()
-            position = 0
-            for mount in self._op.mounts:
-                source = None
-                if mount.source is not None:
-                    source = self._sources[position]
-                    position += 1
+            self._lock_caches(mounts)
+            for mount, source in mounts:
                 self._add(mount, source)
             self._stack = self._stack.pop_all()
         return self
@@ -121,14 +117,20 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
                 remedy="Choose another target, for example /mnt.",
             )
 
+    def _lock_caches(self, mounts: list[tuple[MountOp, dict[str, Any] | None]]) -> None:
+        """Wait for all caches that are to be had alone, in one order for all builds: else two could wait for each other for ever."""
+        locked_ones = {_identity(*found) for found in mounts if found[0].type == "cache" and found[0].sharing == "locked"}
+        for identity in sorted(locked_ones):
+            directory = self._store.mount_directory(identity)
+            self._stack.enter_context(locked(os.path.join(self._store.path, directory + ".lock")))
+            self._own[identity] = directory
+
     def _cache(self, mount: MountOp, source: dict[str, Any] | None) -> None:
-        # Of a cache that starts with content each content has its own.
-        start = source["digest"] if source is not None else ""
-        identity = f"{mount.id or mount.target}\0{mount.uid}\0{mount.gid}\0{mount.mode}\0{start}"
+        identity = _identity(mount, source)
         directory = self._store.mount_directory(identity)
         if mount.sharing != "shared":
             if identity not in self._own:
-                self._own[identity] = self._alone(directory, mount.sharing)
+                self._own[identity] = self._private(directory)
             directory = self._own[identity]
         if source is not None:
             self._cache_with_content(mount, source, directory)
@@ -139,11 +141,8 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
             os.chown(path, mount.uid or 0, mount.gid or 0)
         self._plan(BindMount(source=path, target=mount.target, readonly=mount.readonly), directory=True)
 
-    def _alone(self, directory: str, sharing: str) -> str:
-        """A cache's directory, or for ``private`` another one, that no other RUN has meanwhile."""
-        if sharing == "locked":
-            self._stack.enter_context(locked(os.path.join(self._store.path, directory + ".lock")))
-            return directory
+    def _private(self, directory: str) -> str:
+        """A cache's directory, or another one where a RUN has it already."""
         held = self._store.lock_key_held("mount-" + os.path.basename(directory))
         if held is not None:
             self._stack.callback(os.close, held)
@@ -205,6 +204,12 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
     def all(self) -> tuple[Mount, ...]:
         """The mounts, for an executor. Where their places really are is for it to find out, when those before them are there."""
         return tuple(mount for mount, _ in self._planned)
+
+
+def _identity(mount: MountOp, source: dict[str, Any] | None) -> str:
+    # Of a cache that starts with content each content has its own.
+    start = source["digest"] if source is not None else ""
+    return f"{mount.id or mount.target}\0{mount.uid}\0{mount.gid}\0{mount.mode}\0{start}"
 
 
 def _kernels_part(target: str) -> str:

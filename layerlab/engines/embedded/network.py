@@ -14,11 +14,10 @@ import contextlib
 import fcntl
 import ipaddress
 import os
+import select
 import shutil
 import signal
 import subprocess
-import tempfile
-import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -140,40 +139,46 @@ def _namespaces(process: int, stack: contextlib.ExitStack) -> tuple[str, str]:
 
 
 def _start_pasta(helper: Helper, network: str, owner: str, ports: tuple[int, ...], stack: contextlib.ExitStack) -> None:
-    ready = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="layerlab-network-"))) / "pid"
     tcp = ",".join(map(str, ports)) or "none"
     # -T and -U: ports of this machine's loopback that the namespace has on its own. By default pasta takes all.
     words = [helper.name, "--foreground", "--config-net", "--no-map-gw", "--tcp-ports", "none", "--udp-ports", "none", "--tcp-ns", tcp]
-    words += ["--udp-ns", str(_DNS) if _DNS in ports else "none", "--pid", str(ready), "--netns", network, "--userns", owner]
+    # It tells its number when all is connected.
+    words += ["--pid", "/proc/self/fd/1", "--udp-ns", str(_DNS) if _DNS in ports else "none", "--netns", network, "--userns", owner]
     if os.getuid() == 0:
         # It would become nobody, who may not open the namespace.
         words += ["--runas", "0:0"]
-    child = _spawned(helper, words, (), stack)
-    end = time.monotonic() + _READY_SECONDS
-    while not (ready.exists() and ready.stat().st_size):
-        if child.poll() is not None or time.monotonic() > end:
-            _failed(helper, child)
-            return
-        time.sleep(0.002)
+    read, write = os.pipe()
+    with open(read, "rb", buffering=0) as ready:
+        try:
+            child, said = _spawned(helper, words, (), write, stack)
+        finally:
+            os.close(write)
+        if not select.select([ready], [], [], _READY_SECONDS)[0] or not ready.read(1):
+            _failed(helper, child, said)
 
 
 def _start_slirp(helper: Helper, network: str, owner: str, stack: contextlib.ExitStack) -> None:
     read, write = os.pipe()
     words = [helper.name, "--configure", "--disable-host-loopback", "--mtu=65520", f"--ready-fd={write}", f"--userns-path={owner}"]
     try:
-        child = _spawned(helper, [*words, "--netns-type=path", network, "tap0"], (write,), stack)
+        child, said = _spawned(helper, [*words, "--netns-type=path", network, "tap0"], (write,), subprocess.DEVNULL, stack)
     finally:
         os.close(write)
     with open(read, "rb") as stream:
         if not stream.read(1):
-            _failed(helper, child)
+            _failed(helper, child, said)
 
 
-def _spawned(helper: Helper, words: list[str], passed: tuple[int, ...], stack: contextlib.ExitStack) -> subprocess.Popen[bytes]:
-    """The program, which ends when the block does, and with this process, however that ends."""
+def _spawned(
+    helper: Helper, words: list[str], passed: tuple[int, ...], stdout: int, stack: contextlib.ExitStack
+) -> tuple[subprocess.Popen[bytes], int]:
+    """The program, which ends when the block does, and with this process, however that ends; and a file of what it says meanwhile."""
     program = launcher(words, {}, Setup(death_signal=signal.SIGKILL, path=helper.binary))
     if program is None:
         raise ExecutorError(f"{helper.name} cannot be started on {os.uname().machine}")
+    # A pipe that nobody empties would stop it some day.
+    said = os.memfd_create("layerlab-network-said")
+    stack.callback(os.close, said)
     start = os.memfd_create("layerlab-network", 0)
     try:
         with open(start, "wb", closefd=False) as stream:
@@ -182,8 +187,8 @@ def _spawned(helper: Helper, words: list[str], passed: tuple[int, ...], stack: c
             [helper.name],
             executable=f"/proc/self/fd/{start}",
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stdout=stdout,
+            stderr=said,
             pass_fds=(*passed, start),
             env={},
             start_new_session=True,
@@ -191,21 +196,21 @@ def _spawned(helper: Helper, words: list[str], passed: tuple[int, ...], stack: c
     finally:
         os.close(start)
     stack.callback(_end, child)
-    return child
+    return child, said
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
     child.kill()
     child.wait()
-    if child.stderr is not None:
-        child.stderr.close()
 
 
-def _failed(helper: Helper, child: subprocess.Popen[bytes]) -> None:
-    child.kill()
-    said = (child.communicate()[1] or b"").decode("utf-8", "replace")
-    lines = [line for line in said.splitlines() if line.strip() and "syslog" not in line]
-    if any(word in said for word in _NO_ROUTE):
+def _failed(helper: Helper, child: subprocess.Popen[bytes], said: int) -> None:
+    _end(child)
+    os.lseek(said, 0, os.SEEK_SET)
+    with open(said, "rb", closefd=False) as stream:
+        text = stream.read().decode("utf-8", "replace")
+    lines = [line for line in text.splitlines() if line.strip() and "syslog" not in line]
+    if any(word in text for word in _NO_ROUTE):
         return
     raise ExecutorError(
         f"{helper.name} cannot connect a build step: {lines[-1].strip() if lines else 'it gave no reason'}",

@@ -28,7 +28,7 @@ from layerlab.engines.embedded.snapshotters import Active, Snapshotter
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import ContextError, DockerfileError, StepFailedError, StoreError
-from layerlab.fsutil import scratch_directory
+from layerlab.fsutil import remove_written
 from layerlab.graph import Graph
 from layerlab.interrupt import Stop
 from layerlab.keys import content_sources
@@ -179,7 +179,6 @@ class StepRunner:
     ) -> tuple[dict[str, tuple[int, int]], tuple[int, int]]:
         executor = self.make_executor()
         with contextlib.ExitStack() as stack:
-            scratch = stack.enter_context(scratch_directory("layerlab-run-"))
             bundle = ca_bundle(os.environ)
             stand_in = any(image.stand_in for image in self.graph.images.values())
             offline = self.options.offline or offline_folder() is not None or stand_in
@@ -188,7 +187,7 @@ class StepRunner:
             if op.network != "none":
                 # By what the user's own settings name: a Dockerfile must not open a port of this machine's loopback.
                 network = Network("host") if op.network == "host" else network_for(executor.helper, ambient)
-            mounts = stack.enter_context(self._mounts(op, decided, solution, scratch, network.resolver))
+            mounts = stack.enter_context(self._mounts(op, decided, solution, network.resolver))
             environment = dict(item.split("=", 1) for item in op.env)
             targets = mounts.targets()
             unsuccessful = f'process "{" ".join(op.argv)}" did not complete successfully'
@@ -224,7 +223,9 @@ class StepRunner:
                 if bundle is not None:
                     mounts.bind(bundle, CA_TARGET)
                 if folder is not None:
-                    loan = lend(folder.packages, scratch)
+                    place = os.path.join(self.store.path, self.store.scratch_directory())
+                    stack.callback(remove_written, place)
+                    loan = lend(folder.packages, place)
                     environment = {**loan.environment, **environment}
                     lent = loan.mounts
             process = Process(
@@ -251,10 +252,9 @@ class StepRunner:
             raise self._failure(op, decided, status, log.text(), kills)
         return prepared["owners"], (prepared["uid"], prepared["gid"])
 
-    def _mounts(self, op: RunOp, decided: Decided, solution: Solution, scratch: str, resolver: bytes | None) -> RunMounts:
+    def _mounts(self, op: RunOp, decided: Decided, solution: Solution, resolver: bytes | None) -> RunMounts:
         return RunMounts(
             op,
-            scratch,
             resolver=resolver,
             store=self.store,
             worker=self.worker,

@@ -58,12 +58,10 @@ def supervised(row: ContainerRow, *, containers: ContainerStore, snapshotter: Sn
     with contextlib.ExitStack() as stack:
         stack.enter_context(containers.held(row))
         stack.enter_context(Forwarder(row.ports))
-        place = containers.path(row, "mounts")
         with containers.store.guarded():
-            os.mkdir(place)
             log = stack.enter_context(LogWriter(containers.path(row, "log")))
         running = stack.enter_context(
-            started(row, place, store=containers.store, worker=snapshotter.worker, snapshotter=snapshotter, executor=executor)
+            started(row, store=containers.store, worker=snapshotter.worker, snapshotter=snapshotter, executor=executor)
         )
         state = ContainerState(started=now())
         containers.put_state(row, state)

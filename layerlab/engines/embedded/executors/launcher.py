@@ -21,6 +21,8 @@ _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
 _SET_MODE_FILTER: Final = 1
 _INSTRUCTION: Final = 8
+# landlock_restrict_self(2) has the same number everywhere.
+_RESTRICT_SELF: Final = 446
 # keyctl(2).
 _JOIN_SESSION_KEYRING: Final = 1
 _AT_FDCWD: Final = 0xFFFFFF9C
@@ -69,6 +71,7 @@ class Setup(NamedTuple):
     ``oom_score_adj`` what is added to its badness when memory runs out (``proc(5)``); 0 leaves it.
     ``join``          descriptors of namespaces with their kinds (``CLONE_NEW…``), joined in this order; else it ends with 126.
     ``keyring``       it gets a session keyring of its own, without the keys of this login.
+    ``landlock``      a descriptor of Landlock's rules that it puts on itself, else it ends with 126; -1 for none.
     ``close``         descriptors that the other program does not get.
     ``path``          the file that is executed; empty for ``argv[0]``.
     """
@@ -80,6 +83,7 @@ class Setup(NamedTuple):
     oom_score_adj: int = 0
     join: tuple[tuple[int, int], ...] = ()
     keyring: bool = False
+    landlock: int = -1
     close: tuple[int, ...] = ()
     path: str = ""
 
@@ -140,13 +144,16 @@ def _code(calls: _Calls, setup: Setup, addresses: Sequence[int]) -> bytes:
         handed = b"\x89\xc7" if make is _x86_64 else b""
         length = len(str(setup.oom_score_adj))
         becomes += make(calls.openat, (_AT_FDCWD, oom, os.O_WRONLY | os.O_CLOEXEC)) + handed + make(calls.write, (score, length), first=1)
+    leave = make(calls.exit, (_CANNOT,))
+    # test eax, eax; jns over it. tbz x0, #63 over it.
+    over = b"\x85\xc0\x79" + bytes([len(leave)]) if make is _x86_64 else struct.pack("<I", 0xB6F80000 | (len(leave) // 4 + 1) << 5)
     for descriptor, kind in setup.join:
-        leave = make(calls.exit, (_CANNOT,))
-        # test eax, eax; jns over it. tbz x0, #63 over it.
-        over = b"\x85\xc0\x79" + bytes([len(leave)]) if make is _x86_64 else struct.pack("<I", 0xB6F80000 | (len(leave) // 4 + 1) << 5)
         becomes += make(calls.setns, (descriptor, kind)) + over + leave
     if setup.keyring:
         becomes += make(calls.keyctl, (_JOIN_SESSION_KEYRING, 0))
+    if setup.landlock >= 0:
+        becomes += make(calls.prctl, (_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) + make(_RESTRICT_SELF, (setup.landlock, 0)) + over + leave
+        becomes += make(calls.close, (setup.landlock,))
     for descriptor in setup.close:
         becomes += make(calls.close, (descriptor,))
     if setup.report >= 0:

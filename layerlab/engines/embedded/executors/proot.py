@@ -1,8 +1,9 @@
 """The proot executor: for machines that allow no namespaces at all, such as a container of Binder with user id 1000.
 
 proot follows a command with ptrace and translates the paths in its system calls. That makes a root filesystem, **but no wall**: a hostile
-command can get past it, its processes and network are the host's, and limits are ours alone. Whoever runs code of others must not use it
-(``Host.isolates``). What it cannot do at all is listed in ``docs/differences.md``.
+command can get past it. Landlock, where the kernel has it, then still keeps it from all files but those of the step; its processes and
+network are the host's, and limits are ours alone. Whoever runs code of others must not use it (``Host.isolates``). What it cannot do at
+all is listed in ``docs/differences.md``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Literal
 
+from layerlab.engines.embedded.executors import landlock
 from layerlab.engines.embedded.executors.base import BindMount, FileMount, Mount, Output, OverlayMount, Process, Root, TmpfsMount
 from layerlab.engines.embedded.executors.launcher import Setup, launcher
 from layerlab.engines.embedded.executors.seccomp import proot_filter
@@ -31,6 +33,8 @@ from layerlab.fsutil import scratch_directory
 
 _RUN: Final = "/dev/.run"
 _DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
+# Where the libraries of a program of this machine are, besides the folder ``lib`` beside its own.
+_LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache", "/etc/ld.so.preload")
 _END_SECONDS: Final = 5.0
 _STATUS: Final = struct.Struct("<i")
 # proot ignores most signals; for this one it ends all that it follows, and itself (``src/tracee/event.c``).
@@ -64,6 +68,10 @@ class ProotExecutor:
         if status != 0:
             raise ExecutorError(f"proot does not work here: {said.decode(errors='replace').strip() or status}")
 
+    def keeps_files(self) -> bool:
+        """Whether a command that gets past proot still cannot open this user's files."""
+        return bool(landlock.version() and self._loader())
+
     def run(self, root: Root, process: Process, output: Output) -> int:
         """Run a command; see ``Executor.run``."""
         with self.start(root, process) as running:
@@ -76,40 +84,70 @@ class ProotExecutor:
         with contextlib.ExitStack() as stack:
             scratch = Path(stack.enter_context(scratch_directory("proot-", self.directory)))
             command = [self.binary, "-r", root.tree, "-w", process.cwd, "-i", f"{process.uid}:{process.gid}"]
-            for source, target in self._binds(process, scratch, stack):
+            rules = [(root.tree, landlock.ALL), (str(scratch), landlock.ALL), *self._programs_own()]
+            for source, target, rights in self._binds(process, scratch, stack):
                 command += ["-b", f"{source}:{target}"]
+                rules.append((source, rights))
             report, told = os.pipe()
             stack.callback(os.close, report)
             with contextlib.ExitStack() as ours:
                 ours.callback(os.close, told)
+                loader = self._loader()
+                walls = landlock.ruleset([*rules, (loader, landlock.READ)]) if loader else None
+                if walls is not None:
+                    ours.callback(os.close, walls)
                 setup = Setup(seccomp=proot_filter(network=process.network != "none") or b"", report=told)
                 inner = launcher(process.argv, process.environment, setup)
-                outer = launcher([*command, _RUN], {"PATH": os.defpath, "PROOT_TMP_DIR": str(scratch)}, Setup(death_signal=_END))
+                setup = Setup(death_signal=_END, landlock=-1 if walls is None else walls)
+                environment = {"PATH": os.defpath, "PROOT_TMP_DIR": str(scratch), **({"PROOT_LOADER": loader} if loader else {})}
+                outer = launcher([*command, _RUN], environment, setup)
                 if inner is None or outer is None:
                     raise ExecutorError(f"proot is not supported on {os.uname().machine}")
                 _write_program(scratch / "run", inner)
                 _write_program(scratch / "start", outer)
-                child = _spawn(scratch / "start", told)
+                child = _spawn(scratch / "start", (told,) if walls is None else (told, walls))
             return RunningProot(child, report, stack.pop_all())
 
-    def _binds(self, process: Process, scratch: Path, stack: contextlib.ExitStack) -> Iterator[tuple[str, str]]:
-        """Sources and targets, parents first."""
+    def _loader(self) -> str:
+        """A copy of the program that proot puts in the place of each that is executed; empty where it cannot be had.
+
+        proot 5.1 writes its own into ``/tmp``, whatever it is told, and then a step would have to be let into ``/tmp``.
+        """
+        status = os.stat(self.binary)
+        kept = os.path.join(self.directory, f"loader-{status.st_mtime_ns:x}-{status.st_size:x}")
+        if not os.path.exists(kept):
+            content = _taken_loader(self.binary)
+            if not content:
+                return ""
+            with scratch_directory("loader-", self.directory) as scratch:
+                _write_program(Path(scratch) / "loader", content)
+                os.rename(os.path.join(scratch, "loader"), kept)
+        return kept
+
+    def _programs_own(self) -> Iterator[tuple[str, int]]:
+        """What proot itself reads."""
+        binary = os.path.realpath(self.binary)
+        beside = os.path.join(os.path.dirname(os.path.dirname(binary)), "lib")
+        return ((path, landlock.READ) for path in (binary, beside, *_LIBRARIES))
+
+    def _binds(self, process: Process, scratch: Path, stack: contextlib.ExitStack) -> Iterator[tuple[str, str, int]]:
+        """Sources, targets and what Landlock allows, parents first."""
         devices = scratch / "dev"
         for path in (devices, devices / "shm"):
             path.mkdir()
         (devices / "shm").chmod(0o1777)
         for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
             (devices / name).symlink_to(f"/proc/self/fd{target}")
-        yield "/proc", "/proc"
-        yield "/sys", "/sys"
-        yield str(devices), "/dev"
+        yield "/proc", "/proc", landlock.USE
+        yield "/sys", "/sys", landlock.USE
+        yield str(devices), "/dev", landlock.ALL
         for device in filter(os.path.exists, _DEVICES):
             (devices / os.path.basename(device)).touch()
-            yield device, device
+            yield device, device, landlock.USE
         (devices / os.path.basename(_RUN)).touch()
-        yield str(scratch / "run"), _RUN
+        yield str(scratch / "run"), _RUN, landlock.READ
         for mount in sorted(process.mounts, key=lambda mount: mount.target.split("/")):
-            yield self._source(mount, scratch, stack), mount.target
+            yield self._source(mount, scratch, stack), mount.target, landlock.ALL
 
     def _source(self, mount: Mount, scratch: Path, stack: contextlib.ExitStack) -> str:
         """A mount's source. proot has no read-only mounts, so of what must stay as it is the command gets a copy."""
@@ -128,6 +166,28 @@ class ProotExecutor:
         else:
             shutil.copy2(mount.source, place)
         return str(place)
+
+
+def _taken_loader(binary: str) -> bytes:
+    """What the kernel says that a command of proot's has executed; nothing where that is the command itself."""
+    cat = shutil.which("cat")
+    if cat is None:
+        return b""
+    with subprocess.Popen(
+        [binary, "-r", "/", cat], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={"PATH": os.defpath}
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        # cat runs when it has answered.
+        with contextlib.suppress(OSError):
+            child.stdin.write(b"\n")
+            child.stdin.flush()
+            child.stdout.read(1)
+            for process in _children(child.pid):
+                program = f"/proc/{process}/exe"
+                if not os.path.samefile(program, cat):
+                    return Path(program).read_bytes()
+    return b""
 
 
 @contextlib.contextmanager
@@ -150,7 +210,7 @@ def _one_cpu() -> Iterator[None]:
             os.sched_setaffinity(0, allowed)
 
 
-def _spawn(program: Path, told: int) -> subprocess.Popen[bytes]:
+def _spawn(program: Path, descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
     try:
         with _one_cpu():
             return subprocess.Popen(
@@ -158,7 +218,7 @@ def _spawn(program: Path, told: int) -> subprocess.Popen[bytes]:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=(told,),
+                pass_fds=descriptors,
                 env={},
                 umask=0o022,
                 start_new_session=True,

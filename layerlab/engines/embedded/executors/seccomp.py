@@ -13,9 +13,10 @@ owners that matter for the image come from ``--chown``, USER and WORKDIR instead
 past every count, and reach parts of the kernel that are otherwise root's. ``clone3``, whose flags a filter cannot see, is answered as if
 the kernel lacked it.
 
-**Calls that proot does not translate.** proot 5.1 does not know ``statx``, ``faccessat2``, ``openat2`` and ``clone3``, or handles them
-wrongly; a program that is told that the kernel lacks them (ENOSYS) uses the older ones. It also has no network namespace: a step that
-must have no network gets no internet socket at all.
+**Calls that proot does not translate.** A call that proot 5.1 does not know would act on the paths of this machine (``_UNTRANSLATED``: the
+list less ``sysnums.list`` and ``enter.c`` of its sources); a program that is told that the kernel lacks it (ENOSYS) uses an older one. A
+program of 64 bits can make calls of 32 (``int 0x80``), which proot takes for others, so those get ENOSYS, all of them. proot also has no
+network namespace: a step that must have no network gets no internet socket at all.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import os
 import struct
 from typing import Final, NamedTuple
 
-from layerlab.engines.embedded.executors.syscalls import NEWEST, Table, allowed
+from layerlab.engines.embedded.executors.syscalls import NEWEST, Table, allowed, numbers
 
 _LD_ABS: Final = 0x20
 _JEQ: Final = 0x15
@@ -36,6 +37,10 @@ _JUMP: Final = 0x05
 _AND: Final = 0x54
 _ALLOW: Final = 0x7FFF0000
 _ERRNO: Final = 0x00050000
+# Calls with a path.
+_UNTRANSLATED: Final = frozenset(
+    ["execveat", "faccessat2", "fchmodat2", "getxattrat", "listxattrat", "openat2", "removexattrat", "renameat2", "setxattrat", "statx"]
+)
 _FORMAT: Final = 0o170000
 _DEVICES: Final = (0o020000, 0o060000)
 _WHOLE: Final = 0xFFFFFFFF
@@ -61,8 +66,6 @@ class _Calls(NamedTuple):
     owners: tuple[int, ...]
     # mknod and mknodat, to the place of the mode among their arguments
     makers: dict[int, int]
-    # statx faccessat2 openat2
-    untranslated: tuple[int, ...]
 
 
 # The same number everywhere.
@@ -76,7 +79,6 @@ _X86_64: Final = _Calls(
     personality=135,
     owners=(92, 93, 94, 260, 105, 106, 113, 114, 116, 117, 119, 122, 123, 126),
     makers={133: 1, 259: 2},
-    untranslated=(332, 439, 437),
 )
 _I386: Final = _Calls(
     table="i386",
@@ -86,7 +88,6 @@ _I386: Final = _Calls(
     personality=136,
     owners=(182, 95, 16, 298, 23, 46, 70, 71, 81, 164, 170, 138, 139, 185, 212, 207, 198, 213, 214, 203, 204, 206, 208, 210, 215, 216),
     makers={14: 1, 297: 2},
-    untranslated=(383, 439, 437),
 )
 _AARCH64: Final = _Calls(
     table="aarch64",
@@ -96,7 +97,6 @@ _AARCH64: Final = _Calls(
     personality=92,
     owners=(55, 54, 146, 144, 145, 143, 159, 147, 149, 151, 152, 91),
     makers={33: 2},
-    untranslated=(291, 439, 437),
 )
 _MACHINES: Final[dict[str, tuple[_Calls, ...]]] = {"x86_64": (_X86_64, _I386), "aarch64": (_AARCH64,)}
 
@@ -114,15 +114,13 @@ def proot_filter(*, network: bool, machine: str = "") -> bytes | None:
     found = _MACHINES.get(machine or os.uname().machine)
     if found is None:
         return None
-    programs = []
-    for calls in found:
-        extra = _Program(calls.architecture)
-        for call in calls.untranslated:
-            extra.answer(call, errno.ENOSYS)
-        if not network:
-            extra.answer_where(calls.socket, 0, _WHOLE, (*_INTERNET, *_NOT_A_BUILDS), errno.EACCES)
-        programs.append(_program(calls, faked_root=True, start=extra))
-    return _assembled(programs)
+    calls = found[0]
+    extra = _Program(calls.architecture)
+    for call in numbers(calls.table, _UNTRANSLATED):
+        extra.answer(call, errno.ENOSYS)
+    if not network:
+        extra.answer_where(calls.socket, 0, _WHOLE, (*_INTERNET, *_NOT_A_BUILDS), errno.EACCES)
+    return _assembled([_program(calls, faked_root=True, start=extra)])
 
 
 def _program(calls: _Calls, *, faked_root: bool, start: _Program | None = None) -> _Program:

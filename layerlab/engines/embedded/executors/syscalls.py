@@ -8,6 +8,7 @@ differences, are in ``seccomp``; ``docs/security.md`` lists them with reasons. N
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from typing import Final, Literal
 
 Table = Literal["x86_64", "i386", "aarch64"]
@@ -92,6 +93,17 @@ waitpid - 7 - | write 1 4 64 | writev 20 146 66
 
 def allowed(table: Table) -> list[int]:
     """The numbers of all calls that are allowed whatever their arguments are, ascending."""
+    return sorted(number for _, number in _numbers(table))
+
+
+def numbers(table: Table, names: Collection[str]) -> list[int]:
+    """The numbers of the allowed calls among these, as far as the architecture has them."""
+    return [number for name, number in _numbers(table) if name in names]
+
+
+def _numbers(table: Table) -> Iterator[tuple[str, int]]:
     column = _TABLES.index(table) + 1
-    numbers = [entry.split()[column] for entry in _ALLOWED.replace("\n", " | ").split("|") if entry.strip()]
-    return sorted(int(number) for number in numbers if number != "-")
+    for entry in _ALLOWED.replace("\n", " | ").split("|"):
+        words = entry.split()
+        if words and words[column] != "-":
+            yield words[0], int(words[column])
