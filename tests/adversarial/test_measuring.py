@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shutil
@@ -25,6 +24,7 @@ from layerlab.dockerfile import parse
 from layerlab.errors import DockerfileError
 from layerlab.fsutil import remove_written
 from layerlab.graph import build_graph
+from tests.adversarial.users import ordinary_user
 from tests.autograder.material import ps1
 
 MIB = 1 << 20
@@ -97,19 +97,6 @@ def test_a_folder_without_permissions_is_measured_by_who_may_look() -> None:
                 assert use.left == 7 * MIB
         finally:
             shut.chmod(0o700)
-
-
-@contextlib.contextmanager
-def ordinary_user() -> Iterator[None]:
-    """Without root's right to look everywhere."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 def test_files_without_a_name_count(tmp_path: Path) -> None:

@@ -279,16 +279,9 @@ def test_by_a_link_too_nothing_covers_what_the_sandbox_has_of_its_own(link: str,
     assert "its root, /dev, /proc or /sys" in said or "the sandbox has its own" in said
 
 
-@pytest.mark.parametrize("snapshotter", ["overlay", "copy"])
 @pytest.mark.parametrize("escape", ESCAPES.values(), ids=ESCAPES.keys())
-def test_what_once_led_out_does_not(
-    escape: str, snapshotter: str, make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    if snapshotter == "copy":
-        monkeypatch.setenv("LAYERLAB_SNAPSHOTTER", "copy")
-    lab = make_lab()
-    if not lab.engine.host.isolates:
-        pytest.skip("nothing isolates a build here")
+def test_what_once_led_out_does_not(escape: str, walled_lab: Lab, tmp_path: Path) -> None:
+    lab = walled_lab
     canary = Canary(tmp_path / "canary")
     filled = escape.replace("@SECRET@", f"{canary.place}/secret").replace("@DIR@", f"{canary.place}/d")
     kind, said = _built(lab, filled.replace("@STORE@", lab.engine.store.path))
@@ -317,14 +310,9 @@ NESTED = {
 }
 
 
-@pytest.mark.parametrize("snapshotter", ["overlay", "copy"])
 @pytest.mark.parametrize(("mounts", "command", "says"), NESTED.values(), ids=NESTED.keys())
-def test_mounts_in_mounts(
-    mounts: str, command: str, says: str, snapshotter: str, make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if snapshotter == "copy":
-        monkeypatch.setenv("LAYERLAB_SNAPSHOTTER", "copy")
-    lab = make_lab()
+def test_mounts_in_mounts(mounts: str, command: str, says: str, walled_lab: Lab) -> None:
+    lab = walled_lab
     lab.file("d/f", "f")
     record = lab.build(f"FROM base:1\nRUN ln -s /tmp /link\nRUN {mounts} {command}\n", secrets={"s": b"a secret\n"})
     assert lab.output == says
@@ -342,15 +330,9 @@ def test_the_same_layer_twice(make_lab: MakeLab) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("snapshotter", ["overlay", "copy"])
-def test_no_mount_leads_out(
-    snapshotter: str, make_lab: MakeLab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, swapper: Callable[[str, str], None]
-) -> None:
-    if snapshotter == "copy":
-        monkeypatch.setenv("LAYERLAB_SNAPSHOTTER", "copy")
-    lab = make_lab()
-    if not lab.engine.host.isolates:
-        pytest.skip("nothing isolates a build here")
+def test_no_mount_leads_out(walled_lab: Lab, tmp_path: Path, swapper: Callable[[str, str], None]) -> None:
+    lab = walled_lab
+    snapshotter = lab.engine.host.snapshotter
     canary = Canary(tmp_path / "canary")
     zoo = Zoo(lab, canary)
     swapper(os.path.join(lab.engine.store.path, "mounts"), str(canary.place / "d"))

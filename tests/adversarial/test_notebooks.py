@@ -6,14 +6,13 @@ is not what was released, the submission is rejected with a reason and has no sc
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from autograder.prepare import Prepared, prepare
 from autograder.publish.publisher import publish
 from autograder.record import CheckResult, ClassRecord, SubmissionResult, graded
 from layerlab.errors import ExecutorError
+from tests.adversarial.users import ordinary_user
 from tests.autograder.material import APP, COURSE, cell_of, notebook, ps1, submit
 
 DOCKERFILE = "FROM node:alpine\nRUN true\n"
@@ -348,19 +348,6 @@ def test_a_folder_that_is_no_student_s_is_nobody_s(course: Path, name: str) -> N
     assert all(folder.name.isprintable() and "rename" in folder.reason for folder in found.skipped)
 
 
-@contextlib.contextmanager
-def _ordinary_user() -> Iterator[None]:
-    """Without root's right to read everything."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-
-
 def test_a_student_who_takes_permissions_away_stops_nobody() -> None:
     """From the file, from the folder, and from the folder above; each is told so."""
     # Where an ordinary user may look; pytest's own folder is root's alone.
@@ -373,7 +360,7 @@ def test_a_student_who_takes_permissions_away_stops_nobody() -> None:
         for path in shut:
             path.chmod(0)
         try:
-            with _ordinary_user():
+            with ordinary_user():
                 assert students_of(course, "ps1").names == ("ann", "file", "folder", "student")
                 assert read_submission(course, ps1(), "ann")
                 for student in ("file", "folder", "student"):

@@ -44,19 +44,9 @@ LOOKS = {
 }
 
 
-@pytest.fixture(params=["default", "copy"])
-def each_lab(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, make_lab: MakeLab) -> Lab:
-    if request.param == "copy":
-        monkeypatch.setenv("LAYERLAB_SNAPSHOTTER", "copy")
-    lab = make_lab()
-    if not lab.engine.host.isolates:
-        pytest.skip("nothing isolates a build here")
-    return lab
-
-
 @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS.keys())
-def test_a_look_finds_nothing(each_lab: Lab, look: str) -> None:
-    lab = each_lab
+def test_a_look_finds_nothing(walled_lab: Lab, look: str) -> None:
+    lab = walled_lab
     if "/proc/interrupts" in look and lab.ids == "single":
         pytest.skip("an ordinary user reads there what it reads outside")
     filled = look.replace("@STORE@", f"[/]{lab.engine.store_path[1:]}").replace("@PYTHON@", f"[/]{sys.prefix[1:]}")
@@ -113,9 +103,9 @@ def _answer(program: bytes, architecture: int, number: int) -> int:
             return value
 
 
-def test_keys_do_not_pass_from_a_login_to_a_step_or_from_step_to_step(each_lab: Lab) -> None:
+def test_keys_do_not_pass_from_a_login_to_a_step_or_from_step_to_step(walled_lab: Lab) -> None:
     """The session keyring of whoever starts a build is inherited by all that it starts."""
-    lab = each_lab
+    lab = walled_lab
     libc = ctypes.CDLL(None, use_errno=True)
     if os.uname().machine != "x86_64":
         pytest.skip("a program of this machine's instructions")
