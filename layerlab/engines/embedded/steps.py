@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import os
 import re
 import time
@@ -43,6 +44,8 @@ _NETWORK_WORDS: Final = re.compile(
     r"[Nn]etwork is unreachable|ENOTCACHED|bad address|Name or service not known"
 )
 _DISK_WORDS: Final = re.compile(r"ENOSPC|No space left on device|Disk quota exceeded")
+# What only the names and links of an image can bring about.
+_OF_THE_TREE: Final = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR)
 _APK: Final = re.compile(r"apk.*stand-in|stand-in.*apk")
 
 
@@ -113,6 +116,13 @@ class StepRunner:
                     file=self.graph.file,
                     line=decided.step.line,
                     remedy="Build again.",
+                ) from error
+            if error.errno in _OF_THE_TREE:
+                raise DockerfileError(
+                    f"{decided.step.instruction}: {error.strerror}" + (f" ({error.filename})" if error.errno == errno.ELOOP else ""),
+                    file=self.graph.file,
+                    line=decided.step.line,
+                    remedy="Look at the links and names that the steps before have made on the way to this path.",
                 ) from error
             raise StoreError(f"{decided.step.instruction}: {error.strerror or error} ({error.filename or 'no file named'})") from error
         finally:
