@@ -61,6 +61,11 @@ FAILED = {
     "a WORKDIR through a loop of links": ("FROM base:1\nRUN ln -s l /l\nWORKDIR /l/x\n", "dockerfile", "too many links (/l/x)"),
     "a COPY into a loop of links": ("FROM base:1\nRUN ln -s l /l\nCOPY good /l/x\n", "dockerfile", "too many links"),
     "a RUN in a loop of links": ("FROM base:1\nWORKDIR /a/b\nRUN rm -r /a && ln -s a /a\nRUN true\n", "dockerfile", "too many links"),
+    "a WORKDIR that a mount hides": (
+        "FROM base:1\nWORKDIR /t/w\nRUN --mount=type=bind,source=dir,target=/t true\n",
+        "dockerfile",
+        "there can be no working directory /t/w: it lies in a mount that is read-only",
+    ),
     "a WORKDIR with a name that is too long": (f"FROM base:1\nWORKDIR /{'x' * 300}\n", "dockerfile", "File name too long"),
     "a secret that is required": ("FROM base:1\nRUN --mount=type=secret,id=s,required=true true\n", "dockerfile", "secret s: not found"),
     "a command killed": ("FROM base:1\nRUN kill -9 $$\n", "step-failed", "exit code: 137"),

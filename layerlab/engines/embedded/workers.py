@@ -89,15 +89,15 @@ class WorkerProcess:
         return _raise_or_return(answer)
 
     @contextlib.contextmanager
-    def lay(self, root: dict[str, Any], mounts: list[dict[str, Any]], program: str) -> Iterator[Laid]:
+    def lay(self, root: dict[str, Any], mounts: list[dict[str, Any]], cwd: str, program: str) -> Iterator[Laid]:
         """A tree for one command, laid in a mount namespace of its own, which is there until this and what was started in it has ended.
 
-        ``program``: what will be started in it; see ``laying.lay``.
+        ``program``: what will be started in it, in the directory ``cwd``; see ``laying.lay``.
 
-        Raises ``DockerfileError`` for a mount that has no place, ``OSError``.
+        Raises ``DockerfileError`` for a mount or a directory that has no place, ``OSError``.
         """
         with contextlib.ExitStack() as stack:
-            answer = self.ask("lay", root=root, mounts=mounts, program=program)
+            answer = self.ask("lay", root=root, mounts=mounts, cwd=cwd, program=program)
             try:
                 numbers = [answer["namespace"], *([answer["user"]] if answer["user"] >= 0 else [])]
                 # The worker cannot end meanwhile: it is asked for something else afterwards.

@@ -112,9 +112,8 @@ class BwrapExecutor:
         """Start a command; see ``Executor.start``."""
         with contextlib.ExitStack() as stack:
             mounts = [*process.mounts, FileMount(target=_SWITCH, content=self._switch(process), mode=0o755, last=True)]
-            laid = stack.enter_context(
-                self._worker.lay(self._tree(root), [msgspec.to_builtins(mount, builtin_types=(bytes,)) for mount in mounts], self.binary)
-            )
+            laid_out = [msgspec.to_builtins(mount, builtin_types=(bytes,)) for mount in mounts]
+            laid = stack.enter_context(self._worker.lay(self._tree(root), laid_out, process.cwd, self.binary))
             words, pipes, begin = self._identity(process, stack)
             # --bind would make dead files of the devices. All else that was laid has none.
             words += ["--dev-bind", laid.point, "/", "--proc", "/proc"]

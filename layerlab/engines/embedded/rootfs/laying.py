@@ -35,14 +35,10 @@ _OURS: Final = ("proc", "sys", "dev")
 
 
 class MountError(Exception):
-    """A mount that cannot be laid. ``target`` as written; the message is a sentence about it."""
-
-    def __init__(self, target: str, message: str) -> None:
-        super().__init__(message)
-        self.target = target
+    """What a Dockerfile asks for cannot be laid; the message is a sentence about it."""
 
 
-def lay(root: dict[str, Any], mounts: list[dict[str, Any]], program: str) -> int:
+def lay(root: dict[str, Any], mounts: list[dict[str, Any]], cwd: str, program: str) -> int:
     """Lay a tree at ``POINT`` below the current directory, in a new mount namespace; a descriptor of the namespace.
 
     ``root``    ``lowers`` (lowest first), ``upper`` and ``work`` of an overlay, or ``tree``, a directory; relative to the current
@@ -51,9 +47,10 @@ def lay(root: dict[str, Any], mounts: list[dict[str, Any]], program: str) -> int
                 ``upper`` and ``work``; ``tmpfs`` has ``size`` (bytes, 0 for no limit); ``file``, which is in memory and read-only, has
                 ``content``, ``mode``, ``uid`` and ``gid``. A source that is absolute is a path of the host that nobody but its user has a
                 say in. ``optional``: one that is left out where it has no place. ``last``: one that nothing may cover.
+    ``cwd``     the working directory, which is made where a mount hides the image's, as by runc.
     ``program`` what the executor starts: read-only in this namespace, since a command reaches it as ``/proc/1/exe``.
 
-    Raises ``MountError`` for a mount of ``mounts`` that has no place, ``OSError``.
+    Raises ``MountError`` for a mount of ``mounts`` or a working directory that has no place, ``OSError``.
     """
     os.makedirs(POINT, mode=0o700, exist_ok=True)
     with mountapi.elsewhere(), contextlib.ExitStack() as stack:
@@ -67,6 +64,7 @@ def lay(root: dict[str, Any], mounts: list[dict[str, Any]], program: str) -> int
         for mount in sorted(mounts, key=lambda mount: (bool(mount.get("last")), _parts(mount["target"]))):
             _mount(tree, mount)
         tree.check()
+        tree.working_directory(cwd)
         return os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
 
@@ -137,7 +135,25 @@ class _Tree:
         """That what the executor will find by path is what was laid. Raises ``MountError``."""
         with _closing(mountapi.open_own(POINT)) as point:
             if _mount_id(point) != _mount_id(self._root):
-                raise MountError("/", "it would cover the root")
+                raise MountError("nothing can be mounted at /: it would cover the root")
+
+    def working_directory(self, path: str) -> None:
+        """Make it where it is missing. Raises ``MountError``."""
+        parts = _parts(path)
+        try:
+            try:
+                found = mountapi.open_inside(self._root, "/".join(parts))
+            except FileNotFoundError:
+                self._make(parts, directory=True)
+                return
+            with _closing(found):
+                if not stat.S_ISDIR(os.fstat(found).st_mode):
+                    raise OSError(errno.ENOTDIR, "")
+        except OSError as error:
+            # Of the kernel's nothing is there yet.
+            if error.errno == errno.EPERM:
+                return
+            raise MountError(f"there can be no working directory {path}: {_reason(error)}") from error
 
     def _may_hold(self, place: int) -> None:
         """Raises ``OSError`` (EPERM) for a place of the kernel's, or one whose mount would cover the root or ``/dev``."""
@@ -299,7 +315,7 @@ def _mount(tree: _Tree, mount: dict[str, Any]) -> None:
             errno.EACCES,
         ):
             return
-        raise MountError(target, _REASONS.get(error.errno or 0, f"{os.strerror(error.errno or 0)}")) from error
+        raise MountError(f"nothing can be mounted at {target}: {_reason(error)}") from error
 
 
 def _file(mount: dict[str, Any], memory: int, place: int) -> None:
@@ -314,9 +330,13 @@ def _file(mount: dict[str, Any], memory: int, place: int) -> None:
         mountapi.attach(mountapi.clone(source, attributes=RDONLY), place)
 
 
+def _reason(error: OSError) -> str:
+    return _REASONS.get(error.errno or 0, os.strerror(error.errno or 0))
+
+
 _REASONS: Final = {
-    errno.EROFS: "it lies in a mount that is read-only, where no mount point can be made",
-    errno.ENOTDIR: "there is a file where a directory must be mounted, or on the way to it",
+    errno.EROFS: "it lies in a mount that is read-only, where nothing can be made",
+    errno.ENOTDIR: "there is a file where a directory must be, or on the way to it",
     errno.EISDIR: "there is a directory where a file must be mounted",
     errno.ELOOP: "the way to it has a loop of links, or a link into /proc",
     errno.EEXIST: "the way to it has a link that leads nowhere",

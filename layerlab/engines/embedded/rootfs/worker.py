@@ -263,12 +263,12 @@ class Worker:
                 there, needed = ("file", "directory") if directory else ("directory", "file")
                 raise RefusedError("base-image", f"the image has a {there} at {target}, where a {needed} must be mounted")
 
-    def lay(self, root: dict[str, Any], mounts: list[dict[str, Any]], program: str) -> dict[str, Any]:
+    def lay(self, root: dict[str, Any], mounts: list[dict[str, Any]], cwd: str, program: str) -> dict[str, Any]:
         """Lay the tree of a command; see ``laying.lay``. The namespace is kept by descriptor until ``let_go``."""
         try:
-            self._laid = laying.lay(root, mounts, program)
+            self._laid = laying.lay(root, mounts, cwd, program)
         except laying.MountError as error:
-            raise RefusedError("dockerfile", f"nothing can be mounted at {error.target}: {error}") from error
+            raise RefusedError("dockerfile", str(error)) from error
         return {"namespace": self._laid, "user": self._user_namespace(), "process": os.getpid(), "point": os.path.abspath(laying.POINT)}
 
     def _user_namespace(self) -> int:
