@@ -17,7 +17,7 @@ from autograder.backends.base import Backend, Outcome
 from autograder.collect import Rejected, Skipped, Submission, collect, read_submission, students_of
 from autograder.confine.sandbox import GradingEngine
 from autograder.order import in_order
-from autograder.places import default_place
+from autograder.places import default_place, make_place
 from autograder.prepare import Prepared, locate, prepare
 from autograder.record import ClassRecord, SubmissionResult
 from autograder.results import Results
@@ -85,7 +85,7 @@ def prepare_class(course: Path, name: str, place: Path, report: Report) -> Prepa
     """Fetch what grading an assignment needs, and nothing else. Raises what ``grade_class`` raises before it grades."""
     assignment = load_assignment(course, name)
     check_rubric(assignment)
-    place.mkdir(parents=True, exist_ok=True)
+    make_place(place)
     return prepare(course, assignment, place, report)
 
 

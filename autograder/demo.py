@@ -15,7 +15,7 @@ import msgspec
 
 from autograder.assignment import load_assignment, notebook_of
 from autograder.classroom import grade_class
-from autograder.places import default_place
+from autograder.places import default_place, make_place
 from autograder.record import ClassRecord
 from autograder.starter import replace_answers
 from autograder.table import class_table
@@ -56,7 +56,7 @@ def tell(
         return lesson
     print("\n8. Two submissions are graded: the optimised file, and a naive one", file=stream, flush=True)
     place = default_place() if store is None else Path(store).with_name(Path(store).name + "-grading")
-    place.mkdir(parents=True, exist_ok=True)
+    make_place(place)
     with tempfile.TemporaryDirectory(dir=place, prefix="demo-") as directory:
         record = _grade(course, Path(directory), place)
     print(class_table(record), file=stream, flush=True)

@@ -16,6 +16,7 @@ import nbformat
 from autograder.assignment import Assignment, load_assignment, notebook_of
 from autograder.collect import Submission
 from autograder.grade import grade
+from autograder.places import make_place
 from autograder.prepare import prepare
 from autograder.rubric import check_rubric
 from autograder.starter import solution, starter_cell
@@ -57,7 +58,7 @@ def release(course: Path, name: str, *, place: Path, report: Callable[[str], Non
     assignment = load_assignment(course, name)
     check_rubric(assignment)
     answer = reference(course, name)
-    place.mkdir(parents=True, exist_ok=True)
+    make_place(place)
     prepared = prepare(course, assignment, place, report)
     report("grading the reference solution")
     with tempfile.TemporaryDirectory(dir=prepared.work) as seed:

@@ -18,9 +18,13 @@ from layerlab.context.tree import Row
 from layerlab.graph import Graph, Step
 from layerlab.keys import base_key, content_sources, operation
 from layerlab.model import MAX_PATHS, Cause, CauseKind
-from layerlab.ops import CopyOp, MkdirOp, Op, RunOp
+from layerlab.ops import CopyOp, MkdirOp, Op, RunOp, variables
 from layerlab.plan import Decided, Solution
 
+# More lines than a person writes; letters of an instruction that tell which it was; candidates that are looked at.
+_MANY: Final = 500
+_ALIKE: Final = 300
+_NEAR: Final = 20
 # What a step may differ in only because its base image has another configuration.
 _INHERITED: Final = frozenset({"environment", "user", "workdir"})
 
@@ -217,8 +221,8 @@ def _operation_difference(op: Op, old: Op, instruction: str, partner: StepTrace)
 
 
 def _environment_difference(op: RunOp, old: RunOp) -> tuple[CauseKind, tuple[str, ...], str]:
-    now = dict(item.split("=", 1) for item in op.env)
-    then = dict(item.split("=", 1) for item in old.env)
+    now = variables(op.env)
+    then = variables(old.env)
     names = [name for name in (*now, *(name for name in then if name not in now)) if now.get(name) != then.get(name)]
     arguments = set(op.arguments) | set(old.arguments)
     if not names:
@@ -336,20 +340,22 @@ def _align(graph: Graph, before: BuildTrace) -> tuple[dict[int, StepTrace], dict
 
 
 def _align_stage(steps: list[Step], old: list[StepTrace], partners: dict[int, StepTrace], moved: dict[int, str]) -> None:
-    matcher = difflib.SequenceMatcher(None, [trace.instruction for trace in old], [step.instruction for step in steps], autojunk=False)
-    blocks = matcher.get_opcodes()
+    blocks = edits_between([trace.instruction for trace in old], [step.instruction for step in steps])
     left_old = {place for tag, low, high, _, _ in blocks if tag != "equal" for place in range(low, high)}
-    left_new = [place for tag, _, _, start, end in blocks if tag != "equal" for place in range(start, end)]
+    left_new = {place for tag, _, _, start, end in blocks if tag != "equal" for place in range(start, end)}
     for tag, low, high, start, _ in blocks:
         if tag == "equal":
             for offset in range(high - low):
                 partners[steps[start + offset].number] = old[low + offset]
     # The same text elsewhere is a line that moved, and must not be taken for the changed form of another line.
-    for place in list(left_new):
-        twin = next((other for other in sorted(left_old) if old[other].instruction == steps[place].instruction), None)
-        if twin is not None:
+    twins: dict[str, list[int]] = {}
+    for other in sorted(left_old, reverse=True):
+        twins.setdefault(old[other].instruction, []).append(other)
+    for place in sorted(left_new):
+        if twins.get(steps[place].instruction):
+            twin = twins[steps[place].instruction].pop()
             left_old.discard(twin)
-            left_new.remove(place)
+            left_new.discard(place)
             partners[steps[place].number] = old[twin]
             moved[steps[place].number] = steps[place - 1].instruction if place else "FROM"
     for tag, low, high, start, end in blocks:
@@ -358,15 +364,37 @@ def _align_stage(steps: list[Step], old: list[StepTrace], partners: dict[int, St
             _pair(candidates, [steps[place] for place in range(start, end) if place in left_new], partners)
 
 
+def edits_between(old: list[str], new: list[str]) -> list[tuple[str, int, int, int, int]]:
+    """What was kept and what was replaced, as ``difflib.SequenceMatcher.get_opcodes`` has it, in time that grows with the length."""
+    same = 0
+    while same < min(len(old), len(new)) and old[same] == new[same]:
+        same += 1
+    end = 0
+    while end < min(len(old), len(new)) - same and old[-1 - end] == new[-1 - end]:
+        end += 1
+    left, right = old[same : len(old) - end], new[same : len(new) - end]
+    # What occurs often says little, and costs a square.
+    matcher = difflib.SequenceMatcher(None, left, right, autojunk=len(right) > _MANY)
+    moved = [(tag, low + same, high + same, start + same, stop + same) for tag, low, high, start, stop in matcher.get_opcodes()]
+    head = [("equal", 0, same, 0, same)] if same else []
+    tail = [("equal", len(old) - end, len(old), len(new) - end, len(new))] if end else []
+    return [*head, *moved, *tail]
+
+
+def likeness(one: str, other: str) -> float:
+    """From 0 to 1. Of long texts the beginnings count."""
+    return difflib.SequenceMatcher(None, one[:_ALIKE], other[:_ALIKE], autojunk=False).ratio()
+
+
 def _pair(old: list[StepTrace], steps: list[Step], partners: dict[int, StepTrace]) -> None:
     """Within a replaced block, an instruction is the changed form of the likeliest old one with the same keyword, in order."""
     next_old = 0
     for step in steps:
         best: tuple[float, int] | None = None
-        for candidate in range(next_old, len(old)):
+        for candidate in range(next_old, min(len(old), next_old + _NEAR)):
             if old[candidate].keyword != step.keyword:
                 continue
-            ratio = difflib.SequenceMatcher(None, old[candidate].instruction, step.instruction, autojunk=False).ratio()
+            ratio = likeness(old[candidate].instruction, step.instruction)
             if best is None or ratio > best[0]:
                 best = (ratio, candidate)
         if best is not None and best[0] >= 0.5:

@@ -75,6 +75,12 @@ def remove_written(place: str) -> None:
         remove_tree(place)
 
 
+def leads_out(path: str, folder: str) -> bool:
+    """Whether a path in a folder is, by its links, one outside of it."""
+    path, folder = os.path.abspath(path), os.path.abspath(folder)
+    return path.startswith(f"{folder}/") and not os.path.realpath(path).startswith(os.path.realpath(folder).rstrip("/") + "/")
+
+
 def is_directory(path: str) -> bool:
     """A directory itself, not a link to one."""
     try:

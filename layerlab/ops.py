@@ -6,6 +6,7 @@ BuildKit's LLB does. Two spellings of one operation are equal here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -107,3 +108,8 @@ class RunOp(msgspec.Struct, frozen=True, tag="run", kw_only=True):
 
 
 Op = MkdirOp | CopyOp | RunOp
+
+
+def variables(env: Iterable[str]) -> dict[str, str]:
+    """Names and values of an environment. An image's own may lack a "=", and has an empty value then."""
+    return {name: value for name, _, value in (item.partition("=") for item in env)}

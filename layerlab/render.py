@@ -205,7 +205,7 @@ def history_table(rows: tuple[HistoryEntry, ...], image: str, *, full: bool, str
     for number, row in enumerate(rows):
         name = image[7:19] if number == 0 else "<missing>"
         text = row.created_by if full else _one_line(row.created_by, room)
-        lines.append(f"{name:<14} {_ago(row.created):<16} {printable(text):<{room}} {size(row.size):<9} {row.comment}".rstrip())
+        lines.append(f"{name:<14} {_ago(row.created):<16} {printable(text):<{room}} {size(row.size):<9} {printable(row.comment)}".rstrip())
     return "\n".join(lines)
 
 
@@ -248,7 +248,9 @@ def _ago(created: str | None) -> str:
     try:
         moment = datetime.datetime.fromisoformat(created.replace("Z", "+00:00"))
     except ValueError:
-        return created
+        return printable(created)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
     seconds = max(0, int((datetime.datetime.now(datetime.UTC) - moment).total_seconds()))
     for unit, length in (("year", 31_536_000), ("month", 2_592_000), ("week", 604_800), ("day", 86_400), ("hour", 3600), ("minute", 60)):
         count = seconds // length

@@ -44,10 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the slow tests unless they are asked for, and keep together what shares something when several processes run tests."""
-    for item in items:
-        if item.path.parent.name not in APART:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    """Leave out the slow tests unless they are asked for."""
     whole = [Path(__file__).parent] == [Path(argument) for argument in config.args]
     if config.option.all_tests or config.option.markexpr or not whole:
         return
@@ -56,6 +53,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if slow:
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if not item.get_closest_marker("slow")]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where several processes run tests, keep together what shares something that is dear to make.
+
+    xdist's own groups are marks that it writes into the ids of tests; with pytest 9 these ids do not change, and nothing is grouped.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return nodeid if Path(file).parent.name in APART else file
+
+    # What takes long comes first, in the order of the folders.
+    config.option.loadscopereorder = False
+    return Together(config, log)
 
 
 @pytest.hookimpl(trylast=True)

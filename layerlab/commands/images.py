@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from typing import Any
 
 from layerlab.commands.common import add_engine, engine_of, for_each, note, print_answer, print_json
@@ -117,7 +118,7 @@ def _history(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_answer(engine, {"image": row.config, "stand_in": row.stand_in, "history": rows})
     else:
-        print(history_table(rows, row.config, full=arguments.no_trunc))
+        print(history_table(rows, row.config, full=arguments.no_trunc, stream=sys.stdout))
         if row.stand_in:
             print(f"note: {row.stand_in}")
     return 0

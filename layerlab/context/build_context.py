@@ -20,7 +20,7 @@ import msgspec
 from layerlab.context.ignore import IgnoreRules, parse_ignore_file
 from layerlab.context.tree import Directory, Entry, context_directory_digest, file_digest
 from layerlab.errors import ContextError, DockerfileError, UsageError
-from layerlab.fsutil import write_atomically
+from layerlab.fsutil import leads_out, write_atomically
 
 _DIGEST: Final = 32
 _UNKNOWN: Final = bytes(_DIGEST)
@@ -323,6 +323,10 @@ def _ignore_rules(context: str, dockerfile: str | None) -> IgnoreRules:
     candidates = [f"{dockerfile}.dockerignore"] if dockerfile is not None else []
     candidates.append(os.path.join(context, ".dockerignore"))
     for candidate in candidates:
+        if leads_out(candidate, context):
+            raise DockerfileError(
+                "the ignore file is a link that leads out of the build context", file=candidate, remedy="Put the file itself in its place."
+            )
         if os.path.exists(candidate) and not os.path.isfile(candidate):
             raise DockerfileError("the ignore file is not a regular file", file=candidate, remedy="Remove it, or put a file in its place.")
         try:

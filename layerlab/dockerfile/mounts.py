@@ -31,6 +31,8 @@ SAME_OPTION = {"src": "source", "dst": "target", "destination": "target", "ro": 
 TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 
+# Go's units.RAMInBytes gives an int64.
+_TOO_LARGE = 1 << 63
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?(?:([kmgtp])(?:i?b)?|b)?\Z", re.IGNORECASE)
 
 _QUOTED_FIELD = re.compile(r'"((?:[^"]|"")*)"(?=,|\Z)', re.DOTALL)
@@ -274,7 +276,10 @@ def _size(key: str, value: str) -> int:
     if match is None or len(match[1]) > 30:
         _fail(f"invalid value for {key}: {value}", "Write bytes, or a number with k, m or g behind it.")
     power = " kmgtp".index(match[2].lower()) if match[2] else 0
-    return int(float(match[1]) * 1024**power)
+    size = int(float(match[1]) * 1024**power)
+    if size >= _TOO_LARGE:
+        _fail(f"invalid value for {key}: {value}", "Write a size that a machine can have.")
+    return size
 
 
 def _clean(path: str) -> str:

@@ -8,6 +8,7 @@ from layerlab.dockerfile import parse
 from layerlab.dockerfile.ast import Dockerfile
 from layerlab.engines.base import BuildOptions
 from layerlab.errors import BaseImageError, UnsupportedError, UsageError
+from layerlab.fsutil import leads_out
 
 
 def no_context(path: str) -> UsageError:
@@ -17,7 +18,13 @@ def no_context(path: str) -> UsageError:
     )
 
 
-def read_dockerfile(file: str, shown: str) -> Dockerfile:
+def read_dockerfile(file: str, shown: str, context: str) -> Dockerfile:
+    if leads_out(file, context):
+        # What is wrong with its lines would be printed, and they are none of a stranger's repository.
+        raise UsageError(
+            f"failed to read dockerfile: {shown} is a link that leads out of the build context",
+            remedy=f"Name the file itself: -f {os.path.realpath(file)}.",
+        )
     try:
         if os.path.exists(file) and not os.path.isfile(file):
             raise UsageError(f"failed to read dockerfile: {shown} is not a regular file", remedy="Name a file with -f FILE.")
@@ -37,7 +44,9 @@ def read_dockerfile(file: str, shown: str) -> Dockerfile:
 
 def dockerfile_for(options: BuildOptions, file: str, shown: str) -> Dockerfile:
     """The Dockerfile of a build: the text that is being typed, else the file. Raises ``UsageError``, ``DockerfileError``."""
-    return read_dockerfile(file, shown) if options.dockerfile_text is None else parse(options.dockerfile_text.encode(), shown)
+    if options.dockerfile_text is None:
+        return read_dockerfile(file, shown, options.context)
+    return parse(options.dockerfile_text.encode(), shown)
 
 
 def not_here(name: str) -> BaseImageError:

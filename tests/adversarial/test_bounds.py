@@ -168,7 +168,7 @@ def test_only_sandboxes_join_the_groups_and_they_go_first(tmp_path: Path) -> Non
         resource.setrlimit(resource.RLIMIT_DATA, before)
         signal.signal(signal.SIGALRM, old)
     ((process, limit),) = asked
-    assert (process.cgroups, process.oom_score_adj, process.network) == (groups, 1000, False)
+    assert (process.cgroups, process.oom_score_adj, process.network) == (groups, 1000, "none")
     assert limit == before[0]
 
 

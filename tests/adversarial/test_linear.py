@@ -23,6 +23,7 @@ from layerlab.context.select import compile_glob
 from layerlab.dockerfile import expand, parse, parse_duration, parse_mount
 from layerlab.engines.embedded.rootfs.unpack import ArchiveError, unpack
 from layerlab.errors import LayerlabError
+from layerlab.explain import edits_between, likeness
 from layerlab.fsutil import scratch_directory
 from layerlab.graph import build_graph
 from tests.autograder.material import ps1
@@ -81,6 +82,9 @@ READERS: Final[dict[str, tuple[Callable[[int], object], int]]] = {
     "variables: all replaced": (lambda size: expand("${A//a*ab/x}", {"A": "a" * size}), 20_000),
     "variables: each replaced": (lambda size: expand("${A//?b/x}", {"A": "ab\n" * size}), 10_000),
     "variables: nested": (lambda size: expand("${A:-" * size + "}" * size, {}), 100),
+    "causes: two long commands": (lambda size: likeness("/a" * size, "/a" * (size - 1)), 2_000),
+    "causes: a step again and again": (lambda size: edits_between(["a", "b"] * size, ["b", "c", "a"] * size), 1_000),
+    "causes: steps that all changed": (lambda size: edits_between([f"a{n}" for n in range(size)], [f"b{n}" for n in range(size)]), 1_000),
     "durations: digits": (lambda size: parse_duration("1" * size + ".."), 10_000),
     "mounts: quotes": (lambda size: parse_mount('"' + '""' * size + "x"), 10_000),
     "quiz: blanks behind step": (lambda size: read_prediction("step" + " " * size + "x", [1]), 10_000),

@@ -212,6 +212,28 @@ def test_a_proxy_on_loopback_that_the_user_names_is_reached_and_no_other_port(
         other.close()
 
 
+def test_many_builds_at_once_are_connected(make_lab: MakeLab) -> None:
+    """What connects one must not come between bwrap and the kernel."""
+    lab = make_lab()
+    if lab.engine.host.network_helper is None:
+        pytest.skip("needs pasta or slirp4netns, and leave to use /dev/net/tun (apt-get install passt)")
+    failed: list[object] = []
+
+    def build(name: int) -> None:
+        file = lab.directory / str(name)
+        with type(lab.engine)(lab.engine.store_path) as engine:
+            for number in range(25):
+                file.write_text(f"FROM base:1\nRUN echo {name} {number}\n")
+                failed.append(engine.build(lab.options(file=str(file), network="default")).failure)
+
+    threads = [threading.Thread(target=build, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == [None] * 100
+
+
 # --- secrets ------------------------------------------------------------------------------------------------------------
 
 

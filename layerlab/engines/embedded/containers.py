@@ -16,7 +16,7 @@ from layerlab.engines.embedded.store import ImageRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import StepFailedError, UsageError
 from layerlab.model import PublishedPort
-from layerlab.ops import DEFAULT_PATH, RunOp
+from layerlab.ops import DEFAULT_PATH, RunOp, variables
 
 
 def container_of(
@@ -48,7 +48,7 @@ def container_of(
         image_id=row.config,
         diff_ids=tuple(config["rootfs"]["diff_ids"]),
         argv=argv,
-        environment={"PATH": DEFAULT_PATH, **dict(item.split("=", 1) for item in settings.get("Env") or ()), **(environment or {})},
+        environment={"PATH": DEFAULT_PATH, **variables(settings.get("Env") or ()), **(environment or {})},
         cwd=settings.get("WorkingDir") or "/",
         user=settings.get("User") or "",
         network=network,
@@ -63,7 +63,7 @@ def _signal(text: str) -> int:
     """The number of a STOPSIGNAL, which is a number or a name with or without SIG; SIGTERM for what this system does not know."""
     name = text.upper()
     known = signal.Signals.__members__
-    if name.isdigit():
+    if name.isascii() and name.isdigit():
         return int(name)
     return known.get(name) or known.get(f"SIG{name}") or signal.SIGTERM
 

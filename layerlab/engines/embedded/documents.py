@@ -8,6 +8,8 @@ import msgspec
 
 # containerd reads no manifest of more than 8 MiB, Docker's registry takes none of more than 4 MiB.
 DOCUMENT_LIMIT: Final = 8 << 20
+# ``limits.h``
+_PATH_MAX: Final = 4096
 
 
 class DocumentError(Exception):
@@ -90,4 +92,7 @@ def parse_configuration(data: bytes) -> dict[str, Any]:
         msgspec.convert(document, _Configuration)
     except msgspec.ValidationError as error:
         raise DocumentError(str(error)) from error
+    directory = (document.get("config") or {}).get("WorkingDir") or ""
+    if "\0" in directory or len(directory) >= _PATH_MAX:
+        raise DocumentError("its working directory is no path")
     return document

@@ -18,6 +18,7 @@ import select
 import shutil
 import signal
 import subprocess
+import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -117,12 +118,33 @@ def _loopback_ports(environment: Mapping[str, str]) -> set[int]:
 def connected(helper: Helper, process: int, ports: tuple[int, ...]) -> Iterator[None]:
     """Connect the network namespace of a process for the length of the block. Raises ``ExecutorError`` where that cannot be done."""
     with contextlib.ExitStack() as stack:
+        if not _has_loopback(process):
+            # It has ended, and its own words say why.
+            yield
+            return
         network, owner = _namespaces(process, stack)
         if helper.name == "pasta":
             _start_pasta(helper, network, owner, ports, stack)
         else:
             _start_slirp(helper, network, owner, stack)
         yield
+
+
+def _has_loopback(process: int) -> bool:
+    """Wait until bwrap has brought up the loopback of its network; whether it has.
+
+    A netlink socket gets the number of its process, or any other one where that is taken, and then bwrap does not know the answers to its own
+    requests. The helper, which counts processes in a namespace of its own, could have taken it.
+    """
+    end = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < end:
+        try:
+            if "127.0.0.1" in Path(f"/proc/{process}/net/fib_trie").read_text(encoding="ascii"):
+                return True
+        except OSError:
+            return os.path.exists(f"/proc/{process}/net")
+        time.sleep(0.001)
+    return True
 
 
 def _namespaces(process: int, stack: contextlib.ExitStack) -> tuple[str, str]:

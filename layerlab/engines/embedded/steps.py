@@ -34,7 +34,7 @@ from layerlab.graph import Graph
 from layerlab.interrupt import Stop
 from layerlab.keys import content_sources
 from layerlab.offline import offline_folder
-from layerlab.ops import CopyOp, MkdirOp, Op, RunOp, Source
+from layerlab.ops import CopyOp, MkdirOp, Op, RunOp, Source, variables
 from layerlab.plan import Decided, Solution
 
 LOG_LIMIT: Final = 64 << 10
@@ -45,7 +45,7 @@ _NETWORK_WORDS: Final = re.compile(
 )
 _DISK_WORDS: Final = re.compile(r"ENOSPC|No space left on device|Disk quota exceeded")
 # What only the names and links of an image can bring about.
-_OF_THE_TREE: Final = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR)
+_OF_THE_TREE: Final = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EILSEQ)
 _APK: Final = re.compile(r"apk.*stand-in|stand-in.*apk")
 
 
@@ -198,7 +198,7 @@ class StepRunner:
                 # By what the user's own settings name: a Dockerfile must not open a port of this machine's loopback.
                 network = Network("host") if op.network == "host" else network_for(executor.helper, ambient)
             mounts = stack.enter_context(self._mounts(op, decided, solution, network.resolver))
-            environment = dict(item.split("=", 1) for item in op.env)
+            environment = variables(op.env)
             targets = mounts.targets()
             unsuccessful = f'process "{" ".join(op.argv)}" did not complete successfully'
             try:

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 from layerlab.context.ignore import IgnoreRules
 from layerlab.context.tree import HOLE, blocks, file_digest
+from layerlab.engines.embedded.rootfs.layer_tar import note_device
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.engines.embedded.rootfs.sizes import LEAST, weight
 from layerlab.engines.embedded.rootfs.unpack import ArchiveError, is_archive, unpack
@@ -94,7 +95,7 @@ class Copier:
         permissions = stat.S_IMODE(mode)
         if not self.chmod:
             return permissions
-        if self.chmod.isdigit():
+        if self.chmod.isascii() and self.chmod.isdigit():
             return int(self.chmod, 8)
         return symbolic_mode(self.chmod, permissions, directory=stat.S_ISDIR(mode))
 
@@ -234,10 +235,9 @@ class Copier:
         elif stat.S_ISFIFO(mode):
             os.mkfifo(target)
         elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-            try:
-                os.mknod(target, mode, status.st_rdev)
-            except PermissionError as error:
-                raise CopyError(f"cannot copy the device {source}: no privilege to make one; keep it out with .dockerignore") from error
+            kind = "char" if stat.S_ISCHR(mode) else "block"
+            if not note_device(target, kind, os.major(status.st_rdev), os.minor(status.st_rdev)):
+                return
         else:
             return
         self._own(target, ids)

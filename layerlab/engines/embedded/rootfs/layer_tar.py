@@ -121,9 +121,17 @@ def _walk_readable(directory: str, relative: str, links: dict[tuple[int, int], s
         # A socket that a step left behind cannot be in a tar; Docker leaves it out too.
 
 
-def device_note(kind: str, major: int, minor: int) -> bytes:
-    """The value of the attribute ``DEVICE``. ``kind``: ``char`` or ``block``."""
-    return f"{kind}-{major}-{minor}".encode("ascii")
+def note_device(path: str, kind: str, major: int, minor: int) -> bool:
+    """Make the file that stands for a device; False where the file system has no such attributes. ``kind``: ``char`` or ``block``."""
+    with open(path, "xb"):
+        pass
+    try:
+        os.setxattr(path, DEVICE, f"{kind}-{major}-{minor}".encode("ascii"))
+    except OSError:
+        # Better no file than one that was never there.
+        os.unlink(path)
+        return False
+    return True
 
 
 def clamp_times(directory: str, newest: int) -> None:

@@ -7,6 +7,7 @@ does not, as no step runs while the worker looks at it.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import Final
@@ -17,8 +18,10 @@ _LINK_LIMIT: Final = 255
 def resolve(root: str, path: str, *, follow: bool = True) -> str:
     """Path on the host for ``path`` inside ``root``, links resolved within; parts that are missing are kept as written.
 
-    ``follow`` says whether a link in the last place is followed. Raises ``OSError`` (ELOOP) on a loop of links.
+    ``follow`` says whether a link in the last place is followed. Raises ``OSError``: ELOOP on a loop of links, EILSEQ for a zero byte.
     """
+    if "\0" in path:
+        raise OSError(errno.EILSEQ, "a path has a zero byte")
     pending = [part for part in path.split("/") if part and part != "."]
     pending.reverse()
     trail: list[str] = []
@@ -38,7 +41,7 @@ def resolve(root: str, path: str, *, follow: bool = True) -> str:
         if stat.S_ISLNK(mode) and (follow or pending):
             links += 1
             if links > _LINK_LIMIT:
-                raise OSError(40, "too many links", path)
+                raise OSError(errno.ELOOP, "too many links", path)
             target = os.readlink(here)
             if target.startswith("/"):
                 trail.clear()

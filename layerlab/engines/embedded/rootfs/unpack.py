@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import IO, Final
 
 from layerlab.engines.embedded.rootfs.compression import decompressed, expansion_limit
-from layerlab.engines.embedded.rootfs.layer_tar import DEVICE, OPAQUE, OVERLAY_PREFIX, WHITEOUT, device_note
+from layerlab.engines.embedded.rootfs.layer_tar import DEVICE, OPAQUE, OVERLAY_PREFIX, WHITEOUT, note_device
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.engines.embedded.rootfs.sizes import LEAST
 from layerlab.engines.embedded.rootfs.tar_reader import ArchiveError, Member, TarReader
@@ -172,20 +172,8 @@ def _make(archive: TarReader, member: Member, root: str, dest: str, path: str) -
     elif member.kind == "fifo":
         os.mkfifo(path)
     elif member.kind in ("char", "block"):
-        return _note_device(member, path)
+        return note_device(path, member.kind, member.major, member.minor)
     else:
-        return False
-    return True
-
-
-def _note_device(member: Member, path: str) -> bool:
-    with open(path, "xb"):
-        pass
-    try:
-        os.setxattr(path, DEVICE, device_note(member.kind, member.major, member.minor))
-    except OSError:
-        # A file system without such attributes: better no file than one that was never in the archive.
-        os.unlink(path)
         return False
     return True
 
