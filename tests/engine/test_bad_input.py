@@ -31,6 +31,11 @@ REFUSED = {
     "an unknown instruction": ("FROM base:1\nRUNN x\n", DockerfileError, "unknown instruction: RUNN (did you mean RUN?)"),
     "an empty file": ("", DockerfileError, "cannot be empty"),
     "an unknown base": ("FROM no-such:1\n", LayerlabError, "no-such:1"),
+    "a tmpfs of more bytes than there are": (
+        "FROM base:1\nRUN --mount=type=tmpfs,target=/t,size=18446744073709551615 true\n",
+        DockerfileError,
+        "invalid value for size",
+    ),
     "an external frontend": ("# syntax=example.com/x\nFROM base:1\n", LayerlabError, "example.com/x"),
 }
 
@@ -66,6 +71,12 @@ FAILED = {
         "dockerfile",
         "there can be no working directory /t/w: it lies in a mount that is read-only",
     ),
+    "a COPY to a name that is too long": (f"FROM base:1\nCOPY good /{'x' * 300}\n", "dockerfile", "File name too long"),
+    "a here-document in a name that is too long": (f"FROM base:1\nCOPY <<E /{'x' * 300}/x\nE\n", "dockerfile", "File name too long"),
+    "a program with a name that is too long": (f'FROM base:1\nRUN ["/{"x" * 300}/x"]\n', "dockerfile", "File name too long"),
+    "a zero byte in a WORKDIR": ("FROM base:1\nWORKDIR /a\0b\n", "dockerfile", "zero byte"),
+    "a zero byte in a COPY": ("FROM base:1\nCOPY good /a\0b\n", "dockerfile", "zero byte"),
+    "a zero byte in a mount": ("FROM base:1\nRUN --mount=type=tmpfs,target=/a\0b true\n", "dockerfile", "/a\0b"),
     "a WORKDIR with a name that is too long": (f"FROM base:1\nWORKDIR /{'x' * 300}\n", "dockerfile", "File name too long"),
     "a secret that is required": ("FROM base:1\nRUN --mount=type=secret,id=s,required=true true\n", "dockerfile", "secret s: not found"),
     "a command killed": ("FROM base:1\nRUN kill -9 $$\n", "step-failed", "exit code: 137"),
@@ -120,6 +131,30 @@ def test_no_context_and_no_dockerfile(lab: Lab, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"target stage .x. could not be found"):
         lab.try_build(GOOD, target="x")
     lab.build(GOOD)
+
+
+@pytest.mark.parametrize("name", ["Dockerfile", ".dockerignore"])
+def test_a_link_out_of_the_context_shows_nothing_of_what_it_leads_to(lab: Lab, tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_text("SECRET [words\n")
+    (lab.context / name).symlink_to("../../secret")
+    if name != "Dockerfile":
+        lab.file("Dockerfile", "FROM base:1\n")
+    with pytest.raises(LayerlabError, match="leads out of the build context") as caught:
+        lab.engine.build(BuildOptions(context=str(lab.context), offline=True))
+    assert "SECRET" not in f"{caught.value.message} {caught.value.remedy}"
+    (lab.context / name).unlink()
+    lab.file(f"inside/{name}", "FROM base:1\n" if name == "Dockerfile" else "x\n")
+    (lab.context / name).symlink_to(f"inside/{name}")
+    assert lab.engine.build(BuildOptions(context=str(lab.context), offline=True)).failure is None
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root makes devices")
+def test_a_device_of_the_context_is_one_in_the_image_and_none_in_the_store(lab: Lab) -> None:
+    os.mknod(lab.context / "zero", stat.S_IFCHR | 0o666, os.makedev(1, 5))
+    record = lab.build("FROM base:1\nCOPY zero /zero\n")
+    assert lab.layers(record)[-1]["zero"].type == "char"
+    for folder, _, names in os.walk(lab.engine.store_path):
+        assert not any(stat.S_ISCHR(os.lstat(os.path.join(folder, name)).st_mode) for name in names)
 
 
 # --- what a build context may hold ----------------------------------------------------------------------------------

@@ -133,8 +133,8 @@ def connected(helper: Helper, process: int, ports: tuple[int, ...]) -> Iterator[
 def _has_loopback(process: int) -> bool:
     """Wait until bwrap has brought up the loopback of its network; whether it has.
 
-    A netlink socket gets the number of its process, or any other one where that is taken, and then bwrap does not know the answers to its own
-    requests. The helper, which counts processes in a namespace of its own, could have taken it.
+    A netlink socket gets the number of its process, or any other one where that is taken, and then bwrap does not know the answers to its
+    own requests. The helper, which counts processes in a namespace of its own, could have taken it.
     """
     end = time.monotonic() + _READY_SECONDS
     while time.monotonic() < end:
