@@ -235,7 +235,8 @@ class Worker:
             self._check_mount_points(root, targets, where, stubs)
             # As mkdir -p: of /a/../b the first part is made too.
             parts = cwd.split("/")
-            missing = [p for p in ("/".join(parts[:end]) for end in range(2, len(parts) + 1)) if not os.path.isdir(resolve(root, p))]
+            ends = [end for end, part in enumerate(parts) if part == ".." and end > 1] + [len(parts)]
+            missing = [p for p in ("/".join(parts[:end]) for end in ends) if not os.path.isdir(resolve(root, p))]
             found = _find_command(root, command, search, cwd, where)
             physical = "/" + _place(root, cwd)
         if missing:
