@@ -23,6 +23,7 @@ from autograder.confine.sandbox import GradingEngine
 from autograder.confine.timing import Clock, TooSlow
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.rootfs.reading import open_file
+from layerlab.errors import LayerlabError
 
 _PROGRAM: Final = "run_compiled.cjs"
 # The second folder has nothing but the files.
@@ -30,6 +31,8 @@ _DOCKERFILE: Final = "FROM {base}\nCOPY {program} /judge/\nCOPY files /judge/fil
 # Of different content; an honest build makes one or two.
 _FILES: Final = 8
 _SAID_LIMIT: Final = 16 << 20
+# By a limit on what they may use.
+_KILLED: Final = "exit code: 137"
 
 
 class Runner:
@@ -66,12 +69,16 @@ class Runner:
             record = self._clock.build(self._engine, BuildOptions(context=str(self._directory), offline=True))
         except TooSlow:
             return {}
+        if record.failure is not None:
+            if _KILLED in record.failure.message:
+                return {}
+            # The program writes down what it finds, whatever the files do.
+            raise LayerlabError(f"compiled code cannot be run here: {record.failure.message}")
         diff_id = record.steps[-1].diff_id
-        if record.failure is not None or diff_id is None:
-            return {}
+        assert diff_id is not None
         path = posixpath.join(self._engine.store.path, self._engine.store.layer_path(diff_id), "said.json")
         try:
             with open(open_file(path), "rb") as stream:
                 return msgspec.json.decode(stream.read(_SAID_LIMIT), type=dict[str, list[str]])
-        except (FileNotFoundError, msgspec.MsgspecError):
+        except msgspec.MsgspecError:
             return {}
