@@ -37,7 +37,7 @@ class Edits(msgspec.Struct, frozen=True, kw_only=True):
     """All edits of one grading. ``answer``: what the app says on ``/`` after ``source``; ``port``: where it is asked to listen.
 
     ``marker``  a string literal of the edited source, which compiled code has too and ``answer`` has verbatim. ``erased``: names of types
-                in the edited source, which no compiled code has.
+                in the edited source, which no compiled code has. ``value``: what its program comes to, a part of ``answer``.
     """
 
     source: Edit
@@ -48,6 +48,7 @@ class Edits(msgspec.Struct, frozen=True, kw_only=True):
     answer: str
     marker: str
     erased: tuple[str, ...]
+    value: str
     port: int
 
 
@@ -76,6 +77,7 @@ def draw(seed: str, app: Mapping[str, str], nonce: str = "", salt: str = "") -> 
         answer=answer,
         marker=puzzle.marker,
         erased=puzzle.erased,
+        value=puzzle.value,
         port=20000 + _generator(seed, "port").getrandbits(12),
     )
 

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from autograder.assignment import Assignment
+from autograder.compiled import Runner
 from autograder.confine.sandbox import GradingEngine
 from autograder.confine.serving import Answer, ask
 from autograder.confine.timing import Clock, TooSlow
@@ -75,7 +76,7 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
     """What the image served, and where that came from (``probing``).
 
     ``answer``    what it said, with the marker of the edited source.
-    ``follows``   the answer followed a change of the compiled code in the image. ``code``: paths of that code.
+    ``follows``   the answer followed changes of the compiled code in the image. ``code``: paths of that code.
     ``loads``     by package, the folder that the server was seen to load it from; ``unloaded``: packages that it was not seen to load.
     ``lacking``   files of packages that the app loads and that do not stand in the image as they are in their packages. ``held``: how
                   many do.
@@ -177,7 +178,8 @@ class Observer:
         self._options = BuildOptions(context=str(directory), tag=f"grading:{_label(str(directory))}", offline=True)
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
         self._loaded = loaded
-        self._reader = LayerReader(engine, Sought(loaded=loaded, marker=edits.marker, erased=edits.erased))
+        runner = Runner(engine, clock, assignment.base, directory.parent / "compiled", edits.value)
+        self._reader = LayerReader(engine, Sought(loaded=loaded, marker=edits.marker, erased=edits.erased, proof=runner))
         lock = json.loads((directory / LOCK).read_text(encoding="utf-8"))
         sources = list(directory.glob("src/*.ts"))
         self._needless = needless(manifest, lock, [path.name for path in sources])
@@ -364,7 +366,7 @@ class Observer:
         where = {package: _where(picture, package) for package in seen}
         return Serving(
             answer=said if body is None else msgspec.structs.replace(said, body=body.replace(probes.marker, edits.marker)),
-            follows=body is not None and probes.marker in body,
+            follows=body is not None and probes.marker in body and probes.code in said.headers,
             code=tuple(f"/{place.path}" for place in picture.compiled),
             loads=tuple(sorted(where.items())),
             unloaded=tuple(package for package in self._packages if package not in seen),

@@ -1,9 +1,9 @@
 """Which files the served answer comes from: the image is started with some of them changed, and the answer must change with them.
 
-Nothing that runs in the image is asked. Every copy of code that was made of the edited sources gets another ``marker``, and of each
-package that the sources import one file, which nobody knows beforehand, gets a line that adds a header to every answer. An answer with
-the other marker was computed by that code; one with the headers, by a process that loaded those packages. A server that reads the
-sources, a list of words or packages of its own shows neither.
+Nothing that runs in the image is asked. Every copy of code that was made of the edited sources gets another ``marker``, and a line that
+adds a header to every answer; of each package that the sources import one file, which nobody knows beforehand, gets such a line, too. An
+answer with the other marker was computed by that code; one with the headers, by a process that loaded it and those packages. A server
+that reads the sources, a list of words or packages of its own shows neither.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from autograder.loaded import Loaded
-from autograder.roles import LayerFound, LayerReader, is_compiled
+from autograder.roles import LayerFound, LayerReader, looks_compiled
 from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 
 _IMPORT: Final = re.compile(r'^import\s+(?!type\b)[^;]*?\bfrom\s+"([^".][^"]*)";', re.MULTILINE)
@@ -47,10 +47,11 @@ class Picture(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Probes(msgspec.Struct, frozen=True, kw_only=True):
-    """What is changed in an image. ``marker``: the new one; ``headers``: by package, the header that it adds; ``archive``: a tar of the
-    changed files; ``missing``: packages that no file of stands in the image."""
+    """What is changed in an image. ``marker``: the new one; ``code``: the header that compiled code adds; ``headers``: by package, the
+    header that it adds; ``archive``: a tar of the changed files; ``missing``: packages that no file of stands in the image."""
 
     marker: str
+    code: str
     headers: Mapping[str, str]
     archive: bytes
     missing: tuple[str, ...]
@@ -88,6 +89,7 @@ def make_probes(picture: Picture, packages: Iterable[str], reader: LayerReader, 
     other = marker[:-16] + secrets.token_hex(8)
     nonce = secrets.token_hex(8)
     headers, missing = {}, []
+    code = f"x-{nonce}-code"
     changed: dict[Place, bytes] = {}
     for number, package in enumerate(packages):
         tails = sorted(tail for tail in picture.files if package_of(tail) == package)
@@ -100,13 +102,13 @@ def make_probes(picture: Picture, packages: Iterable[str], reader: LayerReader, 
             changed[place] = reader.content(place.diff_id, place.path) + line
     for place in picture.compiled:
         content = reader.content(place.diff_id, place.path)
-        if is_compiled(content, marker, erased):
-            changed[place] = content.replace(marker.encode(), other.encode())
+        if looks_compiled(content, marker, erased):
+            changed[place] = content.replace(marker.encode(), other.encode()) + _HEADER.format(name=f"c{nonce}", header=code).encode()
     entries = {
         place: next(entry for entry in reader.entries(place.diff_id) if entry.path == place.path and entry.type in ("file", "hardlink"))
         for place in changed
     }
-    return Probes(marker=other, headers=headers, archive=_archive(changed, entries), missing=tuple(missing))
+    return Probes(marker=other, code=code, headers=headers, archive=_archive(changed, entries), missing=tuple(missing))
 
 
 def write_probe(directory: Path, image: str, probes: Probes) -> None:

@@ -3,8 +3,9 @@
 ``install``   makes files of packages, byte for byte as the running app loads them (``loaded``); one that leaves out what only the build
               needs is an installation, too.
 ``generate``  makes what stands in ``node_modules`` and comes from no package: here Prisma's client of the app's schema.
-``build``     makes code of the edited sources: a file that has the source's ``marker`` and none of the names of its types. Source that
-              was copied, renamed or wrapped has both, or, when it was encoded, none.
+``build``     makes code of the edited sources: a file that has the source's ``marker`` and none of the names of its types, and that
+              comes to what the source comes to when it is run where no compiler is (``compiled``). Source that was copied, renamed or
+              wrapped has both words, or none; source in disguise may have the right ones, and comes to nothing.
 Only commands have roles: a COPY of what another step made is no second install.
 """
 
@@ -14,7 +15,7 @@ import errno
 import hashlib
 import os
 import posixpath
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Literal, TypeVar
 
 import msgspec
@@ -25,6 +26,8 @@ from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.engines.embedded.rootfs.reading import open_file
 from layerlab.model import BuildRecord, StepRecord
 
+# Of the contents of files, which are code that comes to what it should.
+Proof = Callable[[Sequence[bytes]], Sequence[bool]]
 _Wanted = TypeVar("_Wanted", LoadedFile, GeneratedFile)
 Role = Literal["install", "generate", "build"]
 ROLES: Final[tuple[Role, ...]] = ("install", "generate", "build")
@@ -44,11 +47,13 @@ _MODULES: Final = "node_modules/"
 
 
 class Sought(msgspec.Struct, frozen=True, kw_only=True):
-    """What layers are searched for. ``marker`` and ``erased``: of the edited sources (``edits``)."""
+    """What layers are searched for. ``marker`` and ``erased``: of the edited sources (``edits``). ``proof``: of what looks like code that
+    was made of them, which is."""
 
     loaded: Loaded
     marker: str
     erased: tuple[str, ...]
+    proof: Proof
 
 
 class LayerFound(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,16 +164,19 @@ class LayerReader:
         if not self._sought.marker:
             return ()
         left = _SEARCH_LIMIT
-        found = []
+        found, contents = [], []
         for entry in entries:
             if entry.type not in ("file", "hardlink") or not 0 < entry.size <= _READ_LIMIT or not self._may_be_compiled(entry.path):
                 continue
             left -= entry.size
             if left < 0:
                 break
-            if is_compiled(_start_of(posixpath.join(place, entry.path)), self._sought.marker, self._sought.erased):
+            content = _start_of(posixpath.join(place, entry.path))
+            if looks_compiled(content, self._sought.marker, self._sought.erased):
                 found.append((entry.path, entry.size))
-        return tuple(found)
+                contents.append(content)
+        proven = self._sought.proof(contents) if contents else ()
+        return tuple(row for row, holds in zip(found, proven, strict=True) if holds)
 
     def _may_be_compiled(self, path: str) -> bool:
         if path.endswith(_NOT_CODE):
@@ -177,8 +185,8 @@ class LayerReader:
         return not modules or "/".join(tail.split("/")[: 2 if tail.startswith("@") else 1]) not in self._sought.loaded.packages
 
 
-def is_compiled(content: bytes, marker: str, erased: Iterable[str]) -> bool:
-    """Whether a file is code that was made of a source with these words, and not the source."""
+def looks_compiled(content: bytes, marker: str, erased: Iterable[str]) -> bool:
+    """Whether a file has the words of code that was made of a source, and not those of the source."""
     return marker.encode() in content and not any(name.encode() in content for name in erased)
 
 

@@ -35,7 +35,8 @@ def served(seen: Observation) -> bool:
 def not_the_app(seen: Observation) -> str:
     """Why an answer that is right does not come from the app; empty where it does.
 
-    Sources that no step compiled may be compiled when the container starts: that is another check's matter.
+    Sources that no step compiled may be compiled when the container starts: that is another check's matter. Where a step compiles, what it
+    made must be what answers: else a build could compile for show, and the container anew.
     """
     serving = seen.serving
     wanted = serving.held + len(serving.lacking)
@@ -50,8 +51,10 @@ def not_the_app(seen: Observation) -> str:
             f"what answers does not load {', '.join(serving.unloaded)}: "
             "a line that was put into every copy in the image, and adds a header to every answer, did not show"
         )
+    if not serving.code and seen.role("build"):
+        return "none of the code that the build compiled stands in the image, so its sources are compiled when it starts"
     if serving.code and not serving.follows:
-        return f"the answer does not come from the compiled code: another text in {', '.join(serving.code[:3])} left it as it was"
+        return f"the answer does not come from the compiled code: changes of {', '.join(serving.code[:3])} did not show in it"
     return ""
 
 

@@ -21,6 +21,10 @@ _TRANSFORM: Final = """RUN node -e 'const fs = require("fs"), m = require("modul
 _REGEX: Final = """RUN mkdir -p dist && for f in src/*.ts; do sed -E 's/^import type.*//; s/, type [A-Z][a-z]+//; \\
  s/: (string|number|Express|Visits)//g; s/ as const//' $f > dist/$(basename $f .ts).js; done"""
 
+# The source, no longer readable as such, and back.
+_DISGUISE: Final = "RUN mkdir enc && for f in src/*.ts; do sed 's/[A-Z]/&~~/g' $f > enc/$(basename $f .ts).js; done && rm -r src"
+_UNDO: Final = "mkdir -p src && for f in enc/*.js; do sed 's/\\([A-Z]\\)~~/\\1/g' $f > src/$(basename $f .js).ts; done"
+
 _READER: Final = """COPY <<'JS' server.cjs
 const fs = require("fs");
 const all = ["src", "dist", "."].filter((d) => fs.existsSync(d)).flatMap((d) => fs.readdirSync(d).map((f) => d + "/" + f))
@@ -45,8 +49,27 @@ _INSTALLS: Final = {
 }
 _REAL_INSTALLS: Final = ("npm ci", "npm install", "npm ci --install-strategy=linked", "stage", "below the sources", "unused", "archive")
 _GENERATES: Final = {"prisma": True, "below the sources": False, "touch": False, "nothing": False}
-_COMPILES: Final = {"npm run build": True, "npx tsc": True, "transform": True, "regex": False, "concatenate": False, "nothing": False}
-_SERVES: Final = {"dist": True, "reader": False, "compile at the start": False, "shell": False, "missing": False}
+_COMPILES: Final = {
+    "npm run build": True,
+    "npx tsc": True,
+    "transform": True,
+    "regex": False,
+    "concatenate": False,
+    "disguise": False,
+    "for show": False,
+    "nothing": False,
+}
+_SERVES: Final = {
+    "dist": True,
+    "reader": False,
+    "compile at the start": False,
+    "undo and compile": False,
+    "undo and transform": False,
+    "shell": False,
+    "missing": False,
+}
+# What is compiled at the start must have been kept for it: the two are drawn together as often as apart.
+_PAIRS: Final = (("disguise", "undo and compile"), ("disguise", "undo and transform"), ("for show", "compile at the start"))
 _NOISE: Final = (
     "ENV A=$A$A B=${A:-x}",
     'LABEL a="b\\"c" d=\'e\'',
@@ -87,6 +110,8 @@ def draw(seed: str, number: int) -> Hostile:
     generate = "prisma" if honest else draws.choice(list(_GENERATES))
     compile_ = draws.choice(["npm run build", "npx tsc", "transform"]) if honest else draws.choice(list(_COMPILES))
     serve = "dist" if honest and draws.random() < 0.7 else draws.choice(list(_SERVES))
+    if draws.random() < 0.15:
+        compile_, serve = draws.choice(_PAIRS)
     noise = [line for line in _NOISE if draws.random() < 0.12]
     lines = _lines(install, generate, compile_, serve, draws.choice(("/app", "/srv/app")), noise, draws)
     return Hostile(
@@ -138,6 +163,8 @@ def _lines(install: str, generate: str, compile_: str, serve: str, place: str, n
         "transform": [_TRANSFORM],
         "regex": [_REGEX],
         "concatenate": ["RUN cat src/*.ts > all.txt && mkdir -p dist && cp all.txt dist/index.js"],
+        "disguise": [_DISGUISE],
+        "for show": ["RUN npm run build", "RUN rm -r dist"],
         "nothing": [],
     }[compile_]
     if install == "archive":
@@ -148,6 +175,8 @@ def _lines(install: str, generate: str, compile_: str, serve: str, place: str, n
         "dist": [f'CMD ["sh", "-c", "{unpack}exec node dist/index.js"]' if unpack else 'CMD ["node", "dist/index.js"]'],
         "reader": [_READER, 'CMD ["node", "server.cjs"]'],
         "compile at the start": [f"CMD {unpack}npm run build && exec node dist/index.js"],
+        "undo and compile": [f"CMD {unpack}{_UNDO} && npx tsc; exec node dist/index.js"],
+        "undo and transform": [f"CMD {unpack}{_UNDO} && {_TRANSFORM.removeprefix('RUN ')} && exec node dist/index.js"],
         "shell": ["CMD while :; do printf 'HTTP/1.0 200 OK\\r\\n\\r\\nhello' | nc -l -p $PORT; done"],
         "missing": ['CMD ["node", "nowhere.js"]'],
     }[serve]

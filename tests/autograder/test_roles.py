@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from autograder.loaded import GeneratedFile, Loaded, LoadedFile
-from autograder.roles import LayerReader, Sought, folder_of, is_compiled, roles_of
+from autograder.roles import LayerReader, Sought, folder_of, looks_compiled, roles_of
 
 MARKER, TYPE = "amber0123456789abcdef", "Birch01234567"
 COMPILED = f'const a = {{ dune: "{MARKER}" }};\n'
@@ -45,14 +45,14 @@ class Worker:
         return {"entries": rows}
 
 
-def reader(place: Path, files: dict[str, str]) -> LayerReader:
-    """A reader of a store with one layer, in which these files are."""
+def reader(place: Path, files: dict[str, str], *, runs: bool = True) -> LayerReader:
+    """A reader of a store with one layer, in which these files are. ``runs``: what looks like compiled code comes to what it should."""
     for path, text in files.items():
         (place / "layer" / path).parent.mkdir(parents=True, exist_ok=True)
         (place / "layer" / path).write_text(text, encoding="utf-8")
     (place / "layer").mkdir(exist_ok=True)
     engine: Any = SimpleNamespace(store=SimpleNamespace(path=str(place), layer_path=lambda _diff_id: "layer"), worker=Worker(place))
-    return LayerReader(engine, Sought(loaded=LOADED, marker=MARKER, erased=(TYPE,)))
+    return LayerReader(engine, Sought(loaded=LOADED, marker=MARKER, erased=(TYPE,), proof=lambda contents: [runs] * len(contents)))
 
 
 def installed(folder: str, **others: str) -> dict[str, str]:
@@ -87,6 +87,11 @@ def test_roles(tmp_path: Path, files: dict[str, str], expected: set[str]) -> Non
     assert roles_of(reader(tmp_path, files).found("sha256:1"), LOADED) == expected
 
 
+def test_what_only_looks_compiled_is_no_code(tmp_path: Path) -> None:
+    """It must come to what the source comes to."""
+    assert roles_of(reader(tmp_path, {"srv/out/main.js": COMPILED}, runs=False).found("sha256:1"), LOADED) == set()
+
+
 def test_where_packages_stand_is_told_by_the_outermost_folder(tmp_path: Path) -> None:
     """For the words of a verdict."""
     found = reader(tmp_path, {**installed("srv/node_modules"), **installed("srv/node_modules/b/node_modules")}).found("sha256:1")
@@ -94,6 +99,6 @@ def test_where_packages_stand_is_told_by_the_outermost_folder(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("content", "expected"), [(COMPILED, True), (SOURCE, False), ("", False), (f"{COMPILED}// {TYPE}", False)])
-def test_compiled_code_has_the_words_and_not_the_types(content: str, expected: bool) -> None:
+def test_what_looks_compiled_has_the_words_and_not_the_types(content: str, expected: bool) -> None:
     """Which a compiler leaves out."""
-    assert is_compiled(content.encode(), MARKER, (TYPE,)) == expected
+    assert looks_compiled(content.encode(), MARKER, (TYPE,)) == expected

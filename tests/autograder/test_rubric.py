@@ -62,7 +62,7 @@ def test_a_perfect_answer_scores_full() -> None:
             {"serving": serving(answer=Answer(body="amber dune 1", status=500))}, {"serves": 0}, id="an error page with the right words"
         ),
         pytest.param({"serving": serving(follows=False)}, {"serves": 0}, id="something else than the compiled code"),
-        pytest.param({"serving": serving(code=(), follows=False)}, {}, id="code that is compiled at the start is another check's matter"),
+        pytest.param({"serving": serving(code=(), follows=False)}, {"serves": 0}, id="compiled for show, and again at the start"),
         pytest.param({"serving": serving(unloaded=("express",))}, {"serves": 0}, id="a server without the packages"),
         pytest.param({"serving": serving(held=94, lacking=("a/b.js",) * 6)}, {"serves": 0}, id="packages that are others"),
         pytest.param({"serving": serving(held=95, lacking=("a/b.js",) * 5)}, {}, id="packages in which a little was changed"),

@@ -1,0 +1,89 @@
+"""Code is told from disguised source by running it where no compiler is: every drawn program, and what tries to get at a compiler."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from autograder.compiled import Runner
+from autograder.confine.sandbox import GradingEngine
+from autograder.confine.timing import Clock
+from autograder.edits import draw
+from autograder.prepare import Prepared, prepare
+from autograder.puzzle import draw_puzzle
+from autograder.workspace import read_app
+from layerlab.engines.base import BuildOptions
+from layerlab.engines.embedded.engine import EmbeddedEngine
+from tests.autograder.material import APP, COURSE, ps1
+
+pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(900)]
+
+_TRANSFORM: Final = """FROM {base}
+COPY src /src
+RUN node -e 'const fs = require("fs"), m = require("module"); fs.mkdirSync("/out"); for (const name of fs.readdirSync("/src")) \\
+ fs.writeFileSync("/out/" + name, m.stripTypeScriptTypes(fs.readFileSync("/src/" + name, "utf8"), {{ mode: "transform" }}))'
+"""
+# Each is JavaScript that parses, has the source in it, and compiles it if it can. TEXT stands for it as a string literal.
+_STRIP: Final = 'getBuiltinModule("module").stripTypeScriptTypes(TEXT, { mode: "transform" })'
+# Each is JavaScript that parses, has the source in it, and compiles it if it can. TEXT stands for it as a string literal.
+_REACHING: Final = {
+    "a text": "export const all = TEXT;",
+    "node's compiler": 'import { stripTypeScriptTypes as s } from "node:module"; eval(s(TEXT, { mode: "transform" }));',
+    "node's compiler, without an import": f"new Function(process.{_STRIP})();",
+    "a file of its own": 'import fs from "node:fs"; fs.writeFileSync("/judge/files/x.ts", TEXT); await import("/judge/files/x.ts");',
+    "the module of a text": 'await import("data:text/typescript," + encodeURIComponent(TEXT));',
+    "the world outside, by an error": f"""await import("x").catch((error) => {{
+        const Outside = error.constructor.constructor, process = Outside("return process")();
+        exports.made = Outside("exports", process.{_STRIP})(exports); }});""",
+    "the world outside, by a trace": f"""await import("x").catch((error) => {{
+        error.constructor.prepareStackTrace = (_, frames) => {{ for (const frame of frames) {{
+          const found = frame.getFunction();
+          if (found) exports.made = found.constructor("exports", found.constructor("return process")().{_STRIP})(exports); }} }};
+        new error.constructor("x").stack; }});""",
+    "an endless loop": "export const all = TEXT; for (;;) {}",
+}
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
+    """A grader's place."""
+    place = tmp_path_factory.mktemp("compiled") / "grading"
+    yield prepare(COURSE, ps1(), place, lambda _text: None)
+    with EmbeddedEngine(str(place / "store")) as engine:
+        engine.worker.ask("remove", paths=["s"])
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_compiled_code_comes_to_the_value_and_nothing_else_does(prepared: Prepared, tmp_path: Path, number: int) -> None:
+    """Whatever kind of edit and of program is drawn."""
+    seed = f"{random.SystemRandom().getrandbits(64):x}"
+    print(f"seed {seed}")
+    edits = draw(seed, read_app(APP))
+    source = next(text for _, text in edits.source.files if edits.marker in text)
+    (tmp_path / "build" / "src").mkdir(parents=True)
+    (tmp_path / "build" / "src" / "file").write_text(source, encoding="utf-8")
+    (tmp_path / "build" / "Dockerfile").write_text(_TRANSFORM.format(base=ps1().base), encoding="utf-8")
+    with GradingEngine(prepared.store, prepared.cache) as engine:
+        record = engine.build(BuildOptions(context=str(tmp_path / "build"), offline=True))
+        diff_id = record.steps[-1].diff_id
+        assert diff_id is not None, record.failure
+        code = Path(engine.store.path, engine.store.layer_path(diff_id), "out", "file").read_bytes()
+
+        def run(*contents: bytes, value: str = edits.value) -> tuple[bool, ...]:
+            return Runner(engine, Clock(ps1().limits), ps1().base, tmp_path / "run", value)(contents)
+
+        assert run(code, source.encode(), code) == (True, False, True)
+        assert run(code, value="nothing says this") == (False,)
+        if number:
+            return
+        puzzle = draw_puzzle(random.Random(seed))
+        program = json.dumps(f"{puzzle.code}exports.made = {puzzle.expression};\n")
+        disguises = [text.replace("TEXT", program).encode() for text in _REACHING.values()]
+        assert dict(zip(_REACHING, run(*disguises, value=puzzle.value), strict=True)) == dict.fromkeys(_REACHING, False)
+        # As many as are looked at, and no more.
+        assert run(*(b"%d" % at for at in range(8)), code)[-1] is False
