@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from autograder.confine import watch
+from autograder.confine.disk import memory_files
 from autograder.confine.sandbox import GradingEngine
 from autograder.confine.unseen import alone
 from layerlab.model import BuildRecord
@@ -117,16 +118,26 @@ def neighbour(tmp_path: Path) -> Iterator[Callable[[int], None]]:
 
 @pytest.mark.parametrize("kind", KINDS, ids=[*KINDS.values()])
 def test_memory_that_no_process_shows_is_counted(confined: Confined, kind: str) -> None:
-    started = time.monotonic()
-    record = confined.build(f"/m {kind} {TAKEN} {SECONDS}")
-    assert confined.watch is not None
+    for _ in range(3):
+        started = time.monotonic()
+        record = confined.build(f"/m {kind} {TAKEN} {SECONDS}")
+        assert confined.watch is not None
+        # Other tests take memory at the same time, and a step that they meet is tried again.
+        if not confined.watch.trouble:
+            break
     assert record.failure is not None, confined.lab.output
     assert re.search("it used .* MiB of memory; at most 200 are allowed", "".join(confined.watch.told[:1])), confined.watch.told
     assert not confined.watch.trouble
     assert time.monotonic() - started < SECONDS + 4
 
 
-def test_files_in_memory_are_counted_when_all_have_another_root(confined: Confined) -> None:
+def test_files_in_memory_are_counted_when_all_have_another_root(confined: Confined, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when such a process is looked at last."""
+    monkeypatch.setattr(
+        watch,
+        "memory_files",
+        lambda found: memory_files(sorted(found, key=lambda process: Path(f"/proc/{process}/exe").resolve().name == "m")),
+    )
     record = confined.build(CHROOTED)
     assert confined.watch is not None
     assert record.failure is not None, confined.lab.output
