@@ -8,7 +8,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Final
 
 from autograder.confine.memory import Uncountable
@@ -16,8 +16,8 @@ from layerlab.engines.embedded.rootfs.sizes import BLOCK, LEAST, TooDeepError, t
 from layerlab.errors import ExecutorError
 
 _TOO_DEEP: Final = "nested folders until no path leads to the last of them"
-# A mapping of a file that has no name any more: address, device, inode, and what it was called. Memory is counted by ``memory_files``.
-_MAPPED: Final = re.compile(r"(\S+) \S+ \S+ (\S+) (\d+) +(?!/memfd:|/SYSV|/dev/zero|/dev/shm/|/\[aio\])(/.*) \(deleted\)")
+# A mapping of a file that has no name any more: address, device, inode. What it was called tells nothing: a file can be called anything.
+_MAPPED: Final = re.compile(r"(\S+) \S+ \S+ ([0-9a-f]+):([0-9a-f]+) (\d+) +/.* \(deleted\)")
 _ROOM: Final = 64 << 20
 # A disk that fails, a server of files that does not answer, no files left to open in this process: nothing that a command does brings
 # these about.
@@ -155,16 +155,22 @@ def mapped(processes: Iterable[int]) -> tuple[int, int]:
 
     Only root may look at what is mapped as a file (``/proc/PID/map_files``); a page of a file says nothing of how long that is.
     """
-    sizes: dict[tuple[str, str], int] = {}
-    unknown: set[tuple[str, str]] = set()
+    sizes: dict[tuple[int, str], int] = {}
+    unknown: set[tuple[int, str]] = set()
+    processes = list(processes)
+    # Shared memory and the like lie on file systems of the kernel's own, which are mounted nowhere; ``memory_files`` counts the others.
+    disks = {device for device, _, _ in _mounts("self")}
+    disks |= {device for process in processes for device, kind, _ in _mounts(str(process)) if kind != "tmpfs"}
     for process in processes:
         held = _held(process)
         with contextlib.suppress(OSError), open(f"/proc/{process}/maps", encoding="utf-8", errors="surrogateescape") as stream:
             for line in stream:
                 match = _MAPPED.match(line)
-                if match is None or match[3] in held:
+                if match is None or match[4] in held:
                     continue
-                identity = match[2], match[3]
+                identity = os.makedev(int(match[2], 16), int(match[3], 16)), match[4]
+                if identity[0] not in disks:
+                    continue
                 try:
                     sizes[identity] = os.stat(f"/proc/{process}/map_files/{match[1]}").st_blocks * BLOCK
                 except FileNotFoundError:
@@ -189,30 +195,35 @@ def memory_files(processes: Iterable[int]) -> int:
 
     The host's own do not count. Raises ``Uncountable`` where a folder without permissions hides one.
     """
-    hosts = set(_memory_mounts("self"))
-    views: dict[str, int] = {}
+    hosts = {device for device, _, _ in _mounts("self")}
+    views: dict[tuple[str, int, int], int] = {}
     processes = list(processes)
     for process in processes:
         with contextlib.suppress(OSError):
-            # A process may have mounts that the others do not see.
-            views[os.readlink(f"/proc/{process}/ns/mnt")] = process
+            # A process may have mounts that the others do not see, and in a root of its own (chroot) it does not see theirs.
+            root = os.stat(f"/proc/{process}/root/")
+            views[os.readlink(f"/proc/{process}/ns/mnt"), root.st_dev, root.st_ino] = process
     found: dict[int, int] = {}
     for process in views.values():
-        found |= _memory_mounts(str(process))
-    return sum(size for device, size in found.items() if device not in hosts) + unlinked(processes)[0]
+        found |= _memory_mounts(str(process), hosts)
+    return sum(found.values()) + unlinked(processes)[0]
 
 
-def _memory_mounts(process: str) -> dict[int, int]:
-    """The file systems of type tmpfs that a process sees: device number to bytes in use."""
-    found = {}
+def _mounts(process: str) -> Iterator[tuple[int, str, str]]:
+    """The mounts that a process sees: device number, type, and place as the kernel writes it."""
     with contextlib.suppress(OSError), open(f"/proc/{process}/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
         for line in stream:
             before, _, after = line.partition(" - ")
-            if after.split(" ", 1)[0] != "tmpfs":
-                continue
             words = before.split(" ")
-            device = os.makedev(*map(int, words[2].split(":")))
-            target = words[4].encode("utf-8", "surrogateescape").decode("unicode_escape", "surrogateescape")
+            yield os.makedev(*map(int, words[2].split(":"))), after.split(" ", 1)[0], words[4]
+
+
+def _memory_mounts(process: str, hosts: Container[int]) -> dict[int, int]:
+    """The file systems of type tmpfs that a process sees, but for those of the host: device number to bytes in use."""
+    found = {}
+    for device, kind, place in _mounts(process):
+        if kind == "tmpfs" and device not in hosts:
+            target = place.encode("utf-8", "surrogateescape").decode("unicode_escape", "surrogateescape")
             path = f"/proc/{process}/root{target}"
             try:
                 # Another mount may lie over it, and a sandbox that is being made still has the host's root.

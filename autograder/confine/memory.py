@@ -1,4 +1,4 @@
-"""How much memory the sandboxes of a submission hold, without control groups: in processes, and in what belongs to no process.
+"""How much memory the sandboxes of a submission hold, without control groups: in processes, and in what belongs to none (``unseen``).
 
 Shared memory counts where it is kept and where it is mapped: a limit that is met too early only for who shares half of what is allowed.
 """
@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from autograder.confine.processes import number_inside
 from layerlab.errors import ExecutorError
@@ -23,35 +22,73 @@ _ANSWER_SECONDS: Final = 0.05
 _SILENCE_SECONDS: Final = 60.0
 _TRIES: Final = 5
 _SYSTEM_V: Final = Path("/proc/sysvipc/shm")
+# What the kernel needs for a thread, its stack with all else, and for an open file of the smaller kinds.
+_THREAD: Final = 24 << 10
+_FILE: Final = 1 << 10
 
 
 class Uncountable(Exception):  # noqa: N818 - a verdict, not a fault of the program
     """Something was hidden where it cannot be measured. The message says what, in words that follow "it"."""
 
 
-def resident(processes: Iterable[int], enough: int) -> int:
-    """Bytes of memory that processes hold. Pages that several of them share are told apart only above ``enough``: it takes time."""
-    processes = list(processes)
-    total = sum(map(_resident, processes))
-    return total if total <= enough else sum(map(_proportional, processes))
+class Held(NamedTuple):
+    """Bytes of memory of processes: their own pages (those of programs and libraries among them), pages of shared memory, pages in swap,
+    and what the kernel keeps for them: page tables, threads, open files."""
+
+    private: int = 0
+    shared: int = 0
+    swapped: int = 0
+    kernel: int = 0
 
 
-def _resident(process: int) -> int:
-    """Bytes that a process holds, 0 when it has gone."""
+def resident(processes: Iterable[int], enough: int) -> Held:
+    """What processes hold. Pages that several of them share are told apart only above ``enough``: it takes time."""
+    found = {process: _resident(process) for process in processes}
+    total = _summed(found.values())
+    return total if sum(total) <= enough else _summed(_proportional(process, held) for process, held in found.items())
+
+
+def _summed(all_held: Iterable[Held]) -> Held:
+    return Held(*map(sum, zip(Held(), *all_held, strict=True)))
+
+
+def _resident(process: int) -> Held:
+    """What a process holds, nothing when it has gone."""
     try:
-        with open(f"/proc/{process}/statm", encoding="ascii") as stream:
-            return int(stream.read().split()[1]) * resource.getpagesize()
-    except (OSError, IndexError, ValueError):
-        return 0
+        with open(f"/proc/{process}/status", encoding="utf-8", errors="surrogateescape") as stream:
+            # The kernel escapes what is in a name, so that has no line of its own.
+            lines = dict(line.split(":", 1) for line in stream if ":" in line)
+        # Since Linux 6.2 this is the number of open files; before it is 0.
+        files = os.stat(f"/proc/{process}/fd").st_size
+    except OSError:
+        return Held()
+    return Held(
+        private=_bytes(lines, "RssAnon", "RssFile"),
+        shared=_bytes(lines, "RssShmem", "HugetlbPages"),
+        swapped=_bytes(lines, "VmSwap"),
+        kernel=_bytes(lines, "VmPTE") + int(lines.get("Threads", "0")) * _THREAD + files * _FILE,
+    )
 
 
-def _proportional(process: int) -> int:
+def _proportional(process: int, held: Held) -> Held:
     """The same with shared pages shared out; all of them where the kernel does not say."""
     try:
         with open(f"/proc/{process}/smaps_rollup", encoding="ascii", errors="replace") as stream:
-            return next(int(line.split()[1]) << 10 for line in stream if line.startswith("Pss:"))
-    except (OSError, StopIteration, IndexError, ValueError):
-        return _resident(process)
+            lines = dict(line.split(":", 1) for line in stream if ":" in line)
+    except OSError:
+        return held
+    if "Pss_Anon" not in lines:
+        return held
+    return Held(
+        private=_bytes(lines, "Pss_Anon", "Pss_File"),
+        shared=_bytes(lines, "Pss_Shmem", "Shared_Hugetlb", "Private_Hugetlb"),
+        swapped=_bytes(lines, "SwapPss"),
+        kernel=held.kernel,
+    )
+
+
+def _bytes(lines: Mapping[str, str], *names: str) -> int:
+    return sum(int(lines[name].split()[0]) << 10 for name in names if name in lines)
 
 
 class _Helper:
@@ -93,7 +130,7 @@ class _Helper:
 
 
 class SystemV(contextlib.AbstractContextManager["SystemV"]):
-    """System V shared memory and message queues of sandboxes, by a helper in each of their namespaces."""
+    """System V shared memory, message queues and semaphores of sandboxes, by a helper in each of their namespaces."""
 
     def __init__(self) -> None:
         self._helpers: dict[str, _Helper] = {}

@@ -1,4 +1,4 @@
-"""How much System V shared memory and how many bytes of message queues a sandbox holds. A program of its own; standard library only.
+"""How many bytes of System V shared memory, message queues and semaphores a sandbox holds. A program of its own; standard library only.
 
 ``/proc/sysvipc`` shows the namespace of whoever reads it, and to join another one a process must have one thread and must not be the
 grader. Argument: a process id of the sandbox. Prints a number for each line that it reads, until there are no more.
@@ -12,6 +12,9 @@ import sys
 _NEW_USER = 0x10000000
 _NEW_IPC = 0x08000000
 _GET_USER_NAMESPACE = 0xB701
+# What the kernel needs for a message beside its text, which may be empty, and for a semaphore.
+_MESSAGE = 64
+_SEMAPHORE = 64
 
 
 def _join(process: int) -> None:
@@ -38,7 +41,8 @@ def main(arguments: list[str]) -> int:
         print(f"error {error}", flush=True)
         return 1
     for _ in sys.stdin:
-        print(_sum("shm", "rss", "swap") + _sum("msg", "cbytes"), flush=True)
+        messages = _sum("msg", "cbytes") + _sum("msg", "qnum") * _MESSAGE
+        print(_sum("shm", "rss", "swap") + messages + _sum("sem", "nsems") * _SEMAPHORE, flush=True)
     return 0
 
 

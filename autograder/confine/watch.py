@@ -16,6 +16,7 @@ from autograder.confine.cgroups import memory_kills
 from autograder.confine.disk import DiskUse, is_the_machines, memory_files
 from autograder.confine.memory import SystemV, Uncountable, resident
 from autograder.confine.processes import end, sandboxed
+from autograder.confine.unseen import Unseen, alone, could_hide, unseen, went
 
 _INTERVAL: Final = 0.1
 
@@ -44,6 +45,7 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
         self._limits = limits
         self._kills = memory_kills(groups)
         self._system_v = SystemV()
+        self._unseen = Unseen()
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
 
@@ -100,14 +102,42 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
             return ""
         if len(found) > limits.processes:
             return f"it ran {len(found)} processes at once; at most {limits.processes} are allowed"
-        memory = resident(found, limits.memory_bytes)
+        held = resident(found, limits.memory_bytes)
+        memory, known = sum(held), 0
         if memory <= limits.memory_bytes:
-            memory += memory_files(found) + self._system_v.size(found)
+            known = memory_files(found) + self._system_v.size(found)
+            memory += known
         if memory > limits.memory_bytes:
-            return f"it used {_mib(memory)} MiB of memory; at most {_mib(limits.memory_bytes)} are allowed"
+            return self._too_much_memory(memory)
+        # What is private, more than the machine has grown by, it cannot have.
+        allowed = limits.memory_bytes - held.private
+        if self._unseen.grown() > allowed and known + could_hide(found) > allowed:
+            return self._find_out(found)
         if self.disk.exceeded(found):
             return f"it wrote more than the {_mib(limits.disk_bytes)} MiB of disk that are allowed"
         return ""
+
+    def _find_out(self, found: frozenset[int]) -> str:
+        """The machine has less memory than it had, by more than is allowed, and nothing shows who has it. End this sandbox, and see whether
+        it comes back: if not, that was a neighbour's work, and the step is to be tried again."""
+        limit = self._limits.memory_bytes
+        with alone() as mine:
+            private = resident(found, limit).private
+            # Another grader finds out at the moment, or has just done so.
+            if not mine or self._unseen.grown() <= limit - private:
+                return ""
+            before = unseen()
+            end(found)
+            # Whoever measures in a sandbox's namespace keeps what is there.
+            self._system_v.size(())
+            memory = private + went(before, found, limit - private)
+        if memory > limit:
+            return self._too_much_memory(memory)
+        self.trouble = f"this machine lost more than {_mib(limit)} MiB of memory, and not to the step that was ended: try again"
+        return self.trouble
+
+    def _too_much_memory(self, size: int) -> str:
+        return f"it used {_mib(size)} MiB of memory; at most {_mib(self._limits.memory_bytes)} are allowed"
 
 
 def _mib(size: int) -> int:

@@ -13,6 +13,9 @@ owners that matter for the image come from ``--chown``, USER and WORKDIR instead
 past every count, and reach parts of the kernel that are otherwise root's. ``clone3``, whose flags a filter cannot see, is answered as if
 the kernel lacked it.
 
+**No memory that nobody sees.** Pages of ``memfd_secret`` and those that ``vmsplice`` puts in a pipe (of a huge page, all of it) are in no
+process and no file. Programs know kernels without these calls, so both give ENOSYS.
+
 **Calls that proot does not translate.** A call that proot 5.1 does not know would act on the paths of this machine (``_UNTRANSLATED``: the
 list less ``sysnums.list`` and ``enter.c`` of its sources); a program that is told that the kernel lacks it (ENOSYS) uses an older one. A
 program of 64 bits can make calls of 32 (``int 0x80``), which proot takes for others, so those get ENOSYS, all of them. proot also has no
@@ -62,14 +65,16 @@ class _Calls(NamedTuple):
     clone: int
     socket: int
     personality: int
+    vmsplice: int
     # chown fchown lchown fchownat setuid setgid setreuid setregid setgroups setresuid setresgid setfsuid setfsgid capset
     owners: tuple[int, ...]
     # mknod and mknodat, to the place of the mode among their arguments
     makers: dict[int, int]
 
 
-# The same number everywhere.
+# The same numbers everywhere.
 _CLONE3: Final = 435
+_MEMFD_SECRET: Final = 447
 
 _X86_64: Final = _Calls(
     table="x86_64",
@@ -77,6 +82,7 @@ _X86_64: Final = _Calls(
     clone=56,
     socket=41,
     personality=135,
+    vmsplice=278,
     owners=(92, 93, 94, 260, 105, 106, 113, 114, 116, 117, 119, 122, 123, 126),
     makers={133: 1, 259: 2},
 )
@@ -86,6 +92,7 @@ _I386: Final = _Calls(
     clone=120,
     socket=359,
     personality=136,
+    vmsplice=316,
     owners=(182, 95, 16, 298, 23, 46, 70, 71, 81, 164, 170, 138, 139, 185, 212, 207, 198, 213, 214, 203, 204, 206, 208, 210, 215, 216),
     makers={14: 1, 297: 2},
 )
@@ -95,6 +102,7 @@ _AARCH64: Final = _Calls(
     clone=220,
     socket=198,
     personality=92,
+    vmsplice=75,
     owners=(55, 54, 146, 144, 145, 143, 159, 147, 149, 151, 152, 91),
     makers={33: 2},
 )
@@ -134,6 +142,8 @@ def _program(calls: _Calls, *, faked_root: bool, start: _Program | None = None) 
     # Where a command asks for a namespace. unshare and setns are not in the list at all.
     program.refuse_bits(calls.clone, 0, _NAMESPACES, errno.EPERM)
     program.answer(_CLONE3, errno.ENOSYS)
+    for call in (_MEMFD_SECRET, calls.vmsplice):
+        program.answer(call, errno.ENOSYS)
     program.answer_where(calls.socket, 0, _WHOLE, _NOT_A_BUILDS, errno.EPERM)
     program.allow_where(calls.personality, 0, _PERSONALITIES)
     program.allow(allowed(calls.table))

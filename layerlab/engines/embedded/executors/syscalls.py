@@ -48,7 +48,7 @@ kill 62 37 129 | landlock_add_rule 445 445 445 | landlock_create_ruleset 444 444
 lchown 94 16 - | lchown32 - 198 - | lgetxattr 192 230 9 | link 86 9 - | linkat 265 303 37 | listen 50 363 201
 listmount 458 458 458 | listxattr 194 232 11 | listxattrat 465 465 465 | llistxattr 195 233 12 | lremovexattr 198 236 15
 lseek 8 19 62 | lsetxattr 189 227 6 | lstat 6 107 - | lstat64 - 196 - | madvise 28 219 233 | map_shadow_stack 453 453 453
-membarrier 324 375 283 | memfd_create 319 356 279 | memfd_secret 447 447 447 | mincore 27 218 232 | mkdir 83 39 -
+membarrier 324 375 283 | memfd_create 319 356 279 | mincore 27 218 232 | mkdir 83 39 -
 mkdirat 258 296 34 | mknod 133 14 - | mknodat 259 297 33 | mlock 149 150 228 | mlock2 325 376 284 | mlockall 151 152 230
 mmap 9 90 222 | mmap2 - 192 - | modify_ldt 154 123 - | mprotect 10 125 226 | mq_getsetattr 245 282 185 | mq_notify 244 281 184
 mq_open 240 277 180 | mq_timedreceive 243 280 183 | mq_timedreceive_time64 - 419 - | mq_timedsend 242 279 182
@@ -86,7 +86,7 @@ timer_gettime 224 261 108 | timer_gettime64 - 408 - | timer_settime 223 260 110 
 timerfd_create 283 322 85 | timerfd_gettime 287 326 87 | timerfd_gettime64 - 410 - | timerfd_settime 286 325 86
 timerfd_settime64 - 411 - | times 100 43 153 | tkill 200 238 130 | truncate 76 92 45 | truncate64 - 193 - | ugetrlimit - 191 -
 umask 95 60 166 | uname 63 122 160 | unlink 87 10 - | unlinkat 263 301 35 | utime 132 30 - | utimensat 280 320 88
-utimensat_time64 - 412 - | utimes 235 271 - | vfork 58 190 - | vmsplice 278 316 75 | wait4 61 114 260 | waitid 247 284 95
+utimensat_time64 - 412 - | utimes 235 271 - | vfork 58 190 - | wait4 61 114 260 | waitid 247 284 95
 waitpid - 7 - | write 1 4 64 | writev 20 146 66
 """
 
