@@ -60,7 +60,7 @@ def test_the_executor_is_proot_on_copied_trees(binder: _Binder) -> None:
     found = decoded(binder.learner.run("doctor", "layerlab", "doctor", "--json"))
     assert (found["executor"], found["snapshotter"], found["ids"]) == ("proot", "copy", "single")
     assert found["engine"] == "embedded"
-    assert any(note.startswith("there are no namespaces here") for note in found["notes"]), found["notes"]
+    assert any(note.startswith("the mounts of a command cannot be laid here") for note in found["notes"]), found["notes"]
 
 
 def test_a_learner_waits_for_no_registry(binder: _Binder) -> None:
