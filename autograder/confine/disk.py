@@ -13,7 +13,6 @@ from typing import Final
 
 from autograder.confine.memory import Uncountable
 from layerlab.engines.embedded.rootfs.sizes import BLOCK, LEAST, TooDeepError, tree_size
-from layerlab.errors import ExecutorError
 
 _TOO_DEEP: Final = "nested folders until no path leads to the last of them"
 # A mapping of a file that has no name any more: address, device, inode. What it was called tells nothing: a file can be called anything.
@@ -127,8 +126,11 @@ def size_answered(answer: dict[str, object]) -> int:
 
 
 def is_the_machines(error: BaseException) -> bool:
-    """Whether it is the machine's fault that something could not be measured, and not that of what is measured."""
-    return isinstance(error, ExecutorError) or (isinstance(error, OSError) and error.errno in _MACHINES_TROUBLE)
+    """Whether it is the machine's fault, or one of ours, that something could not be measured, and not that of what is measured."""
+    if isinstance(error, OSError):
+        return error.errno in _MACHINES_TROUBLE
+    # Folders nested too deep are a command's work. No command makes anything else of Python's.
+    return not isinstance(error, RecursionError)
 
 
 def unlinked(processes: Iterable[int]) -> tuple[int, int]:

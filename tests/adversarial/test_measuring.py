@@ -128,13 +128,18 @@ def test_a_command_that_leaves_too_much_is_told_so_before_anything_is_read(tmp_p
 
 @pytest.mark.parametrize(
     ("error", "machines"),
-    [(RecursionError(), False), (OSError(errno.ENAMETOOLONG, "name"), False), (OSError(errno.EIO, "disk"), True)],
-    ids=["nested", "long", "disk"],
+    [
+        (RecursionError(), False),
+        (OSError(errno.ENAMETOOLONG, "name"), False),
+        (OSError(errno.EIO, "disk"), True),
+        (KeyError("MemFree"), True),
+    ],
+    ids=["nested", "long", "disk", "ours"],
 )
 def test_a_watch_that_cannot_measure_ends_what_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, machines: bool
 ) -> None:
-    """And goes on watching. Whose fault it is decides what comes of it: a failing disk is no student's."""
+    """And goes on watching. Whose fault it is decides what comes of it: a failing disk, or a fault of ours, is no student's."""
     ended: list[frozenset[int]] = []
 
     def fail(_found: frozenset[int]) -> int:
