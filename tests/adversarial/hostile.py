@@ -63,7 +63,8 @@ _SERVES: Final = {
     "dist": True,
     "reader": False,
     "compile at the start": False,
-    "undo and compile": False,
+    # Where nothing was disguised there is nothing to undo: the command before ``;`` fails, and what the build compiled starts.
+    "undo and compile": True,
     "undo and transform": False,
     "shell": False,
     "missing": False,
@@ -92,7 +93,7 @@ _NOISE: Final = (
 @dataclass(frozen=True)
 class Hostile:
     """An answer to ps1. ``choices``: how it was put together; ``deserves``: all points could be right; ``installs``: it has a real
-    install; ``plain``: nothing was added that could cost points."""
+    install; ``plain``: there is nothing odd in it that could cost points."""
 
     dockerfile: str
     choices: tuple[str, ...]
@@ -119,7 +120,7 @@ def draw(seed: str, number: int) -> Hostile:
         choices=(install, generate, compile_, serve, *noise),
         deserves=_INSTALLS[install] and _GENERATES[generate] and _COMPILES[compile_] and _SERVES[serve],
         installs=install in _REAL_INSTALLS,
-        plain=not noise,
+        plain=not noise and serve != "undo and compile",
     )
 
 
