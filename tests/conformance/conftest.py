@@ -37,7 +37,8 @@ def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         return
     from .embedded import EmbeddedRunner
 
-    yield EmbeddedRunner(tmp_path_factory.mktemp("engine"))
+    with contextlib.closing(EmbeddedRunner(tmp_path_factory.mktemp("engine"))) as embedded:
+        yield embedded
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

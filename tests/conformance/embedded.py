@@ -52,11 +52,17 @@ class EmbeddedRunner:
 
     def start(self) -> None:
         """An empty store with the base images."""
+        self.close()
         store = self._directory / "store"
         shutil.rmtree(store, ignore_errors=True)
         self._engine = EmbeddedEngine(store=str(store))
         for name, layout in self._layouts.items():
             self._engine.import_layout(str(layout), name)
+
+    def close(self) -> None:
+        """End the worker of the case before."""
+        if self._engine is not None:
+            self._engine.close()
 
     def build(self, directory: Path, settings: Settings, *, want_image: bool) -> Outcome:
         """Build a context without network."""

@@ -99,7 +99,8 @@ class BwrapExecutor:
             process = Process(argv=(os.path.realpath(true),), environment={}, cwd="/", network=network)
             status = self.run(Root(tree="/"), process, said.extend)
         except (OSError, DockerfileError) as error:
-            raise ExecutorError(f"the mounts of a command cannot be laid here: {error}") from error
+            why = getattr(error, "strerror", None) or error
+            raise ExecutorError(f"the mounts of a command cannot be laid here: {why}") from error
         if status != 0:
             raise ExecutorError(f"bwrap does not work here: {said.decode(errors='replace').strip() or status}")
 

@@ -542,7 +542,7 @@ def main(mode: str, snapshotter: str) -> None:
             namespaces.enter(mapped_root=mode == "single")
         first: dict[str, Any] = {"ok": {}}
     except OSError as error:
-        first = {"kind": "os", "errno": error.errno or 0, "message": str(error), "path": ""}
+        first = {"kind": "os", "errno": error.errno or 0, "message": f"{error.strerror or error}", "path": ""}
     worker = Worker(mode, snapshotter)
     _send(answers, first)
     if "ok" not in first:
