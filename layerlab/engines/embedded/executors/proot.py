@@ -28,7 +28,7 @@ from layerlab.engines.embedded.executors.launcher import Setup, launcher
 from layerlab.engines.embedded.executors.seccomp import proot_filter
 from layerlab.engines.embedded.memory_files import memory_file
 from layerlab.engines.embedded.network import Helper
-from layerlab.errors import ExecutorError
+from layerlab.errors import DockerfileError, ExecutorError
 from layerlab.fsutil import scratch_directory
 
 _RUN: Final = "/dev/.run"
@@ -147,7 +147,10 @@ class ProotExecutor:
         (devices / os.path.basename(_RUN)).touch()
         yield str(scratch / "run"), _RUN, landlock.READ
         for mount in sorted(process.mounts, key=lambda mount: mount.target.split("/")):
-            yield self._source(mount, scratch, stack), mount.target, landlock.ALL
+            source = self._source(mount, scratch, stack)
+            if mount.target.startswith("/dev/"):
+                _make_mount_point(devices / mount.target.removeprefix("/dev/"), devices, directory=os.path.isdir(source))
+            yield source, mount.target, landlock.ALL
 
     def _source(self, mount: Mount, scratch: Path, stack: contextlib.ExitStack) -> str:
         """A mount's source. proot has no read-only mounts, so of what must stay as it is the command gets a copy."""
@@ -166,6 +169,16 @@ class ProotExecutor:
         else:
             shutil.copy2(mount.source, place)
         return str(place)
+
+
+def _make_mount_point(place: Path, devices: Path, *, directory: bool) -> None:
+    """Make what is missing of a place in ``/dev``: proot would do it in a folder of its own in ``/tmp``, which it cannot get at."""
+    for parent in reversed(place.relative_to(devices).parents[:-1]):
+        if (devices / parent).is_symlink():
+            raise DockerfileError(f"nothing can be mounted at /dev/{place.relative_to(devices)}: /dev/{parent} leads into /proc")
+        (devices / parent).mkdir(exist_ok=True)
+    if not os.path.lexists(place):
+        place.mkdir() if directory else place.touch()
 
 
 def _taken_loader(binary: str) -> bytes:
