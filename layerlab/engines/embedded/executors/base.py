@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from layerlab.engines.embedded.network import Helper
+from layerlab.engines.embedded.executors.programs import Helper
 
 
 class BindMount(msgspec.Struct, frozen=True, kw_only=True, tag="bind", tag_field="kind"):

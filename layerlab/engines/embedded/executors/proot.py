@@ -25,9 +25,9 @@ from typing import Final, Literal
 from layerlab.engines.embedded.executors import landlock
 from layerlab.engines.embedded.executors.base import BindMount, FileMount, Mount, Output, OverlayMount, Process, Root, TmpfsMount
 from layerlab.engines.embedded.executors.launcher import Setup, launcher
+from layerlab.engines.embedded.executors.programs import Helper
 from layerlab.engines.embedded.executors.seccomp import proot_filter
 from layerlab.engines.embedded.memory_files import memory_file
-from layerlab.engines.embedded.network import Helper
 from layerlab.errors import DockerfileError, ExecutorError
 from layerlab.fsutil import scratch_directory
 
@@ -39,11 +39,6 @@ _END_SECONDS: Final = 5.0
 _STATUS: Final = struct.Struct("<i")
 # proot ignores most signals; for this one it ends all that it follows, and itself (``src/tracee/event.c``).
 _END: Final = signal.SIGQUIT
-
-
-def find_proot() -> str | None:
-    """The proot in PATH, or ``None``."""
-    return shutil.which("proot")
 
 
 class ProotExecutor:

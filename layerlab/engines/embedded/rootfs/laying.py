@@ -31,14 +31,13 @@ _DEV_BYTES: Final = 64 << 20
 _SHM_BYTES: Final = 64 << 20
 # What Docker hides of /sys (moby, ``daemon/pkg/oci/defaults.go``).
 _HIDDEN_SYS: Final = ("firmware", "devices/virtual/powercap")
-_OURS: Final = ("proc", "sys", "dev")
 
 
 class MountError(Exception):
     """What a Dockerfile asks for cannot be laid; the message is a sentence about it."""
 
 
-def lay(root: dict[str, Any], mounts: list[dict[str, Any]], cwd: str, program: str) -> int:
+def lay(root: dict[str, Any], mounts: list[dict[str, Any]], cwd: str, program: str, kit: Kit) -> int:
     """Lay a tree at ``POINT`` below the current directory, in a new mount namespace; a descriptor of the namespace.
 
     ``root``    ``lowers`` (lowest first), ``upper`` and ``work`` of an overlay, or ``tree``, a directory; relative to the current
@@ -50,6 +49,8 @@ def lay(root: dict[str, Any], mounts: list[dict[str, Any]], cwd: str, program: s
     ``cwd``     the working directory, which is made where a mount hides the image's, as by runc.
     ``program`` what the executor starts: read-only in this namespace, since a command reaches it as ``/proc/1/exe``.
 
+    ``kit``     is used up.
+
     Raises ``MountError`` for a mount of ``mounts`` or a working directory that has no place, ``OSError``.
     """
     os.makedirs(POINT, mode=0o700, exist_ok=True)
@@ -58,7 +59,7 @@ def lay(root: dict[str, Any], mounts: list[dict[str, Any]], cwd: str, program: s
         with _closing(os.open(program, os.O_PATH | os.O_CLOEXEC)) as started:
             mountapi.attach(mountapi.clone(started, attributes=RDONLY), started)
         tree = _root(stack, root)
-        _kernels(tree)
+        kit.lay(tree)
         tree.begin()
         # Parents first, as in BuildKit: a mount point may lie inside another mount.
         for mount in sorted(mounts, key=lambda mount: (bool(mount.get("last")), _parts(mount["target"]))):
@@ -66,12 +67,6 @@ def lay(root: dict[str, Any], mounts: list[dict[str, Any]], cwd: str, program: s
         tree.check()
         tree.working_directory(cwd)
         return os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def _mount_id(descriptor: int) -> int:
-    """The number of the mount that a descriptor is in, as ``/proc/self/mountinfo`` has it."""
-    with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as stream:
-        return next(int(line.split()[1]) for line in stream if line.startswith("mnt_id:"))
 
 
 def _held(stack: contextlib.ExitStack, descriptor: int) -> int:
@@ -127,14 +122,14 @@ class _Tree:
 
     def begin(self) -> None:
         """From here on mounts are those of a Dockerfile. Notes which are the root's, ``/dev``'s, and the kernel's."""
-        self._ours = {_mount_id(self._root): os.fstat(self._root).st_ino}
-        with _closing(self.own("dev")) as place:
-            self._ours[_mount_id(place)] = os.fstat(place).st_ino
+        with _closing(self.own("dev")) as devices:
+            # The number of each, and its root's inode.
+            self._ours = dict(map(mountapi.mount_of, (self._root, devices)))
 
     def check(self) -> None:
         """That what the executor will find by path is what was laid. Raises ``MountError``."""
         with _closing(mountapi.open_own(POINT)) as point:
-            if _mount_id(point) != _mount_id(self._root):
+            if mountapi.mount_of(point)[0] != mountapi.mount_of(self._root)[0]:
                 raise MountError("nothing can be mounted at /: it would cover the root")
 
     def working_directory(self, path: str) -> None:
@@ -157,13 +152,16 @@ class _Tree:
 
     def _may_hold(self, place: int) -> None:
         """Raises ``OSError`` (EPERM) for a place of the kernel's, or one whose mount would cover the root or ``/dev``."""
-        if os.fstat(place).st_ino == self._ours.get(_mount_id(place)):
+        mount, inode = mountapi.mount_of(place)
+        if self._ours.get(mount) == inode:
             raise OSError(errno.EPERM, "")
-        self._may_change(place)
+        self._check_kernels(mount)
 
     def _may_change(self, place: int) -> None:
         """Raises ``OSError`` (EPERM) for a place of the kernel's."""
-        mount = _mount_id(place)
+        self._check_kernels(mountapi.mount_of(place)[0])
+
+    def _check_kernels(self, mount: int) -> None:
         if mount not in self._ours:
             if self._kernels is None:
                 self._kernels = self._kernels_mounts()
@@ -175,7 +173,7 @@ class _Tree:
         found = set()
         for name in ("proc", "sys"):
             with _closing(self.own(name)) as place:
-                found.add(_mount_id(place))
+                found.add(mountapi.mount_of(place)[0])
         found -= self._ours.keys()
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
             # Number and parent; a parent stands before its children.
@@ -190,7 +188,7 @@ class _Tree:
         return frozenset(found)
 
     def own(self, name: str) -> int:
-        """One of the directories that every command has; never a link. Raises ``OSError``."""
+        """A place that every command has; the last part of its path is no link. Raises ``OSError``."""
         return mountapi.open_inside(self._root, name, follow=False)
 
     @contextlib.contextmanager
@@ -225,63 +223,67 @@ class _Tree:
                     os.close(os.open(parts[depth - 1], flags, 0o644, dir_fd=parent))
 
 
-def _kernels(tree: _Tree) -> None:
-    """``/proc``, empty until the executor mounts it in the namespace of the command; ``/sys``; ``/dev``."""
-    for name in _OURS:
-        with _closing(tree.own(name)) as place:
-            if name == "proc":
-                mountapi.attach(mountapi.filesystem("tmpfs", [("mode", "0555"), ("size", "4k")], NOSUID | NODEV | NOEXEC), place)
-            elif name == "dev":
-                mountapi.attach(_devices(), place)
-            elif os.path.isdir("/sys/kernel"):
-                _sys(place, tree)
-    with _closing(tree.own("dev")) as place:
-        for name in _DEVICES:
-            # A bind mount of this machine's: a user namespace makes no devices. Read-only, a device can be written to and not be changed.
-            with _closing(os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC)) as device, _closing(_child(place, name)) as at:
-                mountapi.attach(mountapi.clone(device, attributes=RDONLY | NOSUID | NOEXEC), at)
-        with _closing(_child(place, "pts")) as at:
-            mountapi.attach(mountapi.filesystem("devpts", [("ptmxmode", "0666"), ("mode", "0620")], NOSUID | NOEXEC), at)
-        with _closing(_child(place, "shm")) as at:
-            # In Docker everybody may write there, to 64 MiB in all.
-            options = [("mode", "1777"), ("size", str(_SHM_BYTES))]
-            mountapi.attach(mountapi.filesystem("tmpfs", options, NOSUID | NODEV | NOEXEC), at)
+class Kit:
+    """What every tree has and no image has a say in, as detached mounts: ``/proc``, ``/sys``, ``/dev``.
 
+    They are used once. To make them is half of the work of laying a tree, so a worker does it while nobody waits. Raises ``OSError``.
+    """
 
-def _child(directory: int, name: str) -> int:
-    return os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-
-
-def _devices() -> int:
-    """A detached ``/dev`` with places for all that is mounted in it."""
-    made = mountapi.filesystem("tmpfs", [("mode", "0755"), ("size", str(_DEV_BYTES))], NOSUID)
-    for name in _DEVICES:
-        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=made))
-    for name in ("pts", "shm"):
-        os.mkdir(name, 0o755, dir_fd=made)
-    for name, target in (*_LINKS, ("ptmx", "pts/ptmx")):
-        os.symlink(target, name, dir_fd=made)
-    return made
-
-
-def _sys(place: int, tree: _Tree) -> None:
-    attributes = RDONLY | NOSUID | NODEV | NOEXEC
-    with _closing(os.open("/sys", os.O_PATH | os.O_CLOEXEC)) as source:
+    def __init__(self) -> None:
+        self._mounts: dict[str, int] = {}
         try:
-            # Without what is mounted below it: root could read debugfs there.
-            made, whole = mountapi.clone(source, attributes=attributes), False
-        except OSError:
-            # In a user namespace those mounts are locked in their places, and this user reads there what it can read anyhow.
-            made, whole = mountapi.clone(source, attributes=attributes, recursive=True), True
-        mountapi.attach(made, place)
-    with _closing(tree.own("sys")) as inside:
+            # Empty until the executor mounts it, in the namespace of the command.
+            self._mounts["proc"] = mountapi.filesystem("tmpfs", [("mode", "0555"), ("size", "4k")], NOSUID | NODEV | NOEXEC)
+            if os.path.isdir("/sys/kernel"):
+                self._sys()
+            self._devices()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of what was not laid."""
+        for mount in self._mounts.values():
+            os.close(mount)
+        self._mounts.clear()
+
+    def lay(self, tree: _Tree) -> None:
+        """Attach all of it, parents first. Raises ``OSError``."""
+        for path in list(self._mounts):
+            with _closing(tree.own(path)) as place:
+                mountapi.attach(self._mounts.pop(path), place)
+
+    def _devices(self) -> None:
+        made = self._mounts["dev"] = mountapi.filesystem("tmpfs", [("mode", "0755"), ("size", str(_DEV_BYTES))], NOSUID)
+        for name in _DEVICES:
+            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=made))
+            # A bind mount of this machine's: a user namespace makes no devices. Read-only, a device can be written to and not be changed.
+            with _closing(os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC)) as device:
+                self._mounts[f"dev/{name}"] = mountapi.clone(device, attributes=RDONLY | NOSUID | NOEXEC)
+        for name in ("pts", "shm"):
+            os.mkdir(name, 0o755, dir_fd=made)
+        for name, target in (*_LINKS, ("ptmx", "pts/ptmx")):
+            os.symlink(target, name, dir_fd=made)
+        self._mounts["dev/pts"] = mountapi.filesystem("devpts", [("ptmxmode", "0666"), ("mode", "0620")], NOSUID | NOEXEC)
+        # In Docker everybody may write there, to 64 MiB in all.
+        self._mounts["dev/shm"] = mountapi.filesystem("tmpfs", [("mode", "1777"), ("size", str(_SHM_BYTES))], NOSUID | NODEV | NOEXEC)
+
+    def _sys(self) -> None:
+        attributes = RDONLY | NOSUID | NODEV | NOEXEC
+        with _closing(os.open("/sys", os.O_PATH | os.O_CLOEXEC)) as source:
+            try:
+                # Without what is mounted below it: root could read debugfs there.
+                self._mounts["sys"], whole = mountapi.clone(source, attributes=attributes), False
+            except OSError:
+                # In a user namespace those mounts are locked in their places, and this user reads there what it can read anyhow.
+                self._mounts["sys"], whole = mountapi.clone(source, attributes=attributes, recursive=True), True
         if not whole and os.path.ismount("/sys/fs/cgroup"):
             # How much memory there is: Node sizes its heap by it.
-            with _closing(os.open("/sys/fs/cgroup", os.O_PATH | os.O_CLOEXEC)) as source, _closing(_child(inside, "fs/cgroup")) as at:
-                mountapi.attach(mountapi.clone(source, attributes=attributes, recursive=True), at)
+            with _closing(os.open("/sys/fs/cgroup", os.O_PATH | os.O_CLOEXEC)) as source:
+                self._mounts["sys/fs/cgroup"] = mountapi.clone(source, attributes=attributes, recursive=True)
         for name in _HIDDEN_SYS:
-            with contextlib.suppress(FileNotFoundError), _closing(_child(inside, name)) as at:
-                mountapi.attach(mountapi.filesystem("tmpfs", [("mode", "0555"), ("size", "4k")], attributes), at)
+            if os.path.isdir(f"/sys/{name}"):
+                self._mounts[f"sys/{name}"] = mountapi.filesystem("tmpfs", [("mode", "0555"), ("size", "4k")], attributes)
 
 
 def _mount(tree: _Tree, mount: dict[str, Any]) -> None:
@@ -326,7 +328,7 @@ def _file(mount: dict[str, Any], memory: int, place: int) -> None:
         os.fchmod(stream.fileno(), mount["mode"])
         if mount["uid"] or mount["gid"]:
             os.fchown(stream.fileno(), mount["uid"], mount["gid"])
-    with _closing(_child(memory, name)) as source:
+    with _closing(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=memory)) as source:
         mountapi.attach(mountapi.clone(source, attributes=RDONLY), place)
 
 

@@ -54,6 +54,13 @@ NOEXEC: Final = 8
 _TRIES: Final = 128
 _MS_NOSUID: Final = 2
 _MS_NODEV: Final = 4
+# struct statx (linux/stat.h): stx_mask at 0, and these.
+_STATX_INO: Final = 0x100
+_STATX_MNT_ID: Final = 0x1000
+_STATX_MASK: Final = struct.Struct("<I")
+_STATX_NUMBER: Final = struct.Struct("<Q")
+_INO_AT: Final = 32
+_MNT_ID_AT: Final = 144
 
 
 class _Kernel:
@@ -67,6 +74,11 @@ class _Kernel:
             cls._library = ctypes.CDLL(None, use_errno=True)
             cls._library.syscall.restype = ctypes.c_long
         return cls._library
+
+    @classmethod
+    def statx(cls) -> Any:
+        """``None`` where the C library lacks it."""
+        return getattr(cls.library(), "statx", None)
 
 
 def _checked(result: int, what: str) -> int:
@@ -142,6 +154,19 @@ def _openat2(directory: int, path: str, flags: int, resolve: int) -> int:
     raise OSError(number, os.strerror(number), path)
 
 
+def mount_of(descriptor: int) -> tuple[int, int]:
+    """The number of the mount that a descriptor is in, as ``/proc/self/mountinfo`` has it, and the inode. Raises ``OSError``."""
+    found = _Kernel.statx()
+    if found is not None:
+        buffer = ctypes.create_string_buffer(256)
+        _checked(found(descriptor, b"", _AT_EMPTY_PATH, _STATX_INO | _STATX_MNT_ID, buffer), "statx")
+        (mask,) = _STATX_MASK.unpack_from(buffer)
+        if mask & _STATX_MNT_ID:
+            return int(_STATX_NUMBER.unpack_from(buffer, _MNT_ID_AT)[0]), int(_STATX_NUMBER.unpack_from(buffer, _INO_AT)[0])
+    with open(f"/proc/self/fdinfo/{descriptor}", encoding="ascii") as stream:
+        return next(int(line.split()[1]) for line in stream if line.startswith("mnt_id:")), os.fstat(descriptor).st_ino
+
+
 # --- mounts ---------------------------------------------------------------------------------------------------------
 
 
@@ -179,6 +204,19 @@ def attach(mount: int, place: int) -> None:
         _call(_MOVE_MOUNT, mount, b"", place, b"", _FROM_EMPTY | _TO_EMPTY, what="move_mount")
     finally:
         os.close(mount)
+
+
+def overlay_view(lowers: Iterable[str]) -> int:
+    """A detached overlay of layers, lowest first, to look at: paths below the current directory without any link.
+
+    What stands in it is found below ``/proc/self/fd/NUMBER``. Raises ``OSError``: ``EINVAL`` before Linux 6.5, which has no ``lowerdir+``.
+    """
+    with contextlib.ExitStack() as stack:
+        opened = [open_own(path) for path in lowers]
+        for descriptor in opened:
+            stack.callback(os.close, descriptor)
+        options = [("userxattr", None), *(("lowerdir+", _by_number(descriptor)) for descriptor in reversed(opened))]
+        return filesystem("overlay", options, RDONLY | NOSUID | NODEV)
 
 
 def overlay(lowers: Iterable[int], upper: int, work: int, place: int) -> None:

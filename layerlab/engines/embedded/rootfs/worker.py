@@ -25,7 +25,7 @@ import msgspec
 
 from layerlab.context.select import Selection, select
 from layerlab.context.tree import DiskDirectory
-from layerlab.engines.embedded.rootfs import compression, copying, layer_tar, laying, namespaces, sizes, trees, unpack, users
+from layerlab.engines.embedded.rootfs import compression, copying, layer_tar, laying, mountapi, namespaces, sizes, trees, unpack, users
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.errors import LayerlabError
 from layerlab.fsutil import collection_paused, remove_tree
@@ -50,6 +50,7 @@ class Worker:
         self._baselines: dict[str, tuple[dict[str, trees.Mark], list[str]]] = {}
         self._user: int | None = None
         self._laid = -1
+        self._kit: laying.Kit | None = None
 
     # --- root filesystems -------------------------------------------------------------------------------------------
 
@@ -84,6 +85,25 @@ class Worker:
                 lowers.insert(0, empty)
             with namespaces.overlay(lowers, point, upper=upper, work=work) as mounted:
                 yield os.path.abspath(mounted)
+
+    @contextlib.contextmanager
+    def _view(self, layers: list[str]) -> Iterator[str]:
+        """As ``_rootfs``, to look at the tree with paths from its root on: a mount without a place costs half of one that has one."""
+        lowers = list(reversed(dict.fromkeys(path for path in reversed(layers) if path)))
+        if self.snapshotter == "overlay" and len(lowers) > 1:
+            try:
+                view = mountapi.overlay_view(lowers)
+            except OSError as error:
+                if error.errno not in (errno.EINVAL, errno.ENOSYS):
+                    raise
+            else:
+                try:
+                    yield f"/proc/self/fd/{view}"
+                finally:
+                    os.close(view)
+                return
+        with self._rootfs(layers) as root:
+            yield root
 
     def _owners(self, layers: list[str]) -> dict[str, tuple[int, int]] | None:
         if self.real_ids:
@@ -225,7 +245,7 @@ class Worker:
         ``targets`` are mount points, each with whether it is a directory.
         """
         made: dict[str, tuple[int, int]] = {}
-        with self._rootfs(layers, upper=upper if self.snapshotter == "copy" else None) as root:
+        with self._rootfs(layers, upper=upper) if self.snapshotter == "copy" else self._view(layers) as root:
             try:
                 uid, gid, groups, home = users.process_ids(root, user)
             except users.UnknownUserError as error:
@@ -266,11 +286,21 @@ class Worker:
 
     def lay(self, root: dict[str, Any], mounts: list[dict[str, Any]], cwd: str, program: str) -> dict[str, Any]:
         """Lay the tree of a command; see ``laying.lay``. The namespace is kept by descriptor until ``let_go``."""
+        kit, self._kit = self._kit or laying.Kit(), None
         try:
-            self._laid = laying.lay(root, mounts, cwd, program)
+            self._laid = laying.lay(root, mounts, cwd, program, kit)
         except laying.MountError as error:
             raise RefusedError("dockerfile", str(error)) from error
+        finally:
+            kit.close()
         return {"namespace": self._laid, "user": self._user_namespace(), "process": os.getpid(), "point": os.path.abspath(laying.POINT)}
+
+    def look_ahead(self) -> None:
+        """Make what the next command needs, whatever it is."""
+        if self._kit is None:
+            # What fails here fails again where it is needed, and is said there.
+            with contextlib.suppress(OSError):
+                self._kit = laying.Kit()
 
     def _user_namespace(self) -> int:
         """A descriptor of this process's user namespace, kept for good; -1 where it is that of its client."""
@@ -549,7 +579,13 @@ def main(mode: str, snapshotter: str) -> None:
         return
     while (body := _read(requests)) is not None:
         with collection_paused():
-            _send(answers, _answer(worker, msgspec.msgpack.decode(body)))
+            request = msgspec.msgpack.decode(body)
+            _send(answers, _answer(worker, request))
+            verb = request["verb"]
+            del request
+            if mode != "none" and verb in ("prepare_run", "let_go"):
+                # A command will be laid next, or another one after the one that begins now.
+                worker.look_ahead()
 
 
 def _send(stream: IO[bytes], answer: dict[str, Any]) -> None:
