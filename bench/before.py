@@ -180,9 +180,8 @@ def main() -> int:
         for name, checkout in (("ours", ROOT), ("theirs", before)):
             sides.append(Side(checkout, place / name))
             stack.callback(sides[-1].close)
-        print(
-            f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}, {time.strftime('%Y-%m-%d')}, against {arguments.commit}"
-        )
+        machine = f"{platform.machine()}, {os.cpu_count()} cores, Linux {platform.release()}"
+        print(f"{machine}, {time.strftime('%Y-%m-%d')}, against {arguments.commit}")
         print("| what | ours, ms | before, ms | difference | met |\n| --- | --- | --- | --- | --- |", flush=True)
         for what, asked, change in rows(contexts(place)):
             if arguments.only and not any(what.startswith(name) for name in arguments.only):
