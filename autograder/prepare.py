@@ -20,7 +20,7 @@ from autograder.loaded import observe_app
 from autograder.workspace import tree_digest
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.npm_cache import make_lendable
-from layerlab.errors import ExecutorError, LayerlabError
+from layerlab.errors import ExecutorError, LayerlabError, UsageError
 from layerlab.fetching import lock_digest
 from layerlab.fsutil import locked, write_atomically
 from layerlab.offline import offline_folder
@@ -64,10 +64,16 @@ def prepare(course: Path, assignment: Assignment, place: Path, report: Callable[
     """Prepare grading below ``place``; quick when it is prepared already.
 
     A quiz is graded from plans: for one, only the directories are made. Else this raises ``ExecutorError`` where this machine cannot
-    isolate a build step (then no build is graded here), ``LayerlabError`` where the app's packages cannot be fetched, or the app does
-    not run.
+    isolate a build step (then no build is graded here), ``UsageError`` where the app is not there, ``LayerlabError`` where the app's
+    packages cannot be fetched, or the app does not run.
     """
     prepared = locate(course, assignment, place)
+    for name in (MANIFEST, LOCK):
+        if not os.path.isfile(os.path.join(prepared.app, name)):
+            raise UsageError(
+                f"the app of {assignment.name} is not there: {prepared.app} has no {name}",
+                remedy=f"A course stands beside its app: assignment.json names {assignment.app!r}, from the folder that the course is in.",
+            )
     for directory in (prepared.store, prepared.cache, prepared.results, prepared.work):
         Path(directory).mkdir(parents=True, exist_ok=True)
     if assignment.kind == "quiz":

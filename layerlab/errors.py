@@ -54,6 +54,14 @@ class UsageError(LayerlabError):
     exit_code = 2
 
 
+class InvalidReferenceError(UsageError):
+    """A name that no image can have. ``reason``: docker's words."""
+
+    def __init__(self, text: str, reason: str, remedy: str) -> None:
+        super().__init__(f"{reason}: {text!r}", remedy=remedy)
+        self.reason = reason
+
+
 class DockerfileError(LayerlabError):
     """A Dockerfile (or an ignore file) that cannot be parsed or resolved.
 

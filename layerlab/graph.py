@@ -22,13 +22,15 @@ from layerlab.dockerfile import (
     expand_keeping_quotes,
     expand_or_keep,
     expand_words,
+    mount_origin,
     parse_duration,
     parse_heredoc,
     parse_instruction,
     parse_mount,
 )
 from layerlab.dockerfile.ast import Dockerfile, Instruction, Stage
-from layerlab.errors import DockerfileError, LayerlabError, UnsupportedError, UsageError
+from layerlab.dockerfile.chars import quoted
+from layerlab.errors import DockerfileError, InvalidReferenceError, LayerlabError, UnsupportedError, UsageError
 from layerlab.ops import DEFAULT_PATH, BaseImage, CopyOp, MkdirOp, MountOp, Op, RunOp, Source
 from layerlab.platform import PLATFORM_ARGUMENTS
 
@@ -46,6 +48,9 @@ _SIGNALS: Final = frozenset(
         *("USR2", "VTALRM", "WINCH", "XCPU", "XFSZ"),
     )
 )
+
+# A path of one component, ``path-component`` of distribution/reference.
+_REFERENCE: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*\Z")
 
 Resolve = Callable[[str], BaseImage]
 
@@ -192,8 +197,16 @@ class _Builder:
                 raise self._error(
                     stage.from_instruction, f"base name ({stage.base}) should not be blank", "Give the ARG in FROM a default."
                 )
+            if stage.name is not None and not _REFERENCE.match(stage.name):
+                # Every stage is looked for among the contexts of --build-context, whose names are those of images.
+                raise self._error(
+                    stage.from_instruction,
+                    f"invalid context name {stage.name}: invalid reference format",
+                    "End the name with a letter or a digit, and put one '.', '_' or '-' between two of them.",
+                )
             self.bases[stage.index] = base
         goal = self._target(target)
+        self._check_circles()
         needed = self._needed(goal)
         for stage in stages:
             if stage.index in needed:
@@ -253,24 +266,44 @@ class _Builder:
             )
         return index
 
-    def _source_stage(self, name: str, stage: Stage, at: Instruction) -> int | None:
-        if name.isascii() and name.isdigit():
-            # No file has a million stages, and Python reads no number of thousands of digits.
-            index = int(name) if len(name) < 7 else 10**6
-            if index >= len(self.dockerfile.stages):
-                raise self._error(at, f"invalid stage index {index}", "Stages count from 0.")
-            if index >= stage.index:
-                raise self._too_early(name, stage, at)
-            return index
-        earlier = self._by_name(name, stage.index)
-        if earlier is None and self._by_name(name, len(self.dockerfile.stages)) is not None:
-            raise self._too_early(name, stage, at)
-        return earlier
+    def _read_stages(self, at: Instruction) -> list[int]:
+        """The stages that an instruction reads, wherever they are: BuildKit's ``toCommand``."""
+        if at.keyword == "RUN":
+            found = [self._by_name(name, len(self.dockerfile.stages)) for value in at.flag_values("mount") if (name := mount_origin(value))]
+        else:
+            origin = at.flag("from") if at.keyword == "COPY" else None
+            found = [self._copied_stage(origin, at)] if origin else []
+        return [index for index in found if index is not None]
 
-    def _too_early(self, name: str, stage: Stage, at: Instruction) -> DockerfileError:
-        current = stage.name or f"stage-{stage.index}"
-        message = f'cannot copy from stage "{name}", it needs to be defined before current stage "{current}"'
-        return self._error(at, message, "Move that stage up.")
+    def _copied_stage(self, name: str, at: Instruction) -> int | None:
+        """The stage that ``--from`` of a COPY names, by number or by name; ``None``: it is an image. A mount's is never a number."""
+        if not re.fullmatch(r"[-+]?[0-9]{1,18}", name):
+            return self._by_name(name, len(self.dockerfile.stages))
+        if not 0 <= int(name) < len(self.dockerfile.stages):
+            raise self._error(at, f"invalid stage index {int(name)}", "Stages count from 0.")
+        return int(name)
+
+    def _check_circles(self) -> None:
+        """Two stages cannot need each other, whether the target needs them or not (``validateCircularDependency``)."""
+        needs: list[list[tuple[int, Instruction]]] = []
+        for stage in self.dockerfile.stages:
+            base = self._base_stage(stage)
+            found = [(index, at) for at in stage.instructions for index in self._read_stages(at)]
+            needs.append([*([(base, stage.from_instruction)] if base is not None else []), *found])
+        done: set[int] = set()
+        for start, stage in enumerate(self.dockerfile.stages):
+            path = {start: iter(needs[start])} if start not in done else {}
+            while path:
+                current, rest = next(reversed(path.items()))
+                index, at = next(rest, (-1, None))
+                if at is None:
+                    done.add(current)
+                    del path[current]
+                elif index in path:
+                    name = stage.name or f"stage-{start}"
+                    raise self._error(at, f"circular dependency detected on stage: {name}", "A stage can only read stages above it.")
+                elif index not in done:
+                    path[index] = iter(needs[index])
 
     def _base_stage(self, stage: Stage) -> int | None:
         return self._by_name(self.bases[stage.index], stage.index)
@@ -288,16 +321,13 @@ class _Builder:
             if base is not None:
                 pending.append(base)
             for instruction in self._instructions(stage):
-                for name in _source_names(instruction):
-                    found = self._source_stage(name, stage, instruction)
-                    if found is not None:
-                        pending.append(found)
+                pending += self._read_stages(instruction)
         return needed
 
     def _alone(self) -> bool:
         """Whether BuildKit prints no stage name: one stage, and nothing (an image, any mount) that it keeps beside it as another."""
-        stages = self.dockerfile.stages
-        return len(stages) == 1 and not any(_source_names(i) or i.flag_values("mount") for i in self._instructions(stages[0]))
+        first, *more = self.dockerfile.stages
+        return not more and not any(at.flag_values("mount") or (at.keyword == "COPY" and at.flag("from")) for at in first.instructions)
 
     def _instructions(self, stage: Stage) -> list[Instruction]:
         return [*self._triggers(stage), *stage.instructions]
@@ -316,6 +346,8 @@ class _Builder:
         if name not in self.images:
             try:
                 self.images[name] = self.resolve(name)
+            except InvalidReferenceError as error:
+                raise self._error(at, f"failed to parse stage name {quoted(name)}: {error.reason}", error.remedy) from error
             except LayerlabError as error:
                 if error.line is None:
                     error.file, error.line = self.file, at.line
@@ -443,7 +475,8 @@ class _Builder:
                     else:
                         argv = (*shell, body)
                 else:
-                    whole = command + "".join("\n" + doc.content + doc.name for doc in at.heredocs)
+                    # The shell reads them, and takes the tabs of <<- away itself.
+                    whole = command + "".join("\n" + doc.raw + doc.name for doc in at.heredocs)
                     argv = (*shell, whole)
             else:
                 argv = (*shell, command)
@@ -511,7 +544,7 @@ class _Builder:
             # Mode and owner make a new, empty directory in place of the whole source; a part of it is taken as it is.
             owned = path == "/"
             if mount.from_stage and not (owned and (mount.mode, mount.uid, mount.gid) != (None, None, None)):
-                source = self._from(mount.from_stage, path, stage, at, wildcard=False)
+                source = self._mounted(mount.from_stage, path, stage, at, target)
             elif mount.type == "bind":
                 self.uses_context = True
                 source = Source(kind="context", path=path)
@@ -530,12 +563,31 @@ class _Builder:
             size=mount.size or 0,
         )
 
+    def _mounted(self, name: str, path: str, stage: Stage, at: Instruction, target: str) -> Source:
+        """Where a mount's ``from`` leads. Unlike COPY's it is never the number of a stage (``detectRunMount``)."""
+        found = self._by_name(name, len(self.dockerfile.stages))
+        if found is None:
+            self._image(name, at)
+            return Source(kind="image", path=path, image=name)
+        if found >= stage.index:
+            raise self._error(
+                at,
+                f'cannot mount from stage "{name}" to "{target}", stage needs to be defined before current command',
+                "Move that stage up.",
+            )
+        return Source(kind="stage", path=path, stage=found)
+
     def _from(self, name: str, path: str, stage: Stage, at: Instruction, *, wildcard: bool, pivot: str = "") -> Source:
-        found = self._source_stage(name, stage, at)
-        if found is not None:
-            return Source(kind="stage", path=path, stage=found, wildcard=wildcard, pivot=pivot)
-        self._image(name, at)
-        return Source(kind="image", path=path, image=name, wildcard=wildcard, pivot=pivot)
+        found = self._copied_stage(name, at)
+        if found is None:
+            self._image(name, at)
+            return Source(kind="image", path=path, image=name, wildcard=wildcard, pivot=pivot)
+        if found >= stage.index:
+            current = stage.name or f"stage-{stage.index}"
+            raise self._error(
+                at, f'cannot copy from stage "{name}", it needs to be defined before current stage "{current}"', "Move that stage up."
+            )
+        return Source(kind="stage", path=path, stage=found, wildcard=wildcard, pivot=pivot)
 
     def _copy(self, stage: Stage, state: _State, at: Instruction, *, first: bool) -> _Lowered:
         origin = at.flag("from")
@@ -856,20 +908,6 @@ def _is_signal(text: str) -> bool:
     return name in _SIGNALS
 
 
-def _source_names(at: Instruction) -> list[str]:
-    names = []
-    if at.keyword == "COPY":
-        name = at.flag("from")
-        if name:
-            names.append(name)
-    if at.keyword == "RUN":
-        for value in at.flag_values("mount"):
-            match = re.search(r"(?:^|,)from=([^,]+)", value)
-            if match:
-                names.append(match.group(1))
-    return names
-
-
 def _upper_keyword(text: str) -> str:
     head, blank, rest = text.partition(" ")
     return head.upper() + blank + rest
@@ -891,13 +929,8 @@ def _normal_owner(text: str) -> str:
     return ":".join((part.lstrip("0") or "0") if part.isascii() and part.isdigit() else part for part in text.split(":", 1))
 
 
-def _go_quote(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t").replace("\r", "\\r")
-    return f'"{escaped}"'
-
-
 def _go_list(items: list[str]) -> str:
-    return "[" + " ".join(_go_quote(item) for item in items) + "]"
+    return "[" + " ".join(quoted(item) for item in items) + "]"
 
 
 def _go_duration(nanoseconds: int) -> str:

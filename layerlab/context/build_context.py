@@ -327,6 +327,9 @@ def _ignore_rules(context: str, dockerfile: str | None) -> IgnoreRules:
             raise DockerfileError(
                 "the ignore file is a link that leads out of the build context", file=candidate, remedy="Put the file itself in its place."
             )
+        if os.path.isdir(candidate):
+            # As for Docker, a directory of that name is no ignore file.
+            continue
         if os.path.exists(candidate) and not os.path.isfile(candidate):
             raise DockerfileError("the ignore file is not a regular file", file=candidate, remedy="Remove it, or put a file in its place.")
         try:

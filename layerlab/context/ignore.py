@@ -120,7 +120,7 @@ class _Pattern:
                     expression.append(re.escape(following))
                     kind = "regex"
                 else:
-                    expression.append("\\\\")
+                    raise ValueError(text)
             elif char == "[":
                 end = _class_end(text, position)
                 expression.append(_translate_class(text[position:end]))

@@ -122,16 +122,28 @@ def fixed_part(pattern: str) -> str:
 
 
 def _follow(root: Directory, path: str, where: str) -> Match:
-    """What a source leads to. Raises ``MissingSourceError`` that names what is not there: of a link, its target."""
+    """What a source leads to. Raises ``MissingSourceError``; its remedy names what is not there: of a link, its target."""
     found = _find(root, path, follow=True)
     if isinstance(found, Match):
         return found
     written = "/" + path.lstrip("/")
     remedy = f"Check the spelling and the ignore file: {found.lstrip('/')} is not in {where}."
     raise MissingSourceError(
-        f'failed to compute cache key: failed to calculate checksum of {where}: "{found}": not found',
+        f'failed to compute cache key: failed to calculate checksum of {where}: "{_missing(root, path)}": not found',
         remedy=remedy if found == written else f"{remedy} The symbolic link {written} leads there.",
     )
+
+
+def _missing(root: Directory, path: str) -> str:
+    """What BuildKit calls a path that leads to nothing (``checksumFollow``): links in the last place are followed by their text."""
+    name = posixpath.normpath("/" + path.lstrip("/"))
+    for _ in range(_LINK_LIMIT):
+        found = _find(root, name, follow=False)
+        target = found.entry.target if isinstance(found, Match) else None
+        if target is None:
+            break
+        name = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+    return "/" + name.lstrip("/")
 
 
 def resolve(root: Directory, path: str, *, follow: bool = True) -> Match | None:

@@ -11,7 +11,7 @@ from layerlab.dockerfile.ast import Dockerfile, Flag, Form, Heredoc, Instruction
 from layerlab.dockerfile.durations import parse_duration
 from layerlab.dockerfile.expand import Allowance, expand, expand_body, expand_keeping_quotes, expand_or_keep, expand_words
 from layerlab.dockerfile.heredoc import parse_heredoc
-from layerlab.dockerfile.mounts import Mount, parse_mount
+from layerlab.dockerfile.mounts import Mount, mount_origin, parse_mount
 from layerlab.dockerfile.parser import parse, parse_instruction
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "expand_keeping_quotes",
     "expand_or_keep",
     "expand_words",
+    "mount_origin",
     "parse",
     "parse_duration",
     "parse_heredoc",

@@ -6,7 +6,6 @@ Where a rule says "any space", it means ``SPACES``; where it says "blanks betwee
 
 from __future__ import annotations
 
-import json
 import re
 
 SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -18,6 +17,23 @@ WORD_BREAK = re.compile(r"[\t\v\f\r ]+")
 """What separates the words of an instruction (no newline, no Unicode blanks). BuildKit parser/parser.go."""
 
 
+_ESCAPES = {"\a": "a", "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t", "\v": "v", '"': '"', "\\": "\\"}
+
+
 def quoted(text: str) -> str:
-    """``text`` in double quotes, control characters escaped, as error messages show it."""
-    return json.dumps(text, ensure_ascii=False)
+    """``text`` in double quotes, as Go's ``strconv.Quote`` writes it: in BuildKit's messages, and in the history of CMD and ENTRYPOINT."""
+    return '"' + "".join(_shown(character) for character in text) + '"'
+
+
+def _shown(character: str) -> str:
+    if character in _ESCAPES:
+        return "\\" + _ESCAPES[character]
+    if character.isprintable():
+        return character
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:
+        # A byte that is no UTF-8.
+        number -= 0xDC00
+    if number < 0x100 and (number < 0x80 or number + 0xDC00 == ord(character)):
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

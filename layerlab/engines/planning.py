@@ -114,12 +114,18 @@ def _record(
     engine: str, options: BuildOptions, inputs: Inputs, solution: Solution, before: BuildTrace | None, edits: tuple[str, ...] = ()
 ) -> PlanRecord:
     explainer = Explainer(inputs.graph, before, inputs.shown)
+    # A step that two stages have runs once: by then the second has it in the cache.
+    first: dict[str | None, int] = {}
+    for decided in solution.steps:
+        if decided.decision == "run":
+            first.setdefault(decided.key, decided.step.number)
+    again = {decided.step.number for decided in solution.steps if decided.decision == "run" and first[decided.key] != decided.step.number}
     return PlanRecord(
         engine=engine,
         context=inputs.context.path,
         dockerfile=inputs.shown,
         target=options.target,
-        steps=tuple(planned(inputs.graph, decided, explainer, solution) for decided in solution.steps),
+        steps=tuple(planned(inputs.graph, decided, explainer, solution, again=decided.step.number in again) for decided in solution.steps),
         edits=edits,
         stand_in=inputs.stand_in,
         warnings=inputs.warnings,
@@ -136,11 +142,12 @@ def solve_looking(graph: Graph, context: BuildContext | Directory, cache: CacheV
         look(*wants)
 
 
-def planned(graph: Graph, decided: Decided, explainer: Explainer, solution: Solution) -> StepRecord:
-    """One step of a plan. Call it in the order of the steps."""
+def planned(graph: Graph, decided: Decided, explainer: Explainer, solution: Solution, *, again: bool = False) -> StepRecord:
+    """One step of a plan. Call it in the order of the steps. ``again``: a step before has made it by then."""
     if decided.error is not None:
         raise decided.error
-    status: Status = "executed" if decided.decision == "run" else "undecided" if decided.decision == "undecided" else "cached"
+    runs = decided.decision == "run" and not again
+    status: Status = "executed" if runs else "undecided" if decided.decision == "undecided" else "cached"
     if decided.decision in ("base", "metadata"):
         status = "base" if decided.decision == "base" else "metadata"
     stage = graph.stage(decided.step.stage)
@@ -156,7 +163,7 @@ def planned(graph: Graph, decided: Decided, explainer: Explainer, solution: Solu
         index=decided.step.index,
         diff_id=decided.record.diff_id if decided.record is not None and known else None,
         size=decided.record.size if decided.record is not None else 0,
-        cause=explainer.cause(decided, solution) if decided.decision == "run" else None,
+        cause=explainer.cause(decided, solution) if runs else None,
         waits_for=decided.waits_for if status == "undecided" else None,
     )
 

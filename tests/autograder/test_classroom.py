@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -348,3 +349,11 @@ def test_bad_usage_is_said_in_one_sentence(words: list[str], message: str, capsy
     assert main([*words, "--course", str(COURSE), "--place", str(tmp_path / "place")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "place").exists()
+
+
+def test_a_course_without_its_app_is_said_in_one_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A course that was copied alone."""
+    course = shutil.copytree(COURSE, tmp_path / "exercises")
+    submit(course, "ann", notebook())
+    assert main(["grade", "ps1", "--course", str(course), "--place", str(tmp_path / "place")]) == 2
+    assert "node-app has no package.json" in capsys.readouterr().err

@@ -20,15 +20,12 @@ from typing import Any
 
 import msgspec
 
-from layerlab.dockerfile import parse
-from layerlab.dockerfile.ast import Stage
-from layerlab.engines.docker.progress import Reader
-from layerlab.errors import LayerlabError
 from tests.docker.private import borrowed, check_private, empty_cache
 
-from . import bases
+from . import bases, raw_progress
 from .cases import Image, Row, Settings
 from .outcome import Outcome, in_order
+from .raw_progress import Written
 
 _VOLATILE = (
     (re.compile(r"checksum of ref \S+: "), "checksum of <...>: "),
@@ -49,7 +46,6 @@ _TYPES = {
     tarfile.CHRTYPE: "char",
     tarfile.BLKTYPE: "block",
 }
-_FILES = ("RUN", "COPY", "ADD", "WORKDIR")
 
 
 class DockerRunner:
@@ -141,30 +137,15 @@ def stable_error(message: str) -> tuple[str, str]:
 
 
 def _rows(text: str, dockerfile: Path, target: str | None) -> list[Row]:
-    reader = Reader(rawjson=True)
-    reader.read(text.splitlines(keepends=True))
-    rows = [
-        Row(
-            instruction=vertex.instruction,
-            stage=vertex.stage,
-            index=vertex.index,
-            cached=vertex.verdict == "cached",
-            error=vertex.verdict == "failed",
-        )
-        for vertex in reader.steps()
-        if vertex.verdict != "skipped" and not vertex.instruction.startswith("FROM ")
-    ]
+    rows = raw_progress.rows(text)
     try:
-        stages = parse(dockerfile.read_text(encoding="utf-8"), str(dockerfile)).stages
-    except (LayerlabError, OSError):
+        stages = raw_progress.stages(dockerfile.read_text(encoding="utf-8"))
+    except OSError:
         return rows
     if len(stages) < 2:
         return in_order(rows, [])
-    return _with_shared(in_order(rows, [_label(stage, stages) for stage in stages]), stages, target)
-
-
-def _label(stage: Stage, stages: tuple[Stage, ...]) -> str:
-    return stage.name or f"stage-{stage.index}"
+    labels = [stage.name or f"stage-{index}" for index, stage in enumerate(stages)]
+    return _with_shared(in_order(rows, labels), stages, labels, target)
 
 
 def _only_failed_copy(rows: list[Row]) -> list[Row]:
@@ -172,24 +153,23 @@ def _only_failed_copy(rows: list[Row]) -> list[Row]:
     return failed if failed and failed[0].instruction.startswith(("COPY", "ADD")) else rows
 
 
-def _with_shared(rows: list[Row], stages: tuple[Stage, ...], target: str | None) -> list[Row]:
+def _with_shared(rows: list[Row], stages: list[Written], labels: list[str], target: str | None) -> list[Row]:
     """Find the steps that the engine printed under another stage because both have the same definition.
 
     A needed stage has a row for each of its file-making instructions. Where one lacks, the same text in an earlier stage
     has it.
     """
     shared: dict[int, list[str]] = {}
-    for stage in stages:
-        label = _label(stage, stages)
-        if stage.index not in _needed(stages, target):
+    for index, (stage, label) in enumerate(zip(stages, labels, strict=True)):
+        if index not in _needed(stages, target):
             continue
-        own = [instruction for instruction in stage.instructions if instruction.keyword in _FILES]
+        own = [instruction for instruction in stage.instructions if raw_progress.makes_files(instruction)]
         present = [row.instruction.partition(" ")[0] for row in rows if row.stage == label]
         if len(own) <= len(present) or any(row.error for row in rows):
             continue
         have = [_blanks(row.instruction) for row in rows if row.stage == label]
         for instruction in own:
-            text = _blanks(instruction.original)
+            text = _blanks(instruction)
             if text in have:
                 have.remove(text)
                 continue
@@ -204,8 +184,8 @@ def _blanks(text: str) -> str:
     return " ".join(text.split()).lower()
 
 
-def _needed(stages: tuple[Stage, ...], target: str | None) -> set[int]:
-    names = {stage.name: stage.index for stage in stages if stage.name}
+def _needed(stages: list[Written], target: str | None) -> set[int]:
+    names = {stage.name: index for index, stage in enumerate(stages) if stage.name}
     needed: set[int] = set()
     pending = [names.get(target.lower(), len(stages) - 1) if target else len(stages) - 1]
     while pending:
@@ -215,7 +195,7 @@ def _needed(stages: tuple[Stage, ...], target: str | None) -> set[int]:
         needed.add(index)
         words = [stages[index].base.lower()]
         for instruction in stages[index].instructions:
-            words += re.findall(r"\bfrom=([^\s,]+)", instruction.original.lower())
+            words += re.findall(r"\bfrom=([^\s,]+)", instruction.lower())
         pending += [names[word] for word in words if word in names and names[word] != index]
         pending += [int(word) for word in words[1:] if word.isdigit() and int(word) < len(stages)]
     return needed

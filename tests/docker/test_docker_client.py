@@ -289,6 +289,23 @@ def test_raw_json(compact: bool) -> None:
     assert [what for what, _, _ in heard] == ["done", "start", "log", "done"]
 
 
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("[2/3] RUN x", ("", "2/3", "RUN x")),
+        ("[ 2/11] RUN x", ("", "2/11", "RUN x")),
+        ("[build  2/11] RUN x", ("build", "2/11", "RUN x")),
+        ("[build 12/111] RUN x", ("build", "12/111", "RUN x")),
+        ("[2/4] ONBUILD COPY f /f", ("", "2/4", "ONBUILD COPY f /f")),
+        ("[internal] load build context", ("", "", "[internal] load build context")),
+    ],
+)
+def test_what_a_vertex_is_called(name: str, step: tuple[str, str, str]) -> None:
+    """BuildKit pads the index as wide as the total."""
+    vertex = Vertex(name)
+    assert (vertex.stage, vertex.index, vertex.instruction) == step
+
+
 def test_plain_text() -> None:
     text = (
         "#1 [internal] load build definition from Dockerfile\n#1 DONE 0.0s\n\n#6 [build 2/4] WORKDIR /app\n#6 CACHED\n\n"

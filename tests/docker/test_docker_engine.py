@@ -45,6 +45,28 @@ def test_the_record_names_its_engine(docker_engine: DockerEngine, app: Path) -> 
     assert [step.diff_id for step in own] == docker_engine.inspect(record.image)["RootFS"]["Layers"][-len(own) :]
 
 
+def test_ten_steps_and_more(docker_engine: DockerEngine, app: Path) -> None:
+    """From ten on BuildKit pads the number of a step."""
+    steps = "".join(f"RUN echo {number}\n" for number in range(10))
+    (app / "Dockerfile").write_text(f"FROM base:1\nCOPY . /app\n{steps}", encoding="utf-8")
+
+    def verdicts() -> list[str]:
+        record = docker_engine.build(_options(app))
+        assert record.failure is None
+        return [step.status for step in record.steps if step.makes_layer and step.status != "base"]
+
+    docker_engine.build(_options(app, no_cache=True))
+    assert verdicts() == ["cached"] * 11
+    (app / "new").write_text("x", encoding="utf-8")
+    assert verdicts() == ["executed"] * 11
+    (app / "Dockerfile").write_text(f"FROM base:1\nCOPY . /app\n{steps}RUN exit 3\n", encoding="utf-8")
+    (app / ".dockerignore").write_text("Dockerfile\n.dockerignore\n", encoding="utf-8")
+    record = docker_engine.build(_options(app))
+    assert record.failure is not None
+    assert [step.status for step in record.steps][-1] == "failed"
+    assert "RUN exit 3" in next(step.instruction for step in record.steps if step.status == "failed")
+
+
 def test_names(docker_engine: DockerEngine, app: Path) -> None:
     docker_engine.build(_options(app, tag=TAG))
     assert docker_engine.tag(TAG, "layerlab-test:two") == "layerlab-test:two"

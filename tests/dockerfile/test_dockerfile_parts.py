@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from layerlab.dockerfile import parse_duration, parse_heredoc
+from layerlab.dockerfile.chars import quoted
 from layerlab.dockerfile.patterns import PatternError, compile_pattern, replace, trim_prefix, trim_suffix
 from layerlab.dockerfile.suggest import closest, did_you_mean
 from layerlab.errors import DockerfileError
@@ -79,3 +80,20 @@ def test_no_marker(word: str) -> None:
 def test_marker_with_an_odd_quote(word: str) -> None:
     with pytest.raises(DockerfileError):
         parse_heredoc(word)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", '"plain"'),
+        ('a "b" \\', '"a \\"b\\" \\\\"'),
+        ("\a\b\f\n\r\t\v", '"\\a\\b\\f\\n\\r\\t\\v"'),
+        ("\x01\x7f", '"\\x01\\x7f"'),
+        ("\xa0\u2028\U000e0001", '"\\u00a0\\u2028\\U000e0001"'),
+        ("é😀", '"é😀"'),
+        ("\udcff", '"\\xff"'),
+    ],
+)
+def test_quotes_are_those_of_go(text: str, shown: str) -> None:
+    """What ``strconv.Quote`` prints, which is in BuildKit's messages and in the history of CMD."""
+    assert quoted(text) == shown

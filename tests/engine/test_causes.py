@@ -312,3 +312,12 @@ def test_an_edit_that_was_taken_back_is_no_cause(lab: Lab) -> None:
     assert built.cause is not None
     assert "src/index.ts changed" in built.cause.text
     assert "package.json" not in built.cause.text
+
+
+def test_a_step_of_two_stages_is_planned_once(lab: Lab) -> None:
+    """As it is built: by then the second has it in the cache."""
+    lab.file("f", "1")
+    dockerfile = "FROM base:1 AS a\nCOPY f /f\nRUN echo 1 > /a\nFROM base:1\nCOPY f /f\nCOPY --from=a /a /b\n"
+    planned, built = lab.plan(dockerfile), lab.build(dockerfile)
+    assert verdicts(planned) == ["executed", "executed", "cached", "undecided"]
+    assert verdicts(built) == ["executed", "executed", "cached", "executed"]

@@ -36,7 +36,7 @@ RUNS: dict[str, tuple[str, str, set[str]]] = {
     "a bound file": (f"{MOUNT}bind,source=f,target=/b cat /b", "f", set()),
     "a bound directory": (f"{MOUNT}bind,source=d,target=/b cat /b/x", "d/x", set()),
     "the bound context": (f"{MOUNT}bind,target=/b ls /b", "d\nf\n", set()),
-    "bound from a stage": (f"RUN echo s > /s\nFROM base:1\n{MOUNT}bind,from=0,source=/s,target=/b cat /b", "s\n", set()),
+    "bound from a stage": (f"FROM base:1 AS a\nRUN echo s > /s\nFROM base:1\n{MOUNT}bind,from=a,source=/s,target=/b cat /b", "s\n", set()),
     "bound and written to": (f"{MOUNT}bind,source=d,target=/b,rw echo 1 > /b/x && cat /b/x && echo > /b/new", "1\n", set()),
     "bound, read only": (f"{MOUNT}bind,source=d,target=/b (echo 1 > /b/x) 2>/dev/null || echo no", "no\n", set()),
     "a relative target": (f"WORKDIR /w\n{MOUNT}bind,source=f,target=b cat /w/b", "f", set()),

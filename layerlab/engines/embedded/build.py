@@ -17,6 +17,7 @@ import msgspec
 from layerlab.engines.base import BuildOptions, Event, Progress
 from layerlab.engines.embedded.bases import canonical_name
 from layerlab.engines.embedded.commits import Committer
+from layerlab.engines.embedded.mounts import empty_caches
 from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.steps import Made, StepRunner
 from layerlab.engines.embedded.store import PENDING, UNNAMED, ImageRow
@@ -88,6 +89,7 @@ class Build:
         if not self.engine.host.executor:
             # Before anything changes what the cache says.
             self.predicted = make_plan(self.engine.name, self.options, self.inputs, self.engine.store, (), self.engine.content).steps
+        empty_caches(self.graph, self.engine.store, self.engine.worker)
         solution = self._solve()
         try:
             while True:

@@ -18,7 +18,8 @@ from layerlab.engines.embedded.memory_files import sweep
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import DockerfileError, UnsupportedError
-from layerlab.fsutil import locked
+from layerlab.fsutil import exchange, locked
+from layerlab.graph import Graph
 from layerlab.ops import MountOp, RunOp
 
 _HOSTS: Final = b"127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n"
@@ -204,6 +205,24 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
     def all(self) -> tuple[Mount, ...]:
         """The mounts, for an executor. Where their places really are is for it to find out, when those before them are there."""
         return tuple(mount for mount, _ in self._planned)
+
+
+def empty_caches(graph: Graph, store: Store, worker: WorkerProcess) -> None:
+    """Empty the cache mounts of all steps that are to run without the cache: for them, and for every build after them.
+
+    BuildKit's ``detectPrunedCacheID``. Caches with an owner, a mode or a content of their own are kept there, too. A command that runs
+    meanwhile keeps what it has.
+    """
+    for stage in graph.stages:
+        for step in stage.steps if stage.no_cache else ():
+            for mount in step.op.mounts if isinstance(step.op, RunOp) else ():
+                if mount.type == "cache" and mount.source is None and (mount.uid, mount.gid, mount.mode) == (None, None, None):
+                    empty = store.scratch_directory()
+                    directory = store.mount_directory(_identity(mount, None))
+                    with store.guarded():
+                        os.chmod(os.path.join(store.path, empty), 0o755)
+                        exchange(os.path.join(store.path, empty), os.path.join(store.path, directory))
+                    worker.ask("remove", paths=[empty])
 
 
 def _identity(mount: MountOp, source: dict[str, Any] | None) -> str:

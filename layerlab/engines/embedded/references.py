@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from layerlab.errors import UsageError
+from layerlab.errors import InvalidReferenceError
 
 DOCKER_HUB: Final = "docker.io"
 _HUB_HOST: Final = "registry-1.docker.io"
@@ -59,7 +59,7 @@ class Reference(msgspec.Struct, frozen=True):
 
 
 def parse_reference(text: str) -> Reference:
-    """Parse a reference. Raises ``UsageError`` with docker's words (``invalid reference format``)."""
+    """Parse a reference. Raises ``InvalidReferenceError`` with docker's words (``invalid reference format``)."""
     rest, _, digest = text.partition("@")
     first, slash, remainder = rest.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost"):
@@ -73,6 +73,7 @@ def parse_reference(text: str) -> Reference:
     if registry == DOCKER_HUB and "/" not in path:
         path = f"library/{path}"
     if _HOST.match(registry) is None or _PATH.match(path) is None or _TAG.match(tag) is None or (digest and _DIGEST.match(digest) is None):
-        hint = "Names are lower case." if text != text.lower() else "Write NAME, NAME:TAG or HOST/NAME:TAG."
-        raise UsageError(f"{INVALID_REFERENCE}: {text!r}", remedy=hint)
+        if path != path.lower():
+            raise InvalidReferenceError(text, f"{INVALID_REFERENCE}: repository name ({path}) must be lowercase", "Names are lower case.")
+        raise InvalidReferenceError(text, INVALID_REFERENCE, "Write NAME, NAME:TAG or HOST/NAME:TAG.")
     return Reference(registry, path, tag, digest)

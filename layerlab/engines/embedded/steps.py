@@ -18,6 +18,7 @@ import msgspec
 
 from layerlab.context import BuildContext
 from layerlab.context.select import fixed_part
+from layerlab.dockerfile.chars import quoted
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded import memory
 from layerlab.engines.embedded.ambient import CA_TARGET, ambient_environment, ca_bundle
@@ -140,6 +141,8 @@ class StepRunner:
     def _apply(
         self, op: Op, decided: Decided, solution: Solution, active: Active, log: _Log
     ) -> tuple[dict[str, tuple[int, int]], tuple[int, int]]:
+        if not isinstance(op, RunOp):
+            self._check_owner(op.owner, decided, nothing=not decided.below or (isinstance(op, CopyOp) and op.link))
         if isinstance(op, MkdirOp):
             active.before([])
             answer = self.worker.ask("mkdir", layers=active.lowers, upper=active.upper, work=active.work, path=op.path, owner=op.owner)
@@ -161,6 +164,17 @@ class StepRunner:
             )
             return answer["owners"], (0, 0)
         return self._run(op, decided, solution, active, log)
+
+    def _check_owner(self, owner: str, decided: Decided, *, nothing: bool) -> None:
+        """Where a step starts from nothing there is nobody to be found by name; root is a number to BuildKit (``parseUID``)."""
+        if nothing and any(part != "root" and not re.fullmatch(r"[-+]?[0-9]+", part) for part in owner.split(":") if part):
+            raise DockerfileError(
+                "invalid user index: -1",
+                file=self.graph.file,
+                line=decided.step.line,
+                remedy=f"{owner}: give numbers, for example 1000:1000. There is no /etc/passwd that says who that is: the step starts "
+                + ("from nothing, as every COPY --link does." if decided.below else "from scratch."),
+            )
 
     def _source(self, source: Source, decided: Decided, position: int, solution: Solution) -> dict[str, Any]:
         if source.kind == "inline":
@@ -202,7 +216,7 @@ class StepRunner:
             mounts = stack.enter_context(self._mounts(op, decided, solution, network.resolver))
             environment = variables(op.env)
             targets = mounts.targets()
-            unsuccessful = f'process "{" ".join(op.argv)}" did not complete successfully'
+            unsuccessful = _unsuccessful(op)
             try:
                 prepared = self.worker.ask(
                     "prepare_run",
@@ -295,12 +309,16 @@ class StepRunner:
         else:
             remedy = memory.remedy(status, log, kills)
         return StepFailedError(
-            f'process "{" ".join(op.argv)}" did not complete successfully: exit code: {status}',
+            f"{_unsuccessful(op)}: exit code: {status}",
             exit_status=status,
             file=self.graph.file,
             line=decided.step.line,
             remedy=remedy,
         )
+
+
+def _unsuccessful(op: RunOp) -> str:
+    return f"process {quoted(' '.join(op.argv))} did not complete successfully"
 
 
 class _Log:

@@ -106,8 +106,9 @@ class Copier:
         self._clear(target)
         with open(target, "x", encoding="utf-8", errors="surrogateescape", newline="") as stream:
             stream.write(content)
-        os.chmod(target, self._mode(stat.S_IFREG | 0o644))
+        # In this order: a new owner takes setuid and setgid away.
         self._own(target, self.owner or (0, 0))
+        os.chmod(target, self._mode(stat.S_IFREG | 0o644))
 
     def copy(
         self,
