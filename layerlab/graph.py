@@ -32,7 +32,7 @@ from layerlab.dockerfile.ast import Dockerfile, Instruction, Stage
 from layerlab.dockerfile.chars import quoted
 from layerlab.errors import DockerfileError, InvalidReferenceError, LayerlabError, UnsupportedError, UsageError
 from layerlab.ops import DEFAULT_PATH, BaseImage, CopyOp, MkdirOp, MountOp, Op, RunOp, Source
-from layerlab.platform import PLATFORM_ARGUMENTS
+from layerlab.platform import PLATFORM, PLATFORM_ARGUMENTS, normal_platform
 
 PREDEFINED_ARGUMENTS: Final = frozenset(
     name for base in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY") for name in (base, base.lower())
@@ -151,13 +151,17 @@ def build_graph(
     no_cache_filter: tuple[str, ...] = (),
     labels: Mapping[str, str] | None = None,
     network: str = "default",
+    emulates: bool = False,
 ) -> Graph:
     """Resolve a Dockerfile into the steps that ``target`` (default: the last stage) needs.
 
+    ``emulates``: whether stages may be for other platforms than this machine's.
     ``resolve`` gives a base image for a reference and is asked once per name, only for what is needed.
     Raises ``DockerfileError`` with file and line, ``UsageError`` for an unknown target, and what ``resolve`` raises.
     """
-    return _Builder(dockerfile, resolve, dict(build_args or {}), no_cache, no_cache_filter, network).build(target, dict(labels or {}))
+    return _Builder(dockerfile, resolve, dict(build_args or {}), no_cache, no_cache_filter, network, emulates).build(
+        target, dict(labels or {})
+    )
 
 
 class _Builder:
@@ -169,6 +173,7 @@ class _Builder:
         no_cache: bool,
         no_cache_filter: tuple[str, ...],
         network: str,
+        emulates: bool,
     ) -> None:
         self.dockerfile = dockerfile
         self.file = dockerfile.file
@@ -177,12 +182,14 @@ class _Builder:
         self.no_cache = no_cache
         self.no_cache_filter = tuple(name.lower() for name in no_cache_filter)
         self.network = network
+        self.emulates = emulates
         self.used_args: set[str] = set()
         self.globals: dict[str, str] = {**PLATFORM_ARGUMENTS}
         self.images: dict[str, BaseImage] = {}
         self.states: dict[int, _State] = {}
         self.built: dict[int, GraphStage] = {}
         self.bases: dict[int, str] = {}
+        self.platforms: dict[int, str] = {}
         self.warnings: list[str] = []
         self.uses_context = False
         self.number = 0
@@ -205,9 +212,19 @@ class _Builder:
                     "End the name with a letter or a digit, and put one '.', '_' or '-' between two of them.",
                 )
             self.bases[stage.index] = base
+            self.platforms[stage.index] = self._platform(stage)
         goal = self._target(target)
         self._check_circles()
         needed = self._needed(goal)
+        for stage in stages:
+            if stage.index in needed and not self.emulates and self.platforms[stage.index] != PLATFORM:
+                raise UnsupportedError(
+                    f"FROM --platform={stage.platform} is {self.platforms[stage.index]}, this machine is {PLATFORM}, and others are not "
+                    "emulated here",
+                    file=self.file,
+                    line=stage.from_instruction.line,
+                    remedy="Leave the flag out, or build with Docker.",
+                )
         for stage in stages:
             if stage.index in needed:
                 self._stage(stage)
@@ -224,6 +241,23 @@ class _Builder:
             warnings=tuple(self.warnings),
             uses_context=self.uses_context,
         )
+
+    def _platform(self, stage: Stage) -> str:
+        """The platform that a stage is for. Raises ``DockerfileError`` for a word that names none."""
+        if not stage.platform:
+            return PLATFORM
+        text = self._expand(stage.platform, self.globals, stage.from_instruction)
+        known = ", ".join(f"${name}" for name in ("BUILDPLATFORM", "TARGETPLATFORM"))
+        if not text:
+            raise self._error(
+                stage.from_instruction, f"empty platform value from expression {stage.platform}", f"Variables that are set: {known}."
+            )
+        try:
+            return normal_platform(text)
+        except ValueError as error:
+            raise self._error(
+                stage.from_instruction, f"failed to parse platform {stage.platform}: {error}", f"Write one like {PLATFORM}, or {known}."
+            ) from error
 
     def _error(self, at: Instruction, message: str, remedy: str | None = None) -> DockerfileError:
         return DockerfileError(message, file=self.file, line=at.line, column=at.column, remedy=remedy)

@@ -19,7 +19,7 @@ def add(verbs: Any) -> None:
     """Declare the verbs."""
     build = verbs.add_parser("build", help="build an image from a Dockerfile and a build context")
     add_context(build)
-    build.add_argument("-t", "--tag", metavar="NAME[:TAG]", help="name of the image")
+    build.add_argument("-t", "--tag", action="append", metavar="NAME[:TAG]", help="name of the image; may be repeated")
     build.add_argument("--label", action="append", default=[], metavar="NAME=VALUE", help="set a label of the image")
     build.add_argument(
         "--secret", action="append", default=[], metavar="id=ID,src=FILE|env=NAME", help="a secret for RUN --mount=type=secret"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from layerlab.errors import LayerlabError, UnsupportedError, UsageError
-from layerlab.platform import PLATFORM
+from layerlab.platform import PLATFORM, normal_platform
 
 if TYPE_CHECKING:
     from layerlab.engines.base import BuildOptions
@@ -97,7 +97,11 @@ def options_of(arguments: argparse.Namespace) -> BuildOptions:
     from layerlab.engines.base import BuildOptions
 
     platform = getattr(arguments, "platform", None)
-    if platform and platform != PLATFORM:
+    try:
+        wanted = normal_platform(platform) if platform else PLATFORM
+    except ValueError as error:
+        raise UsageError(f"--platform {error}", remedy=f"Write one like {PLATFORM}.") from error
+    if wanted != PLATFORM:
         raise UnsupportedError(
             f"--platform {platform} is not supported: this machine is {PLATFORM} and the embedded engine does not emulate others",
             remedy="Leave the flag out, or build with Docker.",
@@ -106,7 +110,8 @@ def options_of(arguments: argparse.Namespace) -> BuildOptions:
         context=arguments.context,
         file=arguments.file,
         target=arguments.target,
-        tag=getattr(arguments, "tag", None),
+        tag=next(iter(getattr(arguments, "tag", None) or []), None),
+        more_tags=tuple((getattr(arguments, "tag", None) or [])[1:]),
         build_args=_build_args(arguments.build_arg),
         labels=dict(pair(item, "--label") for item in getattr(arguments, "label", [])),
         secrets=dict(_secret(item) for item in getattr(arguments, "secret", [])),

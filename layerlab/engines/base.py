@@ -16,6 +16,7 @@ class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     ``context``   directory; ``file`` the Dockerfile's path, relative to the current directory (default:
                   ``context/Dockerfile``). ``dockerfile_text`` stands for its content while it is being typed: for plans only.
+    ``tag``, ``more_tags``: names for the image.
     ``secrets``   id to value; never in a key, a layer or a log. ``network`` is ``default``, ``none`` or ``host``.
     ``offline``   no registry is asked. ``pull`` asks it again for a base that is already here. ``fetch``: whether a base that is not here
                   is fetched or made; a plan for text that is being typed must not download whatever half a name happens to mean.
@@ -26,6 +27,7 @@ class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
     dockerfile_text: str | None = None
     target: str | None = None
     tag: str | None = None
+    more_tags: tuple[str, ...] = ()
     build_args: Mapping[str, str] = {}
     labels: Mapping[str, str] = {}
     secrets: Mapping[str, bytes] = {}

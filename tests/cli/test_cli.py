@@ -220,6 +220,13 @@ def test_an_image_id_that_cannot_be_written(cli: Cli, app: Path) -> None:
     assert "nowhere/id cannot be written" in done.err
 
 
+def test_an_image_gets_all_the_names_that_it_is_given(cli: Cli, app: Path) -> None:
+    image = cli("build", "-q", "-t", "one", "-t", "two:2", str(app)).out.strip()
+    assert [row["id"] for row in cli("images", "--json").json()["images"] if row["name"] in ("one:latest", "two:2")] == [image] * 2
+    done = cli("build", "-t", "three", "-t", "Not:a:name", str(app))
+    assert (done.status, "invalid reference format" in done.err) == (2, True)
+
+
 def test_a_secret_is_never_cut(cli: Cli, app: Path, tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(b"x" * (500 * 1024 + 1))
     done = cli("build", "--secret", "id=a,src=large", str(app))

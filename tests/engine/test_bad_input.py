@@ -16,7 +16,7 @@ import pytest
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.build import Build
 from layerlab.engines.embedded.engine import EmbeddedEngine, _silent
-from layerlab.errors import DockerfileError, ExecutorError, LayerlabError, StoreError, UsageError
+from layerlab.errors import DockerfileError, ExecutorError, LayerlabError, StoreError, UnsupportedError, UsageError
 
 from .conftest import verdicts
 
@@ -35,6 +35,13 @@ REFUSED = {
         "FROM base:1\nRUN --mount=type=tmpfs,target=/t,size=18446744073709551615 true\n",
         DockerfileError,
         "invalid value for size",
+    ),
+    "another platform": ("FROM --platform=linux/s390x base:1\nRUN true\n", UnsupportedError, "is linux/s390x, this machine is"),
+    "a platform that is none": ("FROM --platform=lunix base:1\n", DockerfileError, "unknown operating system or architecture"),
+    "a platform in a variable that is not set": (
+        "FROM --platform=$BUILDPLATFRM base:1\n",
+        DockerfileError,
+        "empty platform value from expression $BUILDPLATFRM",
     ),
     "an external frontend": ("# syntax=example.com/x\nFROM base:1\n", LayerlabError, "example.com/x"),
 }

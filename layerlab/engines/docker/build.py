@@ -114,8 +114,9 @@ class DockerBuild:
             yield f"--secret=id={key},src={path}"
         if options.target:
             yield f"--target={options.target}"
-        if options.tag:
-            yield f"--tag={options.tag}"
+        for name in (options.tag, *options.more_tags):
+            if name:
+                yield f"--tag={name}"
         if options.no_cache:
             yield "--no-cache"
         if options.no_cache_filter:

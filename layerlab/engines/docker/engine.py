@@ -117,6 +117,7 @@ class DockerEngine:
             no_cache_filter=options.no_cache_filter,
             labels=options.labels,
             network=options.network,
+            emulates=True,
         )
         memory = BuildMemory(context_files, file, options.target)
         stand_in = tuple(sorted({image.stand_in for image in graph.images.values() if image.stand_in}))

@@ -391,6 +391,8 @@ class Build:
             # A digest, because a path may be longer than a file name of the store may be, and need not be text.
             place = os.fsencode(f"{self.inputs.file}:{self.options.target or ''}")
             name = f"{UNNAMED}@{hashlib.sha256(place).hexdigest()}"
+        for other in self.options.more_tags:
+            self.engine.bases.put(canonical_name(other), config, lengths, source="build", stand_in=stand_in)
         return self.engine.bases.put(name, config, lengths, source="build", stand_in=stand_in)
 
 

@@ -176,9 +176,10 @@ class EmbeddedEngine:
     def build(self, options: BuildOptions, progress: Progress | None = None, stop: Stop | None = None) -> BuildRecord:
         """Build an image; see ``Engine.build``."""
         refuse_typed_text(options)
-        if options.tag:
+        for name in (options.tag, *options.more_tags):
             # Before anything runs: a slip in the name must not cost an installation.
-            parse_reference(options.tag)
+            if name:
+                parse_reference(name)
         stop = stop or Stop()
         watch = progress or _silent
 
