@@ -154,7 +154,7 @@ def plan_summary(record: PlanRecord, stream: IO[str] | None = None) -> str:
         + (f", {open_} cannot be decided before then" if open_ else "")
         + ". Nothing was run to find out."
     )
-    notes = [f"Note: {text}." for text in record.warnings]
+    notes = [f"Note: {text}." for text in (*record.stand_in, *record.warnings)]
     return "\n".join([head, "", steps_table(record.steps, planned=True, stream=stream), "", tail, *notes])
 
 

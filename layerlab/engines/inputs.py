@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from layerlab.dockerfile import parse
 from layerlab.dockerfile.ast import Dockerfile
@@ -63,8 +64,8 @@ def syntax_warnings(dockerfile: Dockerfile, shown: str) -> tuple[str, ...]:
     syntax = dockerfile.syntax
     if syntax is None:
         return ()
-    name = syntax.split("@")[0].removeprefix("docker.io/")
-    if name.startswith("docker/dockerfile:") or name == "docker/dockerfile":
+    # Upstream's own builds, and both behind a mirror, are the same language.
+    if re.fullmatch(r"(?:[^@]+/)?docker/dockerfile(?:-upstream)?(?::[^/@]*)?(?:@.*)?", syntax):
         return ()
     raise UnsupportedError(
         f"the external frontend {syntax} is not supported: layerlab reads Dockerfiles itself and never fetches a frontend",

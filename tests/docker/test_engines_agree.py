@@ -176,6 +176,8 @@ def test_a_plan_tells_what_the_build_then_does(docker_engine: DockerEngine, app:
     record = docker_engine.build(options)
 
     assert [step.status for step in plan.steps] == [step.status for step in record.steps]
+    assert any("only builds by layerlab are known" in text for text in plan.warnings)
+    assert not docker_engine.plan(options).warnings
     last = docker_engine.explain(options)
     assert last is not None
     assert facts(last) == facts(record)

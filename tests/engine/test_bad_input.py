@@ -46,6 +46,19 @@ REFUSED = {
     "an external frontend": ("# syntax=example.com/x\nFROM base:1\n", LayerlabError, "example.com/x"),
 }
 
+
+@pytest.mark.parametrize(
+    "frontend",
+    [
+        *("docker/dockerfile", "docker/dockerfile:1.7-labs", "docker.io/docker/dockerfile:1", "docker/dockerfile-upstream:master"),
+        *("mirror.example.com:5000/docker/dockerfile:1", "mirror.example.com/hub/docker/dockerfile-upstream@sha256:" + "0" * 64),
+    ],
+)
+def test_frontends_of_the_same_language(lab: Lab, frontend: str) -> None:
+    """Nothing of them is fetched."""
+    assert lab.build(f"# syntax={frontend}\nFROM base:1\nRUN true\n").failure is None
+
+
 # What ends in a failed build: Dockerfile, kind, key words of the message.
 FAILED = {
     "a source that is not there": ("FROM base:1\nCOPY nowhere /\n", "missing-source", '"/nowhere": not found'),

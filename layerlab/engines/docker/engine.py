@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from layerlab.context import load_context
 from layerlab.context.tree import rows_of
 from layerlab.engines.base import BuildOptions, Event, Progress
@@ -54,6 +56,7 @@ _MAKES_LAYER: Final = re.compile(r"(?:RUN|COPY|ADD|WORKDIR)\b")
 _CLASSIC_EMPTY: Final = re.compile(r"/bin/sh -c #\(nop\) +(?!ADD|COPY)")
 _REGISTRY_REMEDY: Final = "Check the name and the network; docker login gives the daemon your credentials."
 _NO_ID: Final = "unknown"
+_OWN_BUILDS: Final = "only builds by layerlab are known here; what another docker build has left in the daemon's cache will be cached, too"
 
 
 class DockerEngine:
@@ -201,7 +204,11 @@ class DockerEngine:
         """What layerlab's solver expects of the next build, by the builds that it has seen; see ``Engine.plan``."""
         inputs = self._inputs(options, _quiet)
         paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
-        return make_plan("docker", options, inputs, DaemonRecords(self.state), paths)
+        record = make_plan("docker", options, inputs, DaemonRecords(self.state), paths)
+        if all(step.status not in ("executed", "undecided") for step in record.steps):
+            return record
+        # BuildKit tells nobody the keys of its cache, and to guess them from descriptions would be wrong some day.
+        return msgspec.structs.replace(record, warnings=(*record.warnings, _OWN_BUILDS))
 
     def matrix(self, options: BuildOptions, edits: tuple[str, ...]) -> tuple[tuple[str, PlanRecord], ...]:
         """A plan for each edit alone; see ``Engine.matrix``."""
