@@ -85,6 +85,8 @@ def steps_table(steps: tuple[StepRecord, ...], *, planned: bool = False, stream:
         note = step.cause.text if step.cause is not None else ""
         if step.waits_for is not None:
             note = f"Its verdict depends on step {step.waits_for}, which must run first."
+        elif step.status == "undecided":
+            note = "Its verdict depends on what is in an image whose layers are not here."
         if note:
             pad = " " * (left + 4)
             lines.extend(textwrap.wrap(note, columns, initial_indent=pad + "└ ", subsequent_indent=pad + "  ", break_on_hyphens=False))

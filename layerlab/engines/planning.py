@@ -19,7 +19,7 @@ from layerlab.graph import Graph
 from layerlab.model import PlanRecord, Status, StepRecord
 from layerlab.plan import CacheRecord, CacheView, Decided, Solution, solve
 
-Look = Callable[[tuple[str, ...], Selection], None]
+Look = Callable[[tuple[str, ...], Selection], bool]
 
 
 class Inputs(msgspec.Struct, frozen=True):
@@ -59,7 +59,7 @@ def make_plan(
 ) -> PlanRecord:
     """The plan of a build, with ``edits`` (paths within the context) assumed to be changed.
 
-    ``look`` reads what the cache's ``content`` then knows; an engine that cannot look leaves it out.
+    ``look`` reads what the cache's ``content`` then knows, and says whether it could; an engine that cannot look leaves it out.
     """
     if edits:
         return _WhatIf(engine, options, inputs, cache, look).plan(edits)
@@ -136,10 +136,8 @@ def solve_looking(graph: Graph, context: BuildContext | Directory, cache: CacheV
     """Solve, reading stage contents where the stage is cached: that runs nothing."""
     while True:
         solution = solve(graph, context, cache)
-        wants = next((decided.wants for decided in solution.steps if decided.wants is not None), None)
-        if wants is None or look is None:
+        if look is None or not any(look(*decided.wants) for decided in solution.steps if decided.wants is not None):
             return solution
-        look(*wants)
 
 
 def planned(graph: Graph, decided: Decided, explainer: Explainer, solution: Solution, *, again: bool = False) -> StepRecord:

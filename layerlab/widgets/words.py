@@ -62,6 +62,8 @@ def shown(step: StepRecord, verdict: str | None = None) -> dict[str, Any]:
     why = step.cause.text if step.cause is not None and verdict in ("executed", "failed", "running", "stopped", "runs") else ""
     if step.waits_for is not None:
         why = f"depends on step {step.waits_for}, which must run first"
+    elif step.status == "undecided":
+        why = "depends on what is in an image whose layers are not here"
     return {
         "number": step.number,
         "instruction": one_line(step.instruction),

@@ -104,6 +104,43 @@ def test_a_pushed_image_is_pulled_again_with_the_same_id_and_runs(engine: Embedd
         assert other.verify(_silent).damaged == ()
 
 
+def test_a_plan_asks_for_the_configuration_of_a_base_and_fetches_no_layer(engine: EmbeddedEngine, registry: str, tmp_path: Path) -> None:
+    """Triggers and variables are in the configuration; what only a layer says stays undecided."""
+    name = f"{registry}/course/base:1"
+    _build(engine, tmp_path / "app", name, "FROM base:1\nENV FILE=f\nONBUILD COPY f /taken\nRUN echo 1 > /made\n")
+    engine.push(name, _silent)
+    place = tmp_path / "child"
+    place.mkdir()
+    (place / "f").write_text("x", encoding="utf-8")
+    (place / "Dockerfile").write_text(f"FROM {name}\nCOPY $FILE /copied\nCOPY --from={name} /made /m\n", encoding="utf-8")
+
+    with EmbeddedEngine(str(tmp_path / "elsewhere")) as other:
+        plan = other.plan(BuildOptions(context=str(place), network="none"))
+        assert [(step.instruction, step.status) for step in plan.steps[1:]] == [
+            ("COPY f /taken", "executed"),
+            ("COPY f /copied", "executed"),
+            (f"COPY --from={name} /made /m", "undecided"),
+        ]
+        assert plan.stand_in == ()
+        assert other.images() == ()
+        assert os.listdir(os.path.join(other.store.path, "s")) == []
+        built = other.build(BuildOptions(context=str(place), network="none"))
+        assert [step.status for step in built.steps[1:]] == ["executed"] * 3
+        assert {step.status for step in other.plan(BuildOptions(context=str(place), network="none")).steps[1:]} == {"cached"}
+
+
+def test_a_plan_says_of_a_base_that_nobody_answers_for_that_it_is_unknown(tmp_path: Path) -> None:
+    place = tmp_path / "app"
+    place.mkdir()
+    (place / "Dockerfile").write_text("FROM node:alpine\nWORKDIR /app\nRUN true\n", encoding="utf-8")
+    with EmbeddedEngine(str(tmp_path / "store")) as engine:
+        plan = engine.plan(BuildOptions(context=str(place), offline=True))
+        assert [step.status for step in plan.steps] == ["base", "executed", "executed"]
+        assert len(plan.stand_in) == 1
+        assert "node:alpine could not be looked at (--offline was given)" in plan.stand_in[0]
+        assert engine.images() == ()
+
+
 def test_of_two_images_with_a_common_prefix_only_what_is_missing_is_sent(engine: EmbeddedEngine, registry: str, tmp_path: Path) -> None:
     prefix = "FROM base:1\nCOPY f /f\nRUN head -c 300000 /dev/urandom > /big\n"
     one, two = f"{registry}/course/one:1", f"{registry}/course/one:2"

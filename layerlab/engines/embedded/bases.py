@@ -74,6 +74,39 @@ class Bases:
                 raise BaseImageError(f"{name}: its layer {diff_id} is missing from the store", remedy="Import or build the image again.")
         return BaseImage(canonical, diff_ids, config, row.stand_in)
 
+    def describe(self, name: str, *, offline: bool = False, report: Report = _silent) -> BaseImage:
+        """What a plan needs to know of a base image: its configuration, and the names of its layers, none of which is fetched.
+
+        One that nobody answers for is a placeholder, whose ``stand_in`` says so. Raises ``BaseImageError`` for one that is refused.
+        """
+        canonical = canonical_name(name)
+        folder = offline_folder()
+        if self.store.image(canonical) is not None or (folder is not None and folder.image(canonical) is not None):
+            return self.resolve(name, offline=True, report=report)
+        why = "--offline was given" if offline else "this is offline"
+        if not offline and folder is None:
+            from layerlab.engines.embedded.registry import RegistryClient, RegistryError
+
+            reference = parse_reference(name)
+            try:
+                config = RegistryClient(reference).configuration()
+                return BaseImage(canonical, tuple((config.get("rootfs") or {}).get("diff_ids") or ()), config)
+            except RegistryError as error:
+                if not error.unreachable:
+                    raise self._unresolved(name, error.message, error.remedy) from error
+                why = error.message
+        sentence = f"{canonical} could not be looked at ({why}), so the plan lacks what it sets (variables, user, triggers …)"
+        if _STAND_IN.match(canonical):
+            sentence += "; a build makes a stand-in for it where no registry answers"
+        return BaseImage(canonical, (f"unknown:{canonical}",), {"config": {}}, sentence)
+
+    @staticmethod
+    def _unresolved(name: str, why: str, remedy: str | None) -> BaseImageError:
+        return BaseImageError(
+            f"{name}: failed to resolve source metadata for {parse_reference(name).full}: {why}",
+            remedy=remedy or "Use FROM node:alpine (a stand-in is made for it), FROM scratch, or an image built, loaded or pulled here.",
+        )
+
     def _get(self, name: str, canonical: str, offline: bool, report: Report, pinned: ImageRow | None) -> ImageRow:
         # The client's imports cost more than a whole no-op build, which never gets here.
         from layerlab.engines.embedded.registry import RegistryError
@@ -100,10 +133,7 @@ class Bases:
             report(f"{canonical} could not be pulled ({why}); making a stand-in on this machine")
             with self.store.guarded():
                 return self._compose(canonical, why)
-        raise BaseImageError(
-            f"{name}: failed to resolve source metadata for {reference.full}: {why}",
-            remedy=remedy or "Use FROM node:alpine (a stand-in is made for it), FROM scratch, or an image built, loaded or pulled here.",
-        )
+        raise self._unresolved(name, why, remedy)
 
     def pull(self, reference: Reference, report: Report = _silent) -> ImageRow:
         """Pull an image and pin its name to it. A download that breaks off is continued next time.

@@ -88,7 +88,7 @@ class Build:
             self.progress(Event(kind="note", text=text))
         if not self.engine.host.executor:
             # Before anything changes what the cache says.
-            self.predicted = make_plan(self.engine.name, self.options, self.inputs, self.engine.store, (), self.engine.content).steps
+            self.predicted = make_plan(self.engine.name, self.options, self.inputs, self.engine.store, (), self.engine.look).steps
         empty_caches(self.graph, self.engine.store, self.engine.worker)
         solution = self._solve()
         try:

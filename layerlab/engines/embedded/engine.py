@@ -139,7 +139,8 @@ class EmbeddedEngine:
 
     # --- what a build starts from -----------------------------------------------------------------------------------
 
-    def _inputs(self, options: BuildOptions, progress: Progress | None = None) -> Inputs:
+    def _inputs(self, options: BuildOptions, progress: Progress | None = None, *, runs: bool = False) -> Inputs:
+        """``runs``: whether steps will run, which need the layers of their base images."""
         path = os.path.abspath(options.context)
         file = os.path.abspath(options.file) if options.file is not None else os.path.join(path, "Dockerfile")
         shown = shown_path(file)
@@ -155,6 +156,8 @@ class EmbeddedEngine:
         def base(name: str) -> BaseImage:
             if not options.fetch and self.store.image(canonical_name(name)) is None:
                 raise not_here(name)
+            if not runs:
+                return bases.describe(name, offline=options.offline, report=report)
             return bases.resolve(name, offline=options.offline, pull=options.pull, report=report)
 
         graph = build_graph(
@@ -191,7 +194,7 @@ class EmbeddedEngine:
         with collection_paused(), self.store.in_use():
             started = time.monotonic()
             try:
-                inputs = self._inputs(options, stoppable)
+                inputs = self._inputs(options, stoppable, runs=True)
             except KeyboardInterrupt:
                 if stop.requested:
                     raise BuildInterruptedError("the build was stopped before its first step") from None
@@ -206,14 +209,14 @@ class EmbeddedEngine:
         with collection_paused(), self.store.in_use():
             inputs = self._inputs(options)
             paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
-            return make_plan(self.name, options, inputs, self.store, paths, self.content)
+            return make_plan(self.name, options, inputs, self.store, paths, self.look)
 
     def matrix(self, options: BuildOptions, edits: tuple[str, ...]) -> tuple[tuple[str, PlanRecord], ...]:
         """A plan for each edit alone; see ``Engine.matrix``."""
         with collection_paused(), self.store.in_use():
             inputs = self._inputs(options)
             paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
-            return tuple(zip(edits, make_matrix(self.name, options, inputs, self.store, paths, self.content), strict=True))
+            return tuple(zip(edits, make_matrix(self.name, options, inputs, self.store, paths, self.look), strict=True))
 
     def explain(self, options: BuildOptions) -> BuildRecord | None:
         """The last build's record; where nothing ran in it, the last one in which something did."""
@@ -229,6 +232,13 @@ class EmbeddedEngine:
         with self.store.in_use():
             inputs = self._inputs(options)
         return [row[0] for row in rows_of(inputs.context.root) if not stat.S_ISDIR(row[1])]
+
+    def look(self, layers: tuple[str, ...], wants: Any) -> bool:
+        """As ``content``, where the layers are here: a plan fetches none."""
+        if any(self.store.layer(diff_id) is None for diff_id in layers):
+            return False
+        self.content(layers, wants)
+        return True
 
     def content(self, layers: tuple[str, ...], wants: Any) -> None:
         """Look at what a selection reads from ``layers`` and keep the answer for the solver."""

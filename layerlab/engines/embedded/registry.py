@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 import urllib.parse
 from collections.abc import Callable, Iterator
 from typing import IO, Any, Final
@@ -22,7 +23,7 @@ import msgspec
 
 from layerlab import __version__
 from layerlab.engines.embedded.credentials import credentials
-from layerlab.engines.embedded.documents import DOCUMENT_LIMIT, DocumentError, parse_as, parse_document
+from layerlab.engines.embedded.documents import DOCUMENT_LIMIT, DocumentError, parse_as, parse_configuration, parse_document
 from layerlab.engines.embedded.references import DOCKER_HUB, Reference
 from layerlab.engines.embedded.registry_http import NOT_A_REGISTRY, Answer, Http, RegistryError, Upload, origin, plain
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
@@ -281,11 +282,7 @@ class RegistryClient:
         ``have`` says whether a layer (by diff ID) is here already; it is then not downloaded.
         """
         data, digest = self.resolve()
-        document = self._document(data)
-        config, layers = document.config, document.layers
-        if config is None or layers is None:
-            what = "a manifest of schema 1, which is no longer read" if document.schemaVersion == 1 else "not an image"
-            raise RegistryError(f"{self.reference.full} is {what}", remedy=_OTHER_TAG)
+        config, layers = self._image(data)
         manifest: dict[str, Any] = parse_document(data)
         blobs = os.path.join(directory, "blobs", "sha256")
         os.makedirs(blobs, exist_ok=True)
@@ -310,6 +307,31 @@ class RegistryClient:
         entry = {"mediaType": manifest.get("mediaType", MANIFEST_TYPES[0]), "digest": digest, "size": len(data)}
         _write(os.path.join(directory, "index.json"), json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode())
         return manifest
+
+    def configuration(self) -> dict[str, Any]:
+        """The configuration of an image, and nothing else of it. Raises ``RegistryError``."""
+        data, _ = self.resolve()
+        config, _ = self._image(data)
+        with tempfile.TemporaryDirectory() as directory:
+            self._check_sizes(config, [], directory)
+            path = os.path.join(directory, "config")
+            self.fetch_blob(config.digest, path, config.size, lambda _text: None)
+            with open(path, "rb") as stream:
+                raw = stream.read()
+        try:
+            return parse_configuration(raw)
+        except DocumentError as error:
+            raise RegistryError(
+                f"the configuration of {self.reference.full} is not valid: {plain(str(error))}", remedy=_OTHER_TAG
+            ) from error
+
+    def _image(self, manifest: bytes) -> tuple[_Descriptor, list[_Descriptor]]:
+        """The configuration and the layers that a manifest names. Raises ``RegistryError``."""
+        document = self._document(manifest)
+        if document.config is None or document.layers is None:
+            what = "a manifest of schema 1, which is no longer read" if document.schemaVersion == 1 else "not an image"
+            raise RegistryError(f"{self.reference.full} is {what}", remedy=_OTHER_TAG)
+        return document.config, document.layers
 
     def _check_sizes(self, config: _Descriptor, layers: list[_Descriptor], directory: str) -> None:
         """Before anything is fetched: no more will be written than these say."""
