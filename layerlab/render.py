@@ -7,7 +7,8 @@ import os
 import shutil
 import sys
 import textwrap
-from typing import IO
+from collections.abc import Sequence
+from typing import IO, Final
 
 from layerlab.errors import LayerlabError
 from layerlab.model import (
@@ -21,6 +22,9 @@ from layerlab.model import (
     StepRecord,
 )
 
+# So many files, in so many letters, are named one by one.
+_NAMED: Final = 3
+_LETTERS: Final = 60
 _WORDS = {
     "base": "base",
     "cached": "cached",
@@ -158,6 +162,21 @@ def plan_summary(record: PlanRecord, stream: IO[str] | None = None) -> str:
     )
     notes = [f"Note: {text}." for text in (*record.stand_in, *record.warnings)]
     return "\n".join([head, "", steps_table(record.steps, planned=True, stream=stream), "", tail, *notes])
+
+
+def group_names(groups: Sequence[Sequence[str]]) -> list[str]:
+    """What groups of files are called: by their names where they are few, else by the folder that all of them are in."""
+    everything = [file for group in groups for file in group]
+    names = []
+    for group in groups:
+        if len(group) <= _NAMED and sum(map(len, group)) < _LETTERS:
+            names.append(", ".join(group))
+            continue
+        folder = os.path.commonpath([os.path.dirname(file) for file in group])
+        prefix = f"{folder}/" if folder else ""
+        rest = "" if sum(file.startswith(prefix) for file in everything) == len(group) else "other files, "
+        names.append(f"{prefix}** ({rest}{len(group):,})")
+    return names
 
 
 def matrix(rows: list[tuple[str, PlanRecord]], stream: IO[str] | None = None) -> str:

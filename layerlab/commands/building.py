@@ -36,7 +36,11 @@ def add(verbs: Any) -> None:
     plan = verbs.add_parser("plan", help="what the next build would do, step by step, and why; runs nothing")
     add_context(plan)
     plan.add_argument("--edit", action="append", default=[], metavar="PATH", help="assume that this file changes")
-    plan.add_argument("--matrix", action="store_true", help="edits × steps: for each --edit (default: each file), which steps run again")
+    plan.add_argument(
+        "--matrix",
+        action="store_true",
+        help="edits × steps: for each --edit (default: all files), which steps run again",
+    )
     plan.set_defaults(run=_plan)
 
     explain = verbs.add_parser("explain", help="why the last build's misses were misses")
@@ -89,17 +93,20 @@ def write_image_id(file: str | None, image: str | None) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from layerlab.render import matrix, plan_summary
+    from layerlab.render import group_names, matrix, plan_summary
 
     options = options_of(arguments)
     with engine_of(arguments) as engine:
         if arguments.matrix:
-            edits = arguments.edit or engine.context_files(options)
-            rows = list(engine.matrix(options, tuple(edits)))
+            groups = tuple((edit,) for edit in arguments.edit) or engine.file_groups(options)
+            rows = engine.matrix(options, tuple(files[0] for files in groups))
             if arguments.json:
-                print_json({"schema": 1, "matrix": [{"edit": edit, "plan": plan} for edit, plan in rows]})
+                rows_with_files = zip(rows, groups, strict=True)
+                print_json(
+                    {"schema": 1, "matrix": [{"edit": edit, "files": files, "plan": plan} for (edit, plan), files in rows_with_files]}
+                )
             else:
-                print(matrix(rows))
+                print(matrix([(name, plan) for name, (_, plan) in zip(group_names(groups), rows, strict=True)]))
             return 0
         record = engine.plan(options, tuple(arguments.edit))
     if arguments.json:

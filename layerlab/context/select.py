@@ -65,10 +65,18 @@ class Selected:
     ``digest``  of all that was selected, lower-case hex; ``picked``  the matches in the order of copying.
     """
 
-    def __init__(self, digest: str, picked: tuple[Picked, ...], rows: list[Row] | Callable[[], list[Row]]) -> None:
+    def __init__(
+        self,
+        digest: str,
+        picked: tuple[Picked, ...],
+        rows: list[Row] | Callable[[], list[Row]],
+        reads: Callable[[], Iterator[str]] = lambda: iter(()),
+    ) -> None:
         self.digest = digest
         self.picked = picked
         self._rows = rows
+        self.reads = reads
+        """The paths where the content is, links followed, of all that was selected."""
 
     def rows(self) -> list[Row]:
         """Every path read, with mode, owner and content digest: what a copier checks and an explanation compares."""
@@ -83,7 +91,12 @@ def _selected(matches: list[Match], exclude: tuple[str, ...], *, wildcard: bool)
         _digest_of(matches, exclude, wildcard=wildcard),
         picked,
         lambda: [row for match in matches for row in _rows_of_match(match, exclude)],
+        lambda: (_real(match, row[0]) for match in matches for row in _rows_of_match(match, exclude)),
     )
+
+
+def _real(match: Match, path: str) -> str:
+    return "/".join(part for part in (match.real, path[len(match.path) :].strip("/")) if part)
 
 
 def has_wildcards(text: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from collections.abc import Callable
 from typing import Any
 
@@ -10,14 +12,18 @@ import msgspec
 
 from layerlab.context import BuildContext, Selection
 from layerlab.context.edits import EditedDirectory
-from layerlab.context.tree import Directory
+from layerlab.context.select import select
+from layerlab.context.tree import Directory, rows_of
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.state import BuildMemory
 from layerlab.engines.inputs import no_context
+from layerlab.errors import LayerlabError
 from layerlab.explain import BuildTrace, Explainer, trace_of
 from layerlab.graph import Graph
+from layerlab.keys import content_sources
 from layerlab.model import PlanRecord, Status, StepRecord
-from layerlab.plan import CacheRecord, CacheView, Decided, Solution, solve
+from layerlab.ops import CopyOp
+from layerlab.plan import CacheRecord, CacheView, Decided, Solution, selection_of, solve
 
 Look = Callable[[tuple[str, ...], Selection], bool]
 
@@ -77,6 +83,27 @@ def make_matrix(
         return ()
     what_if = _WhatIf(engine, options, inputs, cache, look)
     return tuple(what_if.plan((edit,)) for edit in edits)
+
+
+def file_groups(inputs: Inputs) -> tuple[tuple[str, ...], ...]:
+    """The files that an ignore file lets through, together where an edit of one does what an edit of the other does.
+
+    That is where the same sources select them. Groups stand in the order of their first files. Raises ``ContextError``.
+    """
+    graph, root = inputs.graph, inputs.context.root
+    files = [row[0] for row in rows_of(root) if not stat.S_ISDIR(row[1])]
+    selected: list[frozenset[str]] = []
+    for step in graph.steps:
+        exclude = step.op.exclude if isinstance(step.op, CopyOp) else ()
+        for source in content_sources(step.op) if step.op is not None else ():
+            if source.kind == "context":
+                # What is not there is the error of its own step, and every plan's.
+                with contextlib.suppress(LayerlabError):
+                    selected.append(frozenset(select(root, selection_of(source, exclude)).reads()))
+    groups: dict[tuple[bool, ...], list[str]] = {}
+    for file in files:
+        groups.setdefault(tuple(file in paths for paths in selected), []).append(file)
+    return tuple(map(tuple, groups.values()))
 
 
 class _WhatIf:

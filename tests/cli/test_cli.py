@@ -76,13 +76,15 @@ def test_a_plan_names_an_edit_by_any_path_that_leads_to_it(cli: Cli, app: Path) 
     assert inside.out == outside.out
 
 
-def test_the_matrix_has_a_row_for_each_file(cli: Cli, app: Path) -> None:
+def test_the_matrix_has_every_file_and_like_ones_in_one_row(cli: Cli, app: Path) -> None:
     answer = cli("plan", "--matrix", "--json", "app")
 
-    matrix = {row["edit"]: [step["status"] for step in row["plan"]["steps"]] for row in answer.json()["matrix"]}
-    assert matrix["src/index.ts"] == ["base", "cached", "cached", "cached", "executed", "executed", "metadata"]
-    assert matrix["package.json"] == ["base", "cached", "executed", "executed", "executed", "executed", "metadata"]
-    assert set(matrix) == {"Dockerfile", "package.json", "src/index.ts"}
+    matrix = {tuple(row["files"]): [step["status"] for step in row["plan"]["steps"]] for row in answer.json()["matrix"]}
+    assert matrix == {
+        ("Dockerfile", "src/index.ts"): ["base", "cached", "cached", "cached", "executed", "executed", "metadata"],
+        ("package.json",): ["base", "cached", "executed", "executed", "executed", "executed", "metadata"],
+    }
+    assert "  Dockerfile, src/index.ts  " in cli("plan", "--matrix", "app").out
 
 
 def test_explain_tells_the_last_misses_even_after_a_build_without_any(cli: Cli, app: Path) -> None:

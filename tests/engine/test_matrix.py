@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from layerlab.errors import BaseImageError, DockerfileError, UsageError
+from layerlab.render import group_names
 
 from .conftest import verdicts
 
@@ -41,6 +42,46 @@ def test_it_equals_the_single_plans(app: Lab, dockerfile: str, built: bool) -> N
         assert plan == app.engine.plan(options, (edit,))
     if built:
         assert set(verdicts(dict(rows)["README.md"])) == {"cached"}
+
+
+GROUPED = {
+    "one stage": (ONE_STAGE, [["d/a.txt", "d/b.md", "link", "src/index.ts"], ["package.json"]]),
+    "a pattern": (
+        "FROM base:1\nCOPY d/*.txt /t/\nCOPY d /d\nCOPY src/ /src/\n",
+        [["d/a.txt"], ["d/b.md"], ["link", "package.json"], ["src/index.ts"]],
+    ),
+    "a link": ("FROM base:1\nCOPY link /l\n", [["d/a.txt"], ["d/b.md", "link", "package.json", "src/index.ts"]]),
+    "without some": (
+        "FROM base:1\nCOPY --exclude=*.md d /d\nRUN --mount=source=src,target=/s true\n",
+        [["d/a.txt"], ["d/b.md", "link", "package.json"], ["src/index.ts"]],
+    ),
+    "a stage": ("FROM base:1 AS a\nCOPY src /src\nFROM base:1\nCOPY --from=a /src /x\nCOPY d /d\n", None),
+    "a source that is not there": ("FROM base:1\nCOPY d /d\n", None),
+}
+
+
+@pytest.mark.parametrize(("dockerfile", "groups"), GROUPED.values(), ids=GROUPED.keys())
+def test_files_are_one_row_where_their_edits_do_the_same(lab: Lab, dockerfile: str, groups: list[list[str]] | None) -> None:
+    for path in ("src/index.ts", "package.json", "d/a.txt", "d/b.md"):
+        lab.file(path, path)
+    (lab.context / "link").symlink_to("d/a.txt")
+    lab.build(dockerfile)
+    options = lab.options(dockerfile)
+    found = lab.engine.file_groups(options)
+    assert groups is None or [list(group) for group in found] == groups
+    files = [file for group in found for file in group]
+    assert sorted(files) == ["d/a.txt", "d/b.md", "link", "package.json", "src/index.ts"]
+    for group in found:
+        plans = {tuple(verdicts(lab.engine.plan(options, (file,)))) for file in group if file != "link"}
+        assert len(plans) <= 1, group
+
+
+def test_groups_are_called_by_few_names_or_a_folder() -> None:
+    many = tuple(f"src/{number}.ts" for number in range(1200))
+    assert group_names([("a", "b"), many]) == ["a, b", "src/** (1,200)"]
+    assert group_names([("src/x.ts",), many]) == ["src/x.ts", "src/** (other files, 1,200)"]
+    assert group_names([("README.md",), ("a", "b", "c", "d")]) == ["README.md", "** (other files, 4)"]
+    assert group_names([("a", "b", "c", "d")]) == ["** (4)"]
 
 
 def test_what_is_typed_counts(app: Lab) -> None:

@@ -7,7 +7,6 @@ import datetime
 import hashlib
 import os
 import re
-import stat
 import subprocess
 import sys
 import tempfile
@@ -18,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from layerlab.context import load_context
-from layerlab.context.tree import rows_of
 from layerlab.engines.base import BuildOptions, Event, Progress
 from layerlab.engines.docker import containers
 from layerlab.engines.docker.build import DockerBuild, ImageFacts
@@ -28,7 +26,7 @@ from layerlab.engines.embedded.references import parse_reference
 from layerlab.engines.embedded.state import BuildMemory
 from layerlab.engines.embedded.store import ImageRow, default_store
 from layerlab.engines.inputs import dockerfile_for, edit_path, not_here, refuse_typed_text, shown_path
-from layerlab.engines.planning import Inputs, dockerfile_of, make_matrix, make_plan
+from layerlab.engines.planning import Inputs, dockerfile_of, file_groups, make_matrix, make_plan
 from layerlab.errors import BaseImageError, StoreError, UnsupportedError, UsageError
 from layerlab.graph import build_graph
 from layerlab.interrupt import Stop
@@ -222,11 +220,9 @@ class DockerEngine:
         memory = BuildMemory(self._context_directory(path), file, options.target)
         return memory.record(with_misses=True) or memory.record()
 
-    def context_files(self, options: BuildOptions) -> list[str]:
-        """The files of a build context that an ignore file lets through, sorted. Raises ``ContextError``."""
-        path, file = dockerfile_of(options)
-        context = load_context(path, dockerfile=file, cache_file=os.path.join(self._context_directory(path), "checksums"))
-        return [row[0] for row in rows_of(context.root) if not stat.S_ISDIR(row[1])]
+    def file_groups(self, options: BuildOptions) -> tuple[tuple[str, ...], ...]:
+        """The files of a build context, together where their edits do the same; see ``planning.file_groups``."""
+        return file_groups(self._inputs(options, _quiet))
 
     # --- images -----------------------------------------------------------------------------------------------------
 

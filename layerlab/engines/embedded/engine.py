@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from layerlab.context import load_context
-from layerlab.context.tree import rows_of
 from layerlab.engines.base import BuildOptions, Event, Progress
 from layerlab.engines.embedded import images as image_store
 from layerlab.engines.embedded.bases import Bases, Report, canonical_name
@@ -36,7 +34,7 @@ from layerlab.engines.embedded.store import ImageRow, Store, default_store
 from layerlab.engines.embedded.supervision import Supervised, supervised
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.engines.inputs import dockerfile_for, edit_path, no_context, not_here, refuse_typed_text, shown_path, syntax_warnings
-from layerlab.engines.planning import Inputs, make_matrix, make_plan
+from layerlab.engines.planning import Inputs, file_groups, make_matrix, make_plan
 from layerlab.errors import BuildInterruptedError, StoreError, UsageError
 from layerlab.fsutil import collection_paused
 from layerlab.graph import build_graph
@@ -227,11 +225,10 @@ class EmbeddedEngine:
         memory = BuildMemory(self.store.context_directory(path), file, options.target)
         return memory.record(with_misses=True) or memory.record()
 
-    def context_files(self, options: BuildOptions) -> list[str]:
-        """The files of a build context that an ignore file lets through, sorted. Raises ``ContextError``."""
-        with self.store.in_use():
-            inputs = self._inputs(options)
-        return [row[0] for row in rows_of(inputs.context.root) if not stat.S_ISDIR(row[1])]
+    def file_groups(self, options: BuildOptions) -> tuple[tuple[str, ...], ...]:
+        """The files of a build context, together where their edits do the same; see ``planning.file_groups``."""
+        with collection_paused(), self.store.in_use():
+            return file_groups(self._inputs(options))
 
     def look(self, layers: tuple[str, ...], wants: Any) -> bool:
         """As ``content``, where the layers are here: a plan fetches none."""
