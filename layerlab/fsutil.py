@@ -41,16 +41,27 @@ def write_atomically(path: str, data: bytes, *, durable: bool = True, mode: int 
 
 
 def exchange(left: str, right: str) -> None:
-    """Let two directories change names, at once where the system can: no process finds either missing. Raises ``OSError``."""
+    """Let two directories of one folder change names: at once where the system can, so that no process finds either missing.
+
+    Raises ``OSError``; both then have the names that they had.
+    """
     # Most commands exchange nothing, and it takes milliseconds to load.
     import ctypes
 
-    swap = getattr(ctypes.CDLL(None), "renameat2", None)
-    if swap is not None and swap(_HERE, os.fsencode(left), _HERE, os.fsencode(right), _EXCHANGE) == 0:
-        return
-    aside = f"{right}.aside"
+    swap = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if swap is not None:
+        if swap(_HERE, os.fsencode(left), _HERE, os.fsencode(right), _EXCHANGE) == 0:
+            return
+        number = ctypes.get_errno()
+        if number not in (errno.ENOSYS, errno.EINVAL):
+            raise OSError(number, os.strerror(number), right)
+    aside = tempfile.mkdtemp(prefix=".aside-", dir=os.path.dirname(right))
     os.rename(right, aside)
-    os.rename(left, right)
+    try:
+        os.rename(left, right)
+    except OSError:
+        os.rename(aside, right)
+        raise
     os.rename(aside, left)
 
 

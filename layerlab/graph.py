@@ -50,7 +50,9 @@ _SIGNALS: Final = frozenset(
 )
 
 # A path of one component, ``path-component`` of distribution/reference.
-_REFERENCE: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*\Z")
+# Names of 64 hex digits are digests.
+_LONGEST_NAME: Final = 255
+_REFERENCE: Final = re.compile(r"(?![0-9a-f]{64}\Z)[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*\Z")
 
 Resolve = Callable[[str], BaseImage]
 
@@ -204,7 +206,7 @@ class _Builder:
                 raise self._error(
                     stage.from_instruction, f"base name ({stage.base}) should not be blank", "Give the ARG in FROM a default."
                 )
-            if stage.name is not None and not _REFERENCE.match(stage.name):
+            if stage.name is not None and (not _REFERENCE.match(stage.name) or len(stage.name) > _LONGEST_NAME):
                 # Every stage is looked for among the contexts of --build-context, whose names are those of images.
                 raise self._error(
                     stage.from_instruction,
@@ -311,19 +313,18 @@ class _Builder:
 
     def _copied_stage(self, name: str, at: Instruction) -> int | None:
         """The stage that ``--from`` of a COPY names, by number or by name; ``None``: it is an image. A mount's is never a number."""
-        if not re.fullmatch(r"[-+]?[0-9]{1,18}", name):
+        number = re.fullmatch(r"([-+]?)0*([0-9]{1,18})", name)
+        if number is None:
             return self._by_name(name, len(self.dockerfile.stages))
-        if not 0 <= int(name) < len(self.dockerfile.stages):
-            raise self._error(at, f"invalid stage index {int(name)}", "Stages count from 0.")
-        return int(name)
+        index = int(number[1] + number[2])
+        if not 0 <= index < len(self.dockerfile.stages):
+            raise self._error(at, f"invalid stage index {index}", "Stages count from 0.")
+        return index
 
     def _check_circles(self) -> None:
         """Two stages cannot need each other, whether the target needs them or not (``validateCircularDependency``)."""
-        needs: list[list[tuple[int, Instruction]]] = []
-        for stage in self.dockerfile.stages:
-            base = self._base_stage(stage)
-            found = [(index, at) for at in stage.instructions for index in self._read_stages(at)]
-            needs.append([*([(base, stage.from_instruction)] if base is not None else []), *found])
+        # What a stage is built on does not count: that is always above it.
+        needs = [[(index, at) for at in stage.instructions for index in self._read_stages(at)] for stage in self.dockerfile.stages]
         done: set[int] = set()
         for start, stage in enumerate(self.dockerfile.stages):
             path = {start: iter(needs[start])} if start not in done else {}
@@ -624,7 +625,7 @@ class _Builder:
         return Source(kind="stage", path=path, stage=found, wildcard=wildcard, pivot=pivot)
 
     def _copy(self, stage: Stage, state: _State, at: Instruction, *, first: bool) -> _Lowered:
-        origin = at.flag("from")
+        origin = at.flag("from") or None
         if origin is not None and "$" in origin:
             raise self._error(
                 at,

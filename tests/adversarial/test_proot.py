@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from layerlab.engines.embedded.executors import landlock, proot
-from layerlab.engines.embedded.executors.base import Process, Root
+from layerlab.engines.embedded.executors.base import BindMount, Process, Root, TmpfsMount
 from layerlab.engines.embedded.executors.launcher import Setup, launcher
 from layerlab.engines.embedded.executors.programs import find_proot
 from layerlab.engines.embedded.executors.proot import ProotExecutor
+from layerlab.errors import DockerfileError
+from tests.conformance import bases
 
 TEXT = "canary-outside\n"
 SHELL = os.path.realpath(shutil.which("sh") or "/bin/sh")
@@ -119,3 +123,72 @@ def test_the_command_of_these_tests_would_get_past_proot(place: Path, monkeypatc
     monkeypatch.setattr(proot, "proot_filter", lambda **_: b"")
     monkeypatch.setattr(landlock, "ruleset", lambda _: None)
     assert _said_by_a_step(place) == TEXT
+
+
+@pytest.fixture
+def executor(place: Path) -> ProotExecutor:
+    binary = find_proot()
+    if binary is None:
+        pytest.skip("needs proot (apt-get install proot)")
+    return ProotExecutor(binary, str(place))
+
+
+@pytest.fixture
+def tree(place: Path) -> Path:
+    """The tree of a small image."""
+    base = next(base for base in bases.bases() if base.name == "base:1")
+    with tarfile.open(fileobj=io.BytesIO(base.layer)) as archive:
+        archive.extractall(place / "image", filter="tar")
+    for folder in ("dev", "proc", "sys"):
+        (place / "image" / folder).mkdir(exist_ok=True)
+    return place / "image"
+
+
+# Mount points that lead out of the tree, into the kernel's, or to what runs the command; and what is said.
+ODD_PLACES = {
+    "above the root": ("/dev/../../../../../../..{outside}/made", None),
+    "two slashes": ("/dev//x", None),
+    "below a device": ("/dev/null/x", "there is a file where a directory must be"),
+    "a link into /proc": ("/dev/fd/x", "the way to it has a link into /proc"),
+    "the root": ("/dev/..", "what the sandbox has of its own"),
+    "by a link of the image": ("/l/x", None),
+    "a link of the image to /dev": ("/l", "what the sandbox has of its own"),
+}
+
+
+@pytest.mark.parametrize(("target", "refused"), ODD_PLACES.values(), ids=ODD_PLACES.keys())
+def test_a_mount_point_is_made_in_the_tree_alone(executor: ProotExecutor, tree: Path, target: str, refused: str | None) -> None:
+    outside = tree.parent / "outside"
+    outside.mkdir()
+    (tree / "l").symlink_to("/dev")
+    process = Process(
+        argv=("/bin/sh", "-c", "true"),
+        environment={},
+        cwd="/",
+        mounts=(TmpfsMount(target=target.format(outside=outside), size=0),),
+    )
+    said = bytearray()
+    if refused is None:
+        assert executor.run(Root(tree=str(tree)), process, said.extend) == 0, said
+        # In a build the mount points outside of /dev are made before.
+        assert "{outside}" in target or b"proot" not in said
+    else:
+        with pytest.raises(DockerfileError, match=refused):
+            executor.run(Root(tree=str(tree)), process, said.extend)
+    assert list(outside.iterdir()) == []
+
+
+def test_nothing_can_be_mounted_over_what_puts_the_filter_on(executor: ProotExecutor, tree: Path, tmp_path: Path) -> None:
+    """It has another name each time, which no Dockerfile can know."""
+    (tmp_path / "evil").write_text("#!/bin/sh\nexit 0\n")
+    (tmp_path / "evil").chmod(0o755)
+    names = set()
+    for _ in range(2):
+        said = bytearray()
+        mount = BindMount(source=str(tmp_path / "evil"), target="/dev/.run", readonly=True)
+        process = Process(
+            argv=("/bin/sh", "-c", "for f in /dev/.[0-9a-f]*; do echo $f; done; exit 3"), environment={}, cwd="/", mounts=(mount,)
+        )
+        assert executor.run(Root(tree=str(tree)), process, said.extend) == 3
+        names |= {line for line in said.decode().split() if line != "/dev/.run"}
+    assert len(names) == 2

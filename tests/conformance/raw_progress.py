@@ -19,7 +19,7 @@ _FILES = ("RUN", "COPY", "ADD", "WORKDIR")
 _LATER = ("started", "completed", "cached", "error")
 # A name is "[STAGE I/N] TEXT", "[I/N] TEXT" or the name of what is no step; I is padded to the width of N.
 _NAME = re.compile(r"^\[([^\]]*?)\s*(\d+)/(\d+)\] (.*)$", re.DOTALL)
-_HEREDOC = re.compile(r"<<-?\s*([\"']?)([A-Za-z_][\w.]*)\1")
+_HEREDOC = re.compile(r"\d*<<(-?)([\"']?)([^<\"']+)\2")
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -110,7 +110,9 @@ def _instructions(lines: list[str], escape: str) -> Iterator[str]:
             whole += following
         yield whole.strip()
         if whole.split(maxsplit=1)[0].upper() in ("RUN", "COPY", "ADD"):
-            for _, marker in _HEREDOC.findall(whole):
+            for word in whole.split():
+                if (marker := _HEREDOC.fullmatch(word)) is None:
+                    continue
                 for body in rest:
-                    if body.lstrip("\t") == marker or body == marker:
+                    if (body.lstrip("\t") if marker[1] else body) == marker[3]:
                         break

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import threading
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from layerlab.engines.embedded.engine import EmbeddedEngine
+from layerlab.fsutil import exchange
+
 from .conftest import verdicts
 
 if TYPE_CHECKING:
+    from layerlab.model import BuildRecord
+
     from .conftest import Lab
 
 MOUNT = "RUN --mount=type="
@@ -100,3 +110,48 @@ def test_a_stage_is_read_by_content(lab: Lab) -> None:
     lab.build(dockerfile.format(1))
     assert verdicts(lab.build(dockerfile.format(2))) == ["executed", "cached", "cached"]
     assert verdicts(lab.build(dockerfile.format(2).replace("same", "other"))) == ["executed", "executed", "executed"]
+
+
+@pytest.mark.parametrize("sharing", ["shared", "locked", "private"])
+def test_a_cache_that_is_emptied_stays_with_the_command_that_has_it(lab: Lab, sharing: str) -> None:
+    """``--no-cache`` of another build empties it for those that come after."""
+    mount = f"{MOUNT}cache,target=/c,sharing={sharing}"
+    busy, look = lab.directory / "busy", lab.directory / "look"
+    busy.write_text(f"FROM base:1\n{mount} mkdir -p /c/d && echo 1 > /c/f && sleep 2 && cat /c/f && echo 2 > /c/d/g\n")
+    look.write_text(f"FROM base:1\n{mount} ls /c | wc -l\n")
+    mounts = Path(lab.engine.store.path, "mounts")
+    found: list[BuildRecord] = []
+
+    def build() -> None:
+        with EmbeddedEngine(lab.engine.store_path) as other:
+            found.append(other.build(lab.options(file=str(busy))))
+
+    thread = threading.Thread(target=build)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not list(mounts.glob("*/f")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for _ in range(2):
+        lab.build(file=str(look), no_cache=True)
+        assert lab.output.split() == ["0"]
+        thread.join()
+    assert found[0].failure is None, found[0].failure
+    assert [path.name for path in mounts.iterdir() if ".old-" in path.name] == []
+
+
+def test_directories_change_names_or_keep_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the system cannot do it at once, and where it cannot be done."""
+
+    def content() -> dict[str, list[str]]:
+        return {path.name: sorted(os.listdir(path)) for path in sorted(tmp_path.iterdir())}
+
+    for name in ("a", "b"):
+        (tmp_path / name / f"of-{name}").mkdir(parents=True)
+    exchange(str(tmp_path / "a"), str(tmp_path / "b"))
+    assert content() == {"a": ["of-b"], "b": ["of-a"]}
+    monkeypatch.setattr(ctypes, "CDLL", lambda *_args, **_more: object())
+    exchange(str(tmp_path / "a"), str(tmp_path / "b"))
+    assert content() == {"a": ["of-a"], "b": ["of-b"]}
+    with pytest.raises(FileNotFoundError):
+        exchange(str(tmp_path / "nowhere"), str(tmp_path / "b"))
+    assert {name: inside for name, inside in content().items() if inside} == {"a": ["of-a"], "b": ["of-b"]}

@@ -89,7 +89,8 @@ class Build:
         if not self.engine.host.executor:
             # Before anything changes what the cache says.
             self.predicted = make_plan(self.engine.name, self.options, self.inputs, self.engine.store, (), self.engine.look).steps
-        empty_caches(self.graph, self.engine.store, self.engine.worker)
+        else:
+            empty_caches(self.graph, self.engine.store, self.engine.worker)
         solution = self._solve()
         try:
             while True:

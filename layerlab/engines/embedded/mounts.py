@@ -7,8 +7,10 @@ what a RUN writes to either is gone afterwards, as in BuildKit.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import posixpath
+import tempfile
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final
@@ -129,6 +131,8 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
     def _cache(self, mount: MountOp, source: dict[str, Any] | None) -> None:
         identity = _identity(mount, source)
         directory = self._store.mount_directory(identity)
+        # For as long as this RUN has it: see empty_caches.
+        self._stack.enter_context(locked(_in_use(self._store, directory), shared=True))
         if mount.sharing != "shared":
             if identity not in self._own:
                 self._own[identity] = self._private(directory)
@@ -210,19 +214,36 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
 def empty_caches(graph: Graph, store: Store, worker: WorkerProcess) -> None:
     """Empty the cache mounts of all steps that are to run without the cache: for them, and for every build after them.
 
-    BuildKit's ``detectPrunedCacheID``. Caches with an owner, a mode or a content of their own are kept there, too. A command that runs
-    meanwhile keeps what it has.
+    BuildKit's ``detectPrunedCacheID`` as of 26.1.5: caches with an owner, a mode or a content of their own are kept. A command that runs
+    meanwhile keeps what it has; that is removed when this cache is emptied again and nobody uses it.
     """
     for stage in graph.stages:
         for step in stage.steps if stage.no_cache else ():
             for mount in step.op.mounts if isinstance(step.op, RunOp) else ():
                 if mount.type == "cache" and mount.source is None and (mount.uid, mount.gid, mount.mode) == (None, None, None):
-                    empty = store.scratch_directory()
-                    directory = store.mount_directory(_identity(mount, None))
                     with store.guarded():
-                        os.chmod(os.path.join(store.path, empty), 0o755)
-                        exchange(os.path.join(store.path, empty), os.path.join(store.path, directory))
-                    worker.ask("remove", paths=[empty])
+                        _empty(store.mount_directory(_identity(mount, None)), store, worker)
+
+
+def _empty(directory: str, store: Store, worker: WorkerProcess) -> None:
+    path = os.path.join(store.path, directory)
+    folder, name = os.path.split(path)
+    old = tempfile.mkdtemp(prefix=f"{name}.old-", dir=folder)
+    os.chmod(old, 0o755)
+    exchange(old, path)
+    descriptor = os.open(_in_use(store, directory), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        # Not to be had while a command has the cache, under whichever of these names.
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            worker.ask("remove", paths=[f"mounts/{entry}" for entry in os.listdir(folder) if entry.startswith(f"{name}.old-")])
+    finally:
+        os.close(descriptor)
+
+
+def _in_use(store: Store, directory: str) -> str:
+    """The lock that all commands with a cache share."""
+    return os.path.join(store.path, directory + ".use")
 
 
 def _identity(mount: MountOp, source: dict[str, Any] | None) -> str:

@@ -167,7 +167,7 @@ class StepRunner:
 
     def _check_owner(self, owner: str, decided: Decided, *, nothing: bool) -> None:
         """Where a step starts from nothing there is nobody to be found by name; root is a number to BuildKit (``parseUID``)."""
-        if nothing and any(part != "root" and not re.fullmatch(r"[-+]?[0-9]+", part) for part in owner.split(":") if part):
+        if nothing and any(part != "root" and not re.fullmatch(r"[-+]?[0-9]+", part) for part in owner.split(":", 1) if part):
             raise DockerfileError(
                 "invalid user index: -1",
                 file=self.graph.file,

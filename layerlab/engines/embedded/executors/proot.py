@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import posixpath
 import random
+import secrets
 import select
 import shutil
 import signal
@@ -28,10 +30,10 @@ from layerlab.engines.embedded.executors.launcher import Setup, launcher
 from layerlab.engines.embedded.executors.programs import Helper
 from layerlab.engines.embedded.executors.seccomp import proot_filter
 from layerlab.engines.embedded.memory_files import memory_file
+from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.errors import DockerfileError, ExecutorError
 from layerlab.fsutil import scratch_directory
 
-_RUN: Final = "/dev/.run"
 _DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
 # Where the libraries of a program of this machine are, besides the folder ``lib`` beside its own.
 _LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache", "/etc/ld.so.preload")
@@ -80,7 +82,9 @@ class ProotExecutor:
             scratch = Path(stack.enter_context(scratch_directory("proot-", self.directory)))
             command = [self.binary, "-r", root.tree, "-w", process.cwd, "-i", f"{process.uid}:{process.gid}"]
             rules = [(root.tree, landlock.ALL), (str(scratch), landlock.ALL), *self._programs_own()]
-            for source, target, rights in self._binds(process, scratch, stack):
+            # A name that no Dockerfile can mount on: what stands there runs without the filter.
+            program = f"/dev/.{secrets.token_hex(16)}"
+            for source, target, rights in self._binds(root.tree, process, scratch, program, stack):
                 command += ["-b", f"{source}:{target}"]
                 rules.append((source, rights))
             report, told = os.pipe()
@@ -95,7 +99,7 @@ class ProotExecutor:
                 inner = launcher(process.argv, process.environment, setup)
                 setup = Setup(death_signal=_END, landlock=-1 if walls is None else walls)
                 environment = {"PATH": os.defpath, "PROOT_TMP_DIR": str(scratch), **({"PROOT_LOADER": loader} if loader else {})}
-                outer = launcher([*command, _RUN], environment, setup)
+                outer = launcher([*command, program], environment, setup)
                 if inner is None or outer is None:
                     raise ExecutorError(f"proot is not supported on {os.uname().machine}")
                 _write_program(scratch / "run", inner)
@@ -125,8 +129,10 @@ class ProotExecutor:
         beside = os.path.join(os.path.dirname(os.path.dirname(binary)), "lib")
         return ((path, landlock.READ) for path in (binary, beside, *_LIBRARIES))
 
-    def _binds(self, process: Process, scratch: Path, stack: contextlib.ExitStack) -> Iterator[tuple[str, str, int]]:
-        """Sources, targets and what Landlock allows, parents first."""
+    def _binds(
+        self, tree: str, process: Process, scratch: Path, program: str, stack: contextlib.ExitStack
+    ) -> Iterator[tuple[str, str, int]]:
+        """Sources, targets and what Landlock allows, parents first. Raises ``DockerfileError`` for a mount that has no place."""
         devices = scratch / "dev"
         for path in (devices, devices / "shm"):
             path.mkdir()
@@ -139,13 +145,20 @@ class ProotExecutor:
         for device in filter(os.path.exists, _DEVICES):
             (devices / os.path.basename(device)).touch()
             yield device, device, landlock.USE
-        (devices / os.path.basename(_RUN)).touch()
-        yield str(scratch / "run"), _RUN, landlock.READ
-        for mount in sorted(process.mounts, key=lambda mount: mount.target.split("/")):
+        placed: list[tuple[str, Mount]] = []
+        for mount in process.mounts:
+            try:
+                placed.append((_guest(tree, mount.target), mount))
+            except DockerfileError:
+                if not getattr(mount, "optional", False):
+                    raise
+        for target, mount in sorted(placed, key=lambda found: found[0].split("/")):
             source = self._source(mount, scratch, stack)
-            if mount.target.startswith("/dev/"):
-                _make_mount_point(devices / mount.target.removeprefix("/dev/"), devices, directory=os.path.isdir(source))
-            yield source, mount.target, landlock.ALL
+            if target.startswith("/dev/"):
+                _make_mount_point(devices, target, directory=os.path.isdir(source))
+            yield source, target, landlock.ALL
+        (devices / os.path.basename(program)).touch()
+        yield str(scratch / "run"), program, landlock.READ
 
     def _source(self, mount: Mount, scratch: Path, stack: contextlib.ExitStack) -> str:
         """A mount's source. proot has no read-only mounts, so of what must stay as it is the command gets a copy."""
@@ -166,14 +179,41 @@ class ProotExecutor:
         return str(place)
 
 
-def _make_mount_point(place: Path, devices: Path, *, directory: bool) -> None:
+def _guest(tree: str, target: str) -> str:
+    """Where a mount is in the tree of a command: links of the image followed, up to ``/dev``, which is not the image's.
+
+    Raises ``DockerfileError`` for a place that is the root, ``/dev``, or the kernel's.
+    """
+    parts = [part for part in posixpath.normpath("/" + target.lstrip("/")).split("/") if part]
+    place = "/"
+    for number in range(1, len(parts) + 1):
+        try:
+            place = "/" + inside(tree, resolve(tree, "/".join(parts[:number])))
+        except OSError as error:
+            raise DockerfileError(f"nothing can be mounted at {target}: {os.strerror(error.errno or 0).lower()}") from error
+        if place == "/dev" or place.startswith("/dev/"):
+            place = posixpath.join("/dev", *parts[number:])
+            break
+    if place in ("/", "/dev") or any(place == name or place.startswith(name + "/") for name in ("/proc", "/sys")):
+        raise DockerfileError(f"nothing can be mounted at {target}: it is, or it lies in, what the sandbox has of its own")
+    return place
+
+
+def _make_mount_point(devices: Path, target: str, *, directory: bool) -> None:
     """Make what is missing of a place in ``/dev``: proot would do it in a folder of its own in ``/tmp``, which it cannot get at."""
-    for parent in reversed(place.relative_to(devices).parents[:-1]):
-        if (devices / parent).is_symlink():
-            raise DockerfileError(f"nothing can be mounted at /dev/{place.relative_to(devices)}: /dev/{parent} leads into /proc")
-        (devices / parent).mkdir(exist_ok=True)
-    if not os.path.lexists(place):
-        place.mkdir() if directory else place.touch()
+    *folders, name = target.removeprefix("/dev/").split("/")
+    place = devices
+    try:
+        for folder in folders:
+            place /= folder
+            if place.is_symlink():
+                raise DockerfileError(f"nothing can be mounted at {target}: the way to it has a link into /proc")
+            place.mkdir(exist_ok=True)
+        place /= name
+        if not os.path.lexists(place):
+            place.mkdir() if directory else place.touch()
+    except (FileExistsError, NotADirectoryError) as error:
+        raise DockerfileError(f"nothing can be mounted at {target}: there is a file where a directory must be") from error
 
 
 def _taken_loader(binary: str) -> bytes:
