@@ -261,7 +261,7 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
             ).match(pattern, position)
             if match is None:
                 raise DockerfileError(f"syntax error in pattern: {pattern!r}", remedy="A [ in a COPY source needs its ].")
-            expression += "[" + match.group(1) + match.group(2).replace("[", "\\[") + "]"
+            expression += _class(match.group(2), negated=bool(match.group(1)))
             position = match.end()
         elif char == "\\":
             if position >= len(pattern):
@@ -277,6 +277,15 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
         before, _, last = expression.rpartition("(?>[^/]*?")
         expression = f"{before}[^/]*{last}"
     return re.compile(expression + r"\Z", re.DOTALL)
+
+
+def _class(items: str, *, negated: bool) -> str:
+    """The expression of a class of characters. A range that ends before it begins has no character in it, and is no error."""
+    ranges = [(match[1][-1], (match[2] or match[1])[-1]) for match in re.finditer(r"([^\\]|\\.)(?:-([^\\]|\\.))?", items, re.DOTALL)]
+    inside = "".join(f"{re.escape(low)}-{re.escape(high)}" for low, high in ranges if low <= high)
+    if not inside:
+        return "[^/]" if negated else "(?!)"
+    return f"[{'^' if negated else ''}{inside}]"
 
 
 def _digest_of(matches: list[Match], exclude: tuple[str, ...], *, wildcard: bool) -> str:

@@ -97,6 +97,24 @@ def test_any_pattern_matches_or_is_refused(pattern: str, paths: list[str]) -> No
             expression.match(path)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "yes", "no"),
+    [
+        ("[a-c]", "abc", "d-"),
+        ("[^a-c]", "d-", "abc"),
+        ("[[-?]", "", "[?-a"),
+        ("[^[-?]", "[?a", ""),
+        ("[b-ac-d]", "cd", "abe"),
+        ("[\\]\\-]", "]-", "\\a"),
+        ("[&&~~||]", "&~|", "a"),
+    ],
+)
+def test_classes_of_characters(pattern: str, yes: str, no: str) -> None:
+    """``path.Match`` of Go: a range that ends before it begins has nothing in it."""
+    expression = compile_glob(pattern)
+    assert [character for character in yes + no if expression.match(character)] == list(yes)
+
+
 JSON = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.sampled_from(["code", "dockerfile"])),
     lambda inner: st.one_of(
