@@ -54,6 +54,42 @@ def test_a_look_finds_nothing(walled_lab: Lab, look: str) -> None:
     assert lab.output == ""
 
 
+# bwrap holds this machine's /proc open while it sets a sandbox up (the class of CVE-2024-21626).
+DIRECTORIES = {
+    "by number": "WORKDIR /proc/self/fd/{number}",
+    "of a thread": "WORKDIR /proc/thread-self/fd/{number}",
+    "of process 1": "WORKDIR /proc/1/fd/{number}",
+    "by a link": "RUN ln -s /proc/self/fd/{number} /w\nWORKDIR /w",
+    "by the home directory": "ENV HOME=/proc/self/fd/{number} PWD=/proc/self/fd/{number}",
+}
+
+
+@pytest.mark.parametrize("steps", DIRECTORIES.values(), ids=DIRECTORIES.keys())
+def test_no_working_directory_is_this_machine_s(walled_lab: Lab, tmp_path: Path, steps: str) -> None:
+    lab = walled_lab
+    (tmp_path / "canary").write_text("canary-outside\n")
+    for number in (*range(3, 12), 20):
+        up = "for u in . .. ../.. ../../..; do cat $u@CANARY@ 2>/dev/null; done; true".replace("@CANARY@", f"{tmp_path}/canary")
+        lab.try_build(f"FROM base:1\n{steps.format(number=number)}\nRUN {up}\nRUN --network=none {up}\n")
+        assert "canary-outside" not in lab.output, number
+
+
+def test_a_cache_that_changes_meanwhile_is_no_way_out(walled_lab: Lab, tmp_path: Path) -> None:
+    """The working directory is entered when nothing of this machine is open any more."""
+    lab = walled_lab
+    mount = "RUN --mount=type=cache,target=/c"
+    lab.try_build(f"FROM base:1\n{mount} ln -s /proc/self/fd/3 /c/w\nWORKDIR /c/w\n{mount} ls ..; pwd\n")
+    assert "usr" not in lab.output.split()
+
+
+def test_no_program_of_the_sandbox_s_own_runs_beside_a_command(walled_lab: Lab) -> None:
+    """bwrap's process 1 would have this machine's /proc open for a moment, and a command could be quicker."""
+    lab = walled_lab
+    lab.build("FROM base:1\nRUN cat /proc/[0-9]*/comm; cat /proc/1/cmdline | tr '\\0' ' '\n")
+    assert "bwrap" not in lab.output
+    assert "/dev/.switch-user" in lab.output
+
+
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_a_filter_refuses_by_name_and_answers_for_what_it_does_not_know(machine: str) -> None:
     """Interpreted here, instruction by instruction, on every architecture that this machine may not be."""

@@ -57,7 +57,7 @@ _WORDS_BYTES: Final = 2 << 20
 _IDS: Final = 65536
 _NEW_MOUNTS: Final = 0x00020000
 _NEW_USER: Final = 0x10000000
-# Inside its pid namespace bwrap itself is 1.
+# Inside its pid namespace what starts it is 1.
 _COMMAND: Final = 2
 
 
@@ -116,7 +116,8 @@ class BwrapExecutor:
             # bwrap itself must not run with that environment: LD_PRELOAD or LD_DEBUG_OUTPUT would act on the host.
             for key, value in process.environment.items():
                 words += ["--setenv", key, value]
-            words += ["--chdir", process.cwd]
+            # Into its own directory the command goes by itself, when nothing of the host is open any more (``switch_user``).
+            words += ["--chdir", "/"]
             given = _anonymous_file(b"".join(os.fsencode(word) + b"\0" for word in words), stack)
             command = ["bwrap", "--args", str(given), "--", _SWITCH, *process.argv]
             _check_words([*command, *(f"{key}={value}" for key, value in process.environment.items())])
@@ -145,7 +146,7 @@ class BwrapExecutor:
     def _identity(self, process: Process, stack: contextlib.ExitStack) -> tuple[list[str], list[int], _Begin]:
         """bwrap's words for namespaces, ids and rights, the descriptors that these name, and what is left to do when it runs."""
         command = [
-            *("--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
+            *("--as-pid-1", "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
             *("--hostname", HOST_NAME, "--die-with-parent", "--new-session"),
         ]
         pipes: list[int] = []
@@ -184,7 +185,8 @@ class BwrapExecutor:
     def _switch(self, process: Process) -> bytes:
         if self.ids == "full" and max(process.uid, process.gid, *process.groups, 0) >= _IDS:
             raise DockerfileError(f"user {process.uid}, group {process.gid}: ids end at {_IDS - 1} here", remedy="Choose a smaller number.")
-        body = program((process.uid, process.gid, process.groups) if self.ids == "full" else None, len(process.environment))
+        ids = (process.uid, process.gid, process.groups) if self.ids == "full" else None
+        body = program(ids, len(process.environment), process.cwd)
         if body is None:
             raise _unknown_machine()
         return body

@@ -85,7 +85,8 @@ class ProotExecutor:
             # A name that no Dockerfile can mount on: what stands there runs without the filter.
             program = f"/dev/.{secrets.token_hex(16)}"
             for source, target, rights in self._binds(root.tree, process, scratch, program, stack):
-                command += ["-b", f"{source}:{target}"]
+                # The mark says that no link is followed in the last place; without it one of the target's own would say so.
+                command += ["-b", f"{source}:{target}!"]
                 rules.append((source, rights))
             report, told = os.pipe()
             stack.callback(os.close, report)
@@ -93,9 +94,14 @@ class ProotExecutor:
                 ours.callback(os.close, told)
                 loader = self._loader()
                 walls = landlock.ruleset([*rules, (loader, landlock.READ)]) if loader else None
+                own = None
                 if walls is not None:
                     ours.callback(os.close, walls)
-                setup = Setup(seccomp=proot_filter(network=process.network != "none") or b"", report=told)
+                    # Once more for the command alone: what is in proot's own domain could trace it, write to its memory, and end it.
+                    own = os.dup(walls)
+                    ours.callback(os.close, own)
+                filter_ = proot_filter(network=process.network != "none") or b""
+                setup = Setup(seccomp=filter_, report=told, landlock=-1 if own is None else own)
                 inner = launcher(process.argv, process.environment, setup)
                 setup = Setup(death_signal=_END, landlock=-1 if walls is None else walls)
                 environment = {"PATH": os.defpath, "PROOT_TMP_DIR": str(scratch), **({"PROOT_LOADER": loader} if loader else {})}
@@ -104,7 +110,7 @@ class ProotExecutor:
                     raise ExecutorError(f"proot is not supported on {os.uname().machine}")
                 _write_program(scratch / "run", inner)
                 _write_program(scratch / "start", outer)
-                child = _spawn(scratch / "start", (told,) if walls is None else (told, walls))
+                child = _spawn(scratch / "start", (told, *(held for held in (walls, own) if held is not None)))
             return RunningProot(child, report, stack.pop_all())
 
     def _loader(self) -> str:

@@ -52,6 +52,7 @@ _INTERNET: Final = (2, 10, 17)
 _NOT_A_BUILDS: Final = (38, 40)
 # All of the CLONE_NEW… flags.
 _NAMESPACES: Final = 0x7E020000
+_UNTRACED: Final = 0x00800000
 # What Docker lets personality(2) set: Linux, and with it short times, 32 bits, both; 0xFFFFFFFF asks.
 _PERSONALITIES: Final = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
 
@@ -124,6 +125,8 @@ def proot_filter(*, network: bool, machine: str = "") -> bytes | None:
         return None
     calls = found[0]
     extra = _Program(calls.architecture)
+    # A process that proot does not follow would have this machine's paths.
+    extra.refuse_bits(calls.clone, 0, _UNTRACED, errno.EPERM)
     for call in numbers(calls.table, _UNTRANSLATED):
         extra.answer(call, errno.ENOSYS)
     if not network:

@@ -1,16 +1,19 @@
-"""A tiny static program that closes what it was left, becomes another user, leaves PWD out of its environment, and executes its arguments.
+"""A tiny static program that is process 1 of a sandbox, and starts the command there: in its directory, as its user, with its variables.
 
 bwrap cannot switch to a user other than root once a full id map is in place, it passes on the descriptors that it was given for itself,
-and it adds PWD to every environment, which Docker does not. An image need not hold a ``setpriv`` or a shell. So the program is made here:
-close_range, setgroups, setresgid, setresuid, execve; about 200 bytes of machine code in an ELF file, one for each combination of ids.
-Failing any of them it exits with 127.
+and it adds PWD to every environment, which Docker does not. It also holds the host's ``/proc`` open while it enters a directory, and its
+own process 1 does so for a moment after the command has begun; a directory such as ``/proc/self/fd/3`` is then the host's (the class of
+CVE-2024-21626). An image need not hold a ``setpriv`` or a shell. So the program is made here, some hundred bytes of machine code in an ELF
+file: close_range, while nobody else is there; fork; in the child chdir, with a look whether that is inside of the root, setgroups,
+setresgid, setresuid, execve; in the parent wait4 for whatever ends, and then the exit status of the child, or 128 and its signal.
+What fails ends with 127.
 """
 
 from __future__ import annotations
 
 import os
 import struct
-from typing import Final
+from typing import Final, NamedTuple
 
 _BASE: Final = 0x400000
 _HEADERS: Final = 64 + 56
@@ -18,25 +21,57 @@ _HEADERS: Final = 64 + 56
 _CLOSE_RANGE: Final = 436
 _FIRST: Final = 3
 _LAST: Final = 0xFFFFFFFF
+_LOST: Final = b"the working directory cannot be entered, or is outside of the image\n"
 
 
-def program(ids: tuple[int, int, tuple[int, ...]] | None, variables: int) -> bytes | None:
+def program(ids: tuple[int, int, tuple[int, ...]] | None, variables: int, cwd: str) -> bytes | None:
     """The ELF file, or ``None`` on a machine whose instructions are not known here.
 
     ``ids`` are user, group and supplementary groups, or ``None`` to keep those of the caller. Of the environment the first
-    ``variables`` are passed on: what bwrap adds comes last.
+    ``variables`` are passed on: what bwrap adds comes last. ``cwd``: the working directory of the command.
     """
     machine = os.uname().machine
     groups = ids[2] if ids is not None else ()
+    data = {"groups": struct.pack(f"<{len(groups)}I", *groups), "cwd": os.fsencode(cwd) + b"\0", "words": _LOST}
     if machine == "x86_64":
-        return _elf(62, _x86_64(ids, variables), groups)
+        return _elf(62, _x86_64(ids, variables), data)
     if machine == "aarch64":
-        return _elf(183, _aarch64(ids, variables), groups)
+        return _elf(183, _aarch64(ids, variables), data)
     return None
 
 
-def _elf(machine: int, code: bytes, groups: tuple[int, ...]) -> bytes:
-    body = code + struct.pack(f"<{len(groups)}I", *groups)
+class _Label(NamedTuple):
+    """A place in the code."""
+
+    name: str
+
+
+class _To(NamedTuple):
+    """An instruction that names a place: its bits without the distance, and where the distance goes (see ``_distance``)."""
+
+    bits: bytes
+    name: str
+    kind: str = ""
+
+
+_Code = list["bytes | _Label | _To"]
+
+
+def _elf(machine: int, code: _Code, data: dict[str, bytes]) -> bytes:
+    code = [*code, *(part for name, content in data.items() for part in (_Label(name), content))]
+    places: dict[str, int] = {}
+    at = 0
+    for part in code:
+        if isinstance(part, _Label):
+            places[part.name] = at
+        else:
+            at += len(part) if isinstance(part, bytes) else len(part.bits) + (0 if part.kind else 4)
+    body = b""
+    for part in code:
+        if isinstance(part, _To):
+            body += _distance(part, places[part.name] - len(body))
+        elif isinstance(part, bytes):
+            body += part
     size = _HEADERS + len(body)
     head = b"\x7fELF\x02\x01\x01" + bytes(9)
     head += struct.pack("<HHIQQQIHHHHHH", 2, machine, 1, _BASE + _HEADERS, 64, 0, 0, 64, 56, 1, 0, 0, 0)
@@ -44,67 +79,134 @@ def _elf(machine: int, code: bytes, groups: tuple[int, ...]) -> bytes:
     return head + segment + body
 
 
-def _x86_64(ids: tuple[int, int, tuple[int, ...]] | None, variables: int) -> bytes:
+def _distance(part: _To, away: int) -> bytes:
+    """x86_64: 32 bits behind the bits, from the end of the instruction on. aarch64: in the word, from its beginning on, and in words but
+    for ``adr``."""
+    if not part.kind:
+        return part.bits + struct.pack("<i", away - len(part.bits) - 4)
+    (word,) = struct.unpack("<I", part.bits)
+    if part.kind == "adr":
+        word |= ((away & 3) << 29) | (((away >> 2) & 0x7FFFF) << 5)
+    elif part.kind == "b":
+        word |= (away >> 2) & 0x3FFFFFF
+    else:
+        word |= ((away >> 2) & {"condition": 0x7FFFF, "bit": 0x3FFF}[part.kind]) << 5
+    return struct.pack("<I", word)
+
+
+def _x86_64(ids: tuple[int, int, tuple[int, ...]] | None, variables: int) -> _Code:
     def move(register: int, value: int) -> bytes:
         return bytes([0xB8 + register]) + struct.pack("<I", value)
 
     eax, edx, esi, edi = 0, 2, 6, 7
     syscall = b"\x0f\x05"
-    failed = b"\x85\xc0\x75"  # test eax,eax; jnz …
-    parts: list[bytes] = [move(edi, _FIRST) + move(esi, _LAST) + move(edx, 0) + move(eax, _CLOSE_RANGE) + syscall]
+    jump, if_zero, if_not_zero, if_negative, if_not_negative = b"\xe9", b"\x0f\x84", b"\x0f\x85", b"\x0f\x88", b"\x0f\x89"
+    test = b"\x85\xc0"
+    code: _Code = [
+        move(edi, _FIRST) + move(esi, _LAST) + move(edx, 0) + move(eax, _CLOSE_RANGE) + syscall + test,
+        _To(if_not_zero, "leave"),
+        move(eax, 57) + syscall + test,  # fork
+        *(_To(if_zero, "child"), _To(if_negative, "leave")),
+        b"\x89\xc3",  # ebx = the child
+        _Label("wait"),
+        # wait4(-1, rsp - 8, 0, NULL)
+        b"\x48\xc7\xc7\xff\xff\xff\xff" + b"\x48\x8d\x74\x24\xf8" + b"\x31\xd2" + b"\x45\x31\xd2" + move(eax, 61) + syscall,
+        b"\x39\xd8",  # cmp eax, ebx
+        _To(if_zero, "ended"),
+        test,
+        _To(if_not_negative, "wait"),
+        b"\x83\xf8\xfc",  # cmp eax, -EINTR
+        *(_To(if_zero, "wait"), _To(jump, "leave")),
+        _Label("ended"),
+        b"\x8b\x44\x24\xf8" + b"\x89\xc7" + b"\x83\xe7\x7f",  # eax = status; edi = status & 127
+        _To(if_zero, "exited"),
+        b"\x81\xc7\x80\x00\x00\x00",
+        _To(jump, "exit"),
+        _Label("exited"),
+        b"\x89\xc7" + b"\xc1\xef\x08" + b"\x81\xe7\xff\x00\x00\x00",  # edi = status >> 8 & 255
+        _Label("exit"),
+        move(eax, 231) + syscall,
+        _Label("child"),
+        *(_To(b"\x48\x8d\x3d", "cwd"), move(eax, 80) + syscall + test, _To(if_not_zero, "lost")),
+        # getcwd(rsp - 4224, 4096), whose first character is a slash inside of the root
+        b"\x48\x8d\xbc\x24\x80\xef\xff\xff" + move(esi, 4096) + move(eax, 79) + syscall + test,
+        *(_To(if_negative, "lost"), b"\x80\xbc\x24\x80\xef\xff\xff\x2f", _To(if_not_zero, "lost")),
+    ]
     if ids is not None:
         uid, gid, groups = ids
-        parts += [
-            move(edi, len(groups)) + b"\x48\x8d\x35GRPS" + move(eax, 116) + syscall,
-            move(edi, gid) + move(esi, gid) + move(edx, gid) + move(eax, 119) + syscall,
-            move(edi, uid) + move(esi, uid) + move(edx, uid) + move(eax, 117) + syscall,
-        ]
+        code += [move(edi, len(groups)), _To(b"\x48\x8d\x35", "groups"), move(eax, 116) + syscall + test, _To(if_not_zero, "leave")]
+        for number, identity in ((119, gid), (117, uid)):
+            code += [move(edi, identity) + move(esi, identity) + move(edx, identity) + move(eax, number) + syscall + test]
+            code += [_To(if_not_zero, "leave")]
     # rdi = argv[1], rsi = &argv[1], rdx = &envp (rsp + 8*argc + 16), envp[variables] = NULL
     execute = b"\x48\x8b\x0c\x24" + b"\x48\x8b\x7c\x24\x10" + b"\x48\x8d\x74\x24\x10" + b"\x48\x8d\x54\xcc\x10"
     execute += b"\x48\xc7\x82" + struct.pack("<II", 8 * variables, 0) + move(eax, 59) + syscall
-    leave = move(edi, 127) + move(eax, 60) + syscall
-    code = b""
-    total = sum(len(part) + len(failed) + 1 for part in parts) + len(execute)
-    for part in parts:
-        code += part + failed
-        code += bytes([total - len(code) - 1])
-    code += execute + leave
-    if ids is None:
-        return code
-    place = code.index(b"GRPS")
-    return code.replace(b"GRPS", struct.pack("<i", len(code) - (place + 4)))
+    return [
+        *code,
+        execute,
+        _Label("leave"),
+        move(edi, 127) + move(eax, 231) + syscall,
+        _Label("lost"),
+        *(move(edi, 2), _To(b"\x48\x8d\x35", "words"), move(edx, len(_LOST)) + move(eax, 1) + syscall, _To(jump, "leave")),
+    ]
 
 
-def _aarch64(ids: tuple[int, int, tuple[int, ...]] | None, variables: int) -> bytes:
-    def move(register: int, value: int) -> list[int]:
-        return [0xD2800000 | ((value & 0xFFFF) << 5) | register, 0xF2A00000 | ((value >> 16) << 5) | register]
+def _aarch64(ids: tuple[int, int, tuple[int, ...]] | None, variables: int) -> _Code:
+    def words(*numbers: int) -> bytes:
+        return struct.pack(f"<{len(numbers)}I", *numbers)
 
-    svc = 0xD4000001
-    blocks: list[list[int | str]] = [[*move(0, _FIRST), *move(1, _LAST), *move(2, 0), *move(8, _CLOSE_RANGE), svc]]
+    def move(register: int, value: int) -> bytes:
+        return words(0xD2800000 | ((value & 0xFFFF) << 5) | register, 0xF2A00000 | ((value >> 16) << 5) | register)
+
+    def call(number: int) -> bytes:
+        return move(8, number) + words(0xD4000001)
+
+    def to(word: int, name: str, kind: str) -> _To:
+        return _To(words(word), name, kind)
+
+    # cbz x0, cbnz x0, b.eq, b.ne; tbz and tbnz of the sign of x0
+    if_zero, if_not_zero, equal, unequal = 0xB4000000, 0xB5000000, 0x54000000, 0x54000001
+    not_negative, negative = 0xB6F80000, 0xB7F80000
+    code: _Code = [
+        move(0, _FIRST) + move(1, _LAST) + move(2, 0) + call(_CLOSE_RANGE),
+        to(if_not_zero, "leave", "condition"),
+        move(0, 17) + move(1, 0) + move(2, 0) + move(3, 0) + move(4, 0) + call(220),  # clone(SIGCHLD, …)
+        *(to(if_zero, "child", "condition"), to(negative, "leave", "bit")),
+        words(0xAA0003F3, 0xD10043FF),  # x19 = the child; sp -= 16
+        _Label("wait"),
+        words(0x92800000, 0x910003E1) + move(2, 0) + move(3, 0) + call(260),  # wait4(-1, sp, 0, NULL)
+        words(0xEB13001F),  # cmp x0, x19
+        *(to(equal, "ended", "condition"), to(not_negative, "wait", "bit")),
+        words(0xB100101F),  # cmn x0, EINTR
+        *(to(equal, "wait", "condition"), to(0x14000000, "leave", "b")),
+        _Label("ended"),
+        words(0xB94003E1, 0x72001820),  # w1 = status; w0 = status & 127
+        to(equal, "exited", "condition"),
+        words(0x11020000),  # w0 += 128
+        to(0x14000000, "exit", "b"),
+        _Label("exited"),
+        words(0x53083C20),  # w0 = status >> 8 & 255
+        _Label("exit"),
+        call(94),
+        _Label("child"),
+        *(to(0x10000000, "cwd", "adr"), call(49), to(if_not_zero, "lost", "condition")),
+        words(0xD14007E0, 0xAA0003F4) + move(1, 4096) + call(17),  # x20 = x0 = sp - 4096; getcwd(x0, 4096)
+        to(negative, "lost", "bit"),
+        words(0x39400281, 0x7100BC3F),  # its first character, and a slash
+        to(unequal, "lost", "condition"),
+    ]
     if ids is not None:
         uid, gid, groups = ids
-        blocks += [
-            [*move(0, len(groups)), "groups", *move(8, 159), svc],
-            [*move(0, gid), *move(1, gid), *move(2, gid), *move(8, 149), svc],
-            [*move(0, uid), *move(1, uid), *move(2, uid), *move(8, 147), svc],
-        ]
+        code += [move(0, len(groups)), to(0x10000001, "groups", "adr"), call(159), to(if_not_zero, "leave", "condition")]
+        for number, identity in ((149, gid), (147, uid)):
+            code += [move(0, identity) + move(1, identity) + move(2, identity) + call(number), to(if_not_zero, "leave", "condition")]
     # x3 = argc; x0 = argv[1]; x1 = &argv[1]; x2 = sp + 16 + 8*argc; x4 = 8*variables; str xzr, [x2, x4]
-    execute = [0xF94003E3, 0xF9400BE0, 0x910043E1, 0x910043E2, 0x8B030C42, *move(4, 8 * variables), 0xF824685F, *move(8, 221), svc]
-    leave = [*move(0, 127), *move(8, 93), svc]
-    words: list[int | str] = []
-    for block in blocks:
-        words.extend(block)
-        words.append("check")
-    words.extend([*execute, *leave])
-    leave_at = len(words) - len(leave)
-    encoded: list[int] = []
-    for position, word in enumerate(words):
-        if word == "groups":
-            offset = (len(words) - position) * 4
-            encoded.append(0x10000001 | ((offset & 3) << 29) | ((offset >> 2) << 5))
-        elif word == "check":
-            encoded.append(0xB5000000 | ((leave_at - position) << 5))
-        else:
-            assert isinstance(word, int)
-            encoded.append(word)
-    return struct.pack(f"<{len(encoded)}I", *encoded)
+    execute = words(0xF94003E3, 0xF9400BE0, 0x910043E1, 0x910043E2, 0x8B030C42) + move(4, 8 * variables) + words(0xF824685F) + call(221)
+    return [
+        *code,
+        execute,
+        _Label("leave"),
+        move(0, 127) + call(94),
+        _Label("lost"),
+        *(move(0, 2), to(0x10000001, "words", "adr"), move(2, len(_LOST)) + call(64), to(0x14000000, "leave", "b")),
+    ]

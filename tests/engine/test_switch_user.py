@@ -1,0 +1,68 @@
+"""Process 1 of a sandbox: where a command begins, as whom, with what, and how its end is told. For each machine whose code is made here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from layerlab.engines.embedded.executors.switch_user import program
+
+ENDS = {
+    "a status": ("exit 7", "/tmp", 7),
+    "a signal": ("kill -TERM $$", "/tmp", 143),
+    "being killed": ("kill -9 $$", "/", 137),
+    "another process ends before": ("(exit 3) & sleep 0.2; exit 4", "/tmp", 4),
+    "a directory that is not there": ("exit 0", "/not/there", 127),
+    "a directory that is a file": ("exit 0", "/etc/passwd", 127),
+    "a directory by a descriptor that is shut": ("exit 0", "/proc/self/fd/{held}", 127),
+}
+
+
+@pytest.fixture(params=["x86_64", "aarch64"])
+def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What runs a program of that machine here."""
+    name: str = request.param
+    runner = [] if os.uname().machine == name else [shutil.which(f"qemu-{name}-static") or ""]
+    if runner == [""]:
+        pytest.skip(f"needs qemu-{name} (apt-get install qemu-user-static)")
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(machine=name))
+    return runner
+
+
+def _run(machine: list[str], place: Path, cwd: str, command: str, ids: tuple[int, int, tuple[int, ...]] | None = None) -> tuple[int, str]:
+    words = [*machine, str(place / "program"), "/bin/sh", "-c", command]
+    held = os.open("/", os.O_PATH)
+    try:
+        content = program(ids, 2, cwd.format(held=held))
+        assert content is not None
+        (place / "program").write_bytes(content)
+        (place / "program").chmod(0o755)
+        environment = {"A": "1", "B": "2"}
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=60, pass_fds=(held,))
+    finally:
+        os.close(held)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("command", "cwd", "status"), ENDS.values(), ids=ENDS.keys())
+def test_how_a_command_ends(machine: list[str], tmp_path: Path, command: str, cwd: str, status: int) -> None:
+    found, said = _run(machine, tmp_path, cwd, command)
+    assert found == status
+    assert ("the working directory cannot be entered" in said) == (status == 127)
+
+
+def test_where_it_begins_and_what_it_was_left(machine: list[str], tmp_path: Path) -> None:
+    status, said = _run(machine, tmp_path, str(tmp_path), "pwd; ls /proc/self/fd | tr '\\n' ' '")
+    assert status == 0
+    assert said.split() == [str(tmp_path), "0", "1", "2", "3"]
+
+
+def test_as_whom(machine: list[str], tmp_path: Path) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root becomes others")
+    assert _run(machine, tmp_path, "/", "id -u; id -g; id -G", (4321, 1234, (5, 6)))[1].split() == ["4321", "1234", "1234", "5", "6"]
