@@ -14,7 +14,6 @@ import contextlib
 import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,9 @@ from pathlib import Path
 from typing import Any, Final
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from bench.contexts import OPTIMISED, app, many_files  # noqa: E402
 
 # What a version does, in a process of its own: one line of JSON in, one out.
 _DRIVER: Final = """
@@ -65,19 +67,6 @@ engine.worker.ask("remove", paths=["s", "tmp"])
 engine.close()
 """
 
-_SMALL: Final = """\
-FROM node:alpine
-WORKDIR /usr/src/app
-COPY package* .
-COPY ./prisma ./prisma
-COPY ./prisma.config.ts .
-RUN npm install
-RUN npx prisma generate
-COPY . .
-RUN npm run build
-EXPOSE 3000
-CMD ["node", "dist/index.js"]
-"""
 _ONE: Final = "FROM base:1\nCOPY f /f\nRUN cat /f\n"
 _MOUNTS: Final = (
     "FROM base:1\nCOPY f /f\nRUN --mount=type=cache,target=/c --mount=type=bind,target=/b,source=d --mount=type=tmpfs,target=/t cat /f\n"
@@ -120,9 +109,8 @@ class Side:
 
 def contexts(place: Path) -> dict[str, Path]:
     """What is built."""
-    small = place / "small"
-    shutil.copytree(ROOT / "node-app", small, ignore=shutil.ignore_patterns("node_modules", "dist"))
-    (small / "Dockerfile").write_text(_SMALL, encoding="utf-8")
+    small = app(place / "small")
+    (small / "Dockerfile").write_text(OPTIMISED, encoding="utf-8")
     found = {"small": small}
     for name, text in (("one", _ONE), ("mounts", _MOUNTS), ("ten", _TEN)):
         found[name] = place / name
@@ -130,14 +118,7 @@ def contexts(place: Path) -> dict[str, Path]:
         (place / name / "d" / "x").write_text("x")
         (place / name / "f").write_text("f")
         (place / name / "Dockerfile").write_text(text, encoding="utf-8")
-    found["many"] = place / "many"
-    for number in range(100):
-        folder = found["many"] / "src" / f"d{number}"
-        folder.mkdir(parents=True)
-        for other in range(100):
-            (folder / f"f{other}.ts").write_text(f"export const n = {number * other};\n" * 30, encoding="utf-8")
-    (found["many"] / ".dockerignore").write_text("node_modules\n*.log\n.git\n**/*.md\n", encoding="utf-8")
-    (found["many"] / "Dockerfile").write_text("FROM base:1\nWORKDIR /app\nCOPY . .\nRUN ls\n", encoding="utf-8")
+    found["many"] = many_files(place / "many")
     return found
 
 

@@ -31,6 +31,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from bench.contexts import OPTIMISED, app, many_files  # noqa: E402
 from layerlab.context import Selection, load_context, select  # noqa: E402
 from layerlab.engines.base import BuildOptions  # noqa: E402
 from layerlab.engines.embedded.engine import EmbeddedEngine  # noqa: E402
@@ -42,19 +43,6 @@ from tests.docker.private import FLAG, FLAG_HELP, SharedDaemonError, borrowed, c
 
 REAL_BASE = "bench-node:1"
 _TAG = "bench"
-OPTIMISED = """\
-FROM node:alpine
-WORKDIR /usr/src/app
-COPY package* .
-COPY ./prisma ./prisma
-COPY ./prisma.config.ts .
-RUN npm install
-RUN npx prisma generate
-COPY . .
-RUN npm run build
-EXPOSE 3000
-CMD ["node", "dist/index.js"]
-"""
 # The registry's answers are laid down once; from then on npm installs from its cache, without a network.
 FILL_CACHE = """\
 FROM node:alpine
@@ -172,7 +160,7 @@ class Bench:
 
     def small(self) -> None:
         """The optimised file with stub commands: what the engines themselves cost."""
-        context = _app(self.place / "small", node_modules=False)
+        context = app(self.place / "small")
         (context / "Dockerfile").write_text(OPTIMISED, encoding="utf-8")
         docker = (lambda: self.theirs(context)) if self.docker else None
 
@@ -193,7 +181,7 @@ class Bench:
         if not self.docker:
             self.notes.append("the real app: left out, no Docker daemon answers")
             return
-        context = _app(self.place / "real", node_modules=False)
+        context = app(self.place / "real")
         filler = self.place / "filler"
         filler.mkdir()
         for name in ("package.json", "package-lock.json"):
@@ -223,14 +211,7 @@ class Bench:
 
     def many_files(self) -> None:
         """A build context of 10 000 files: planning it against only looking at it."""
-        context = self.place / "many"
-        for number in range(100):
-            folder = context / "src" / f"d{number}"
-            folder.mkdir(parents=True)
-            for other in range(100):
-                (folder / f"f{other}.ts").write_text(f"export const n = {number * other};\n" * 30, encoding="utf-8")
-        (context / ".dockerignore").write_text("node_modules\n*.log\n.git\n**/*.md\n", encoding="utf-8")
-        (context / "Dockerfile").write_text("FROM base:1\nWORKDIR /app\nCOPY . .\nRUN ls\n", encoding="utf-8")
+        context = many_files(self.place / "many")
         time.sleep(0.2)
         options = BuildOptions(context=str(context), network="none", offline=True)
         self.engine.plan(options)
@@ -272,12 +253,6 @@ class Bench:
                 f"| {mine / other:.2f}× | {row.target} |"
             )
         return "\n".join(lines)
-
-
-def _app(place: Path, *, node_modules: bool) -> Path:
-    ignore = [] if node_modules else ["node_modules", "dist"]
-    shutil.copytree(ROOT / "node-app", place, ignore=shutil.ignore_patterns(*ignore))
-    return place
 
 
 def _docker() -> str | None:
