@@ -202,17 +202,14 @@ class DockerEngine:
         """What layerlab's solver expects of the next build, by the builds that it has seen; see ``Engine.plan``."""
         inputs = self._inputs(options, _quiet)
         paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
-        record = make_plan("docker", options, inputs, DaemonRecords(self.state), paths)
-        if all(step.status not in ("executed", "undecided") for step in record.steps):
-            return record
-        # BuildKit tells nobody the keys of its cache, and to guess them from descriptions would be wrong some day.
-        return msgspec.structs.replace(record, warnings=(*record.warnings, _OWN_BUILDS))
+        return _with_doubt(make_plan("docker", options, inputs, DaemonRecords(self.state), paths))
 
     def matrix(self, options: BuildOptions, edits: tuple[str, ...]) -> tuple[tuple[str, PlanRecord], ...]:
         """A plan for each edit alone; see ``Engine.matrix``."""
         inputs = self._inputs(options, _quiet)
         paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
-        return tuple(zip(edits, make_matrix("docker", options, inputs, DaemonRecords(self.state), paths), strict=True))
+        plans = make_matrix("docker", options, inputs, DaemonRecords(self.state), paths)
+        return tuple((edit, _with_doubt(plan)) for edit, plan in zip(edits, plans, strict=True))
 
     def explain(self, options: BuildOptions) -> BuildRecord | None:
         """The last build's record; where nothing ran in it, the last one in which something did."""
@@ -474,6 +471,13 @@ class DockerEngine:
     def remove_container(self, container: str, *, force: bool = False) -> None:
         """Remove a container, with ``force`` even one that runs. Raises ``UsageError``."""
         containers.remove(self.api, container, force=force)
+
+
+def _with_doubt(plan: PlanRecord) -> PlanRecord:
+    """A plan that says what it cannot know: BuildKit tells nobody the keys of its cache, and a guess by descriptions would be wrong."""
+    if all(step.status not in ("executed", "undecided") for step in plan.steps):
+        return plan
+    return msgspec.structs.replace(plan, warnings=(*plan.warnings, _OWN_BUILDS))
 
 
 def _is_empty(row: Mapping[str, Any]) -> bool:
