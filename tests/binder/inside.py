@@ -38,7 +38,8 @@ def hungry() -> dict[str, str]:
         Path(context, "Dockerfile").write_text(_HUNGRY, encoding="utf-8")
         sources = ("%load_ext layerlab", f"%docker build {context}", "print('the kernel lives')")
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
-        nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+        # Close to a limit the kernel reads the same pages of files again and again, for up to minutes, before it kills anything.
+        nbclient.NotebookClient(notebook, timeout=800, kernel_name="python3").execute()
     return {"build": output_of(notebook.cells[1]), "after": output_of(notebook.cells[2])}
 
 

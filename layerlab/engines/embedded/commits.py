@@ -136,7 +136,7 @@ class Committer:
         row = self._store.register_layer(item.made.number, answer["diff_id"], answer["size"], answer["length"], empty=answer["empty"])
         if row.number != item.made.number:
             # An equal layer was there already, and nothing runs on this copy any more.
-            self._worker.ask("remove", paths=[item.made.layer, f"{item.made.layer}.owners"])
+            self._worker.discard(item.made.layer, f"{item.made.layer}.owners")
         return row
 
     def close(self) -> None:

@@ -197,7 +197,10 @@ class EmbeddedEngine:
                 if stop.requested:
                     raise BuildInterruptedError("the build was stopped before its first step") from None
                 raise
-            return Build(self, options, inputs, watch, started, stop).run()
+            try:
+                return Build(self, options, inputs, watch, started, stop).run()
+            finally:
+                self.worker.settle()
 
     def plan(self, options: BuildOptions, edits: tuple[str, ...] = ()) -> PlanRecord:
         """Verdicts without running anything; see ``Engine.plan``.

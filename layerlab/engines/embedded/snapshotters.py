@@ -110,7 +110,7 @@ class _OverlayActive:
         """An overlay is mounted anew in no time."""
 
     def discard(self) -> None:
-        self._worker.ask("remove", paths=[self._directory])
+        self._worker.discard(self._directory)
 
 
 class _CopyActive:
@@ -145,4 +145,4 @@ class _CopyActive:
         self._kept.give(self.upper, [*self.lowers, layer])
 
     def discard(self) -> None:
-        self._worker.ask("remove", paths=[self._directory])
+        self._worker.discard(self._directory)

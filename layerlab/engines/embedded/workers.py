@@ -43,6 +43,7 @@ class WorkerProcess:
         self.snapshotter = snapshotter
         self._process: subprocess.Popen[bytes] | None = None
         self._greeted = False
+        self._tidies = False
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -88,6 +89,17 @@ class WorkerProcess:
                 raise
         return _raise_or_return(answer)
 
+    def discard(self, *paths: str) -> None:
+        """Remove what nobody needs any more, while its client goes on; what cannot be removed stays for the next sweep."""
+        self.ask("discard", paths=paths)
+        self._tidies = True
+
+    def settle(self) -> None:
+        """Wait until what was discarded has gone."""
+        if self._tidies and self._process is not None:
+            self.ask("remove", paths=[])
+        self._tidies = False
+
     @contextlib.contextmanager
     def lay(self, root: dict[str, Any], mounts: list[dict[str, Any]], cwd: str, program: str) -> Iterator[Laid]:
         """A tree for one command, laid in a mount namespace of its own, which is there until this and what was started in it has ended.
@@ -127,7 +139,9 @@ class WorkerProcess:
             self._process = None
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, when it has removed what it was given to."""
+        with contextlib.suppress(LayerlabError, OSError):
+            self.settle()
         with self._lock:
             self._stop()
 

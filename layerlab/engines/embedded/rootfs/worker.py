@@ -51,6 +51,8 @@ class Worker:
         self._user: int | None = None
         self._laid = -1
         self._kit: laying.Kit | None = None
+        self._namespaces = mode != "none"
+        self._discarded: list[str] = []
 
     # --- root filesystems -------------------------------------------------------------------------------------------
 
@@ -295,9 +297,17 @@ class Worker:
             kit.close()
         return {"namespace": self._laid, "user": self._user_namespace(), "process": os.getpid(), "point": os.path.abspath(laying.POINT)}
 
-    def look_ahead(self) -> None:
-        """Make what the next command needs, whatever it is."""
-        if self._kit is None:
+    def discard(self, paths: list[str]) -> dict[str, Any]:
+        """Remove directories of ours once this is answered; see ``afterwards``."""
+        self._discarded = paths
+        return {}
+
+    def afterwards(self, verb: str) -> None:
+        """What its client need not wait for: remove what was discarded, and make what the next command needs, whatever it is."""
+        if verb == "discard":
+            _answer(self, {"verb": "remove", "with": {"paths": self._discarded}})
+        # Not while a command begins: the kernel changes one table of mounts at a time, and bwrap changes it, too.
+        if verb in ("prepare_run", "discard") and self._namespaces and self._kit is None:
             # What fails here fails again where it is needed, and is said there.
             with contextlib.suppress(OSError):
                 self._kit = laying.Kit()
@@ -583,9 +593,7 @@ def main(mode: str, snapshotter: str) -> None:
             _send(answers, _answer(worker, request))
             verb = request["verb"]
             del request
-            if mode != "none" and verb in ("prepare_run", "let_go"):
-                # A command will be laid next, or another one after the one that begins now.
-                worker.look_ahead()
+            worker.afterwards(verb)
 
 
 def _send(stream: IO[bytes], answer: dict[str, Any]) -> None:
