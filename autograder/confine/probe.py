@@ -9,6 +9,7 @@ import fcntl
 import http.client
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -18,6 +19,8 @@ _NEW_NET = 0x40000000
 _GET_USER_NAMESPACE = 0xB701
 # From the request to the end of the answer. A limit on each read alone would let an answer drip for ever.
 _ANSWER_SECONDS = 5
+# An answer can ask http.client for all that comes: a chunk of -1 bytes does.
+_MEMORY_BYTES = 256 << 20
 
 
 def _join(process: int) -> None:
@@ -59,15 +62,25 @@ def main(arguments: list[str]) -> int:
         gone = isinstance(error, FileNotFoundError | ProcessLookupError) or not os.path.exists(f"/proc/{process}")
         print(json.dumps({"error": "it ended at once"} if gone else {"join": str(error)}))
         return 2
+    reply = ask(process, port, path, seconds, limit)
+    print(json.dumps(reply))
+    return 0 if "body" in reply else 1
+
+
+def ask(process: int, port: int, path: str, seconds: float, limit: int) -> dict[str, object]:
+    """Ask as long as there is no answer, the process lives and there is time. Limits the memory of this process for good."""
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
     end = time.monotonic() + seconds
     while True:
         try:
-            print(json.dumps(_ask(port, path, limit)))
-            return 0
+            return _ask(port, path, limit)
+        except MemoryError:
+            return {"error": "its answer is no HTTP: it has no end"}
         except (OSError, http.client.HTTPException) as error:
             if time.monotonic() > end or not os.path.exists(f"/proc/{process}"):
-                print(json.dumps({"error": str(error)}))
-                return 1
+                return {"error": str(error)}
+        except Exception as error:  # noqa: BLE001 - whatever an answer makes of http.client is the answer's fault
+            return {"error": f"its answer is no HTTP: {error}"}
         time.sleep(0.1)
 
 
