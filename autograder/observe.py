@@ -18,6 +18,7 @@ from autograder.confine.serving import Answer, ask
 from autograder.confine.timing import Clock, TooSlow
 from autograder.contents import Contents, contents_of, needless
 from autograder.edits import LOCK, MANIFEST, Edit, Edits
+from autograder.faults import is_students
 from autograder.loaded import Loaded
 from autograder.network import advice, advice_before
 from autograder.probing import Picture, Probes, folder_of_place, imported, make_probes, package_of, picture_of, write_probe
@@ -26,14 +27,9 @@ from autograder.workspace import Workspace
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded import images
 from layerlab.engines.embedded.npm_cache import make_lendable
-from layerlab.engines.embedded.references import INVALID_REFERENCE
 from layerlab.engines.embedded.steps import DISK_FULL
 from layerlab.errors import LayerlabError, StepBusyError
 from layerlab.model import BuildRecord, ImageView, StepRecord
-
-# What a student's Dockerfile can bring about. All else is the grader's own trouble.
-STUDENTS_FAULTS = frozenset({"dockerfile", "context", "missing-source", "step-failed", "unsupported", "base-image"})
-
 
 # Which checks look at what happens after which edit. In a build with stages an edit may cost a whole build, so no other is tried,
 # and where a check looks at the steps of one role alone, the plan need not decide the others.
@@ -333,8 +329,7 @@ class Observer:
         if kind == "store" and message.startswith(DISK_FULL) and self._engine.has_room:
             # The engine goes by the words of the command, which anybody can print to have no score instead of a bad one.
             message = f"it says that there is no room, but the disk was not full: {message.removeprefix(DISK_FULL)}"
-        # Of the names of images in a build, only those in the Dockerfile are not ours.
-        elif kind not in STUDENTS_FAULTS and not (kind == "usage" and message.startswith(INVALID_REFERENCE)):
+        elif not is_students(kind, message):
             raise InfrastructureError(f"{kind}: {message}")
         return f"Dockerfile line {line}: {message}" if line else message
 

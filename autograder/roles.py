@@ -40,7 +40,7 @@ _READ_LIMIT: Final = 1 << 20
 # For the search for compiled code, in one layer. What is found later is not found.
 _SEARCH_LIMIT: Final = 64 << 20
 # What a command can do to the files that it made.
-_SHUT: Final = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOENT)
+_SHUT: Final = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 # TypeScript, and what is never executed.
 _NOT_CODE: Final = (".ts", ".tsx", ".mts", ".cts", ".map", ".json", ".md", ".tsbuildinfo")
 _MODULES: Final = "node_modules/"

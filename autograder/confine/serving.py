@@ -13,9 +13,10 @@ from typing import Final
 import msgspec
 
 from autograder.confine.processes import number_inside, sandboxed
+from autograder.faults import is_students
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.supervision import Supervised
-from layerlab.errors import DockerfileError, ExecutorError, StepFailedError, UsageError
+from layerlab.errors import ExecutorError, LayerlabError, UsageError
 
 _BODY_LIMIT: Final = 64 << 10
 _LOG_LIMIT: Final = 2000
@@ -64,7 +65,10 @@ def ask(engine: EmbeddedEngine, image: str, *, port: int, path: str, seconds: fl
                 reader.join(timeout=_LAST_WORDS_SECONDS)
             ended = not reader.is_alive()
         reader.join(timeout=5)
-    except (StepFailedError, UsageError, DockerfileError) as error:
+    except LayerlabError as error:
+        # An image without a command is one that cannot be used.
+        if not (is_students(error.kind, error.message) or isinstance(error, UsageError)):
+            raise
         return Answer(problem=error.message)
     text = bytes(log[-_LOG_LIMIT:]).decode("utf-8", "replace")
     if reply.join and not ended:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.model import ImageView, LayerView
+
+_NO_FILES: Final = ("dir", "whiteout", "opaque")
 
 
 def view_of(image: str, config: Mapping[str, Any], sizes: Sequence[int], entries: Sequence[list[LayerEntry]]) -> ImageView:
@@ -17,45 +19,8 @@ def view_of(image: str, config: Mapping[str, Any], sizes: Sequence[int], entries
     diff_ids = config["rootfs"]["diff_ids"]
     makers = [item.get("created_by", "") for item in config.get("history", []) if not item.get("empty_layer")]
     makers += [""] * (len(diff_ids) - len(makers))
-    owner: dict[str, int] = {}
-    size_of: dict[str, int] = {}
-    wasted = [0] * len(diff_ids)
-    changes: list[tuple[list[str], list[str], list[str]]] = []
-
-    def drop(path: str) -> None:
-        wasted[owner.pop(path) - 1] += size_of.pop(path, 0)
-
-    def drop_below(path: str) -> list[str]:
-        below = [other for other in owner if other.startswith(path + "/")]
-        for other in below:
-            drop(other)
-        return below
-
-    for number, members in enumerate(entries, start=1):
-        added: list[str] = []
-        changed: list[str] = []
-        removed: list[str] = []
-        for entry in members:
-            if entry.type == "whiteout":
-                removed.append(entry.path)
-                drop_below(entry.path)
-                if entry.path in owner:
-                    drop(entry.path)
-                continue
-            if entry.type == "opaque":
-                removed.extend(drop_below(entry.path))
-                continue
-            known = entry.path in owner
-            if entry.type == "dir" and known:
-                # Layers repeat the directories above what they change; that alone changes nothing.
-                owner[entry.path] = owner[entry.path]
-                continue
-            (changed if known else added).append(entry.path)
-            if known:
-                drop(entry.path)
-            owner[entry.path] = number
-            size_of[entry.path] = entry.size
-        changes.append((added, changed, removed))
+    seen = _Visible(len(diff_ids))
+    changes = [seen.add(number, members) for number, members in enumerate(entries, start=1)]
     layers = []
     for number, (diff_id, made, (added, changed, removed)) in enumerate(zip(diff_ids, makers, changes, strict=True), start=1):
         layers.append(
@@ -67,7 +32,77 @@ def view_of(image: str, config: Mapping[str, Any], sizes: Sequence[int], entries
                 added=tuple(added),
                 changed=tuple(changed),
                 removed=tuple(removed),
-                wasted=wasted[number - 1],
+                wasted=seen.wasted[number - 1],
             )
         )
-    return ImageView(image=image, layers=tuple(layers), origin=owner, size=sum(layer.size for layer in layers), wasted=sum(wasted))
+    return ImageView(
+        image=image, layers=tuple(layers), origin=seen.owner, size=sum(layer.size for layer in layers), wasted=sum(seen.wasted)
+    )
+
+
+class _Visible:
+    """What of the layers so far can be seen. ``owner``: the layer, from 1, of each path; ``wasted``: by layer, bytes that are hidden."""
+
+    def __init__(self, layers: int) -> None:
+        self.owner: dict[str, int] = {}
+        self.wasted = [0] * layers
+        self._folders: set[str] = set()
+        # The first path of the file that each path is a name of, and of each first path in its layer the bytes and how many names are seen.
+        self._first: dict[str, str] = {}
+        self._files: dict[tuple[int, str], tuple[int, int]] = {}
+
+    def add(self, number: int, members: list[LayerEntry]) -> tuple[list[str], list[str], list[str]]:
+        """Lay a layer on top: what it adds, changes and removes."""
+        added: list[str] = []
+        changed: list[str] = []
+        # Nothing that is in this layer is hidden by it, in whatever order an archive has them.
+        gone = [entry.path for entry in members if entry.type == "whiteout"]
+        emptied = {entry.path for entry in members if entry.type == "opaque"}
+        emptied |= {entry.path for entry in members if entry.type not in _NO_FILES and entry.path in self._folders}
+        removed = [*gone, *self._below(emptied)]
+        for path in {*removed, *self._below(set(gone))} & self.owner.keys():
+            self._drop(path)
+        for entry in members:
+            if entry.type in ("whiteout", "opaque"):
+                continue
+            if entry.type == "dir" and entry.path in self._folders:
+                # Layers repeat the directories above what they change; that alone changes nothing.
+                continue
+            if entry.path in self.owner:
+                changed.append(entry.path)
+                self._drop(entry.path)
+            else:
+                added.append(entry.path)
+            self.owner[entry.path] = number
+            if entry.type == "dir":
+                self._folders.add(entry.path)
+            first = self._first[entry.path] = entry.target if entry.type == "hardlink" else entry.path
+            size, names = self._files.get((number, first), (0, 0))
+            self._files[number, first] = (size + entry.size, names + 1)
+        return added, changed, removed
+
+    def _below(self, above: set[str]) -> list[str]:
+        """Paths that are seen below these, in one walk over all: a layer may hide ten thousand directories."""
+        if not above:
+            return []
+        known: dict[str, bool] = {"": "" in above}
+
+        def hidden(folder: str) -> bool:
+            missing = []
+            while folder not in known:
+                missing.append(folder)
+                folder = folder.rpartition("/")[0]
+            found = known[folder]
+            for name in reversed(missing):
+                found = known[name] = found or name in above
+            return found
+
+        return [path for path in self.owner if path and hidden(path.rpartition("/")[0])]
+
+    def _drop(self, path: str) -> None:
+        number, first = self.owner.pop(path), self._first.pop(path)
+        self._folders.discard(path)
+        size, names = self._files[number, first]
+        self._files[number, first] = (size, names - 1)
+        if names == 1:
+            self.wasted[number - 1] += size

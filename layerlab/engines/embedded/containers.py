@@ -11,10 +11,11 @@ from typing import Any
 from layerlab.engines.embedded.container_store import ContainerRow
 from layerlab.engines.embedded.executors.base import Executor, Process, Running
 from layerlab.engines.embedded.mounts import RunMounts
+from layerlab.engines.embedded.rootfs.paths import OF_THE_TREE
 from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.store import ImageRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
-from layerlab.errors import StepFailedError, UsageError
+from layerlab.errors import BaseImageError, StepFailedError, UsageError
 from layerlab.model import PublishedPort
 from layerlab.ops import DEFAULT_PATH, RunOp, variables
 
@@ -81,17 +82,25 @@ def started(row: ContainerRow, *, store: Store, worker: WorkerProcess, snapshott
     with contextlib.ExitStack() as stack:
         mounts = stack.enter_context(RunMounts(op, store=store, worker=worker, secrets={}, file="", line=0, sources=[]))
         targets = mounts.targets()
-        prepared = worker.ask(
-            "prepare_run",
-            layers=active.lowers,
-            upper=active.upper,
-            work=active.work,
-            cwd=row.cwd,
-            user=op.user,
-            targets=targets,
-            command=row.argv[0],
-            search=env["PATH"],
-        )
+        try:
+            prepared = worker.ask(
+                "prepare_run",
+                layers=active.lowers,
+                upper=active.upper,
+                work=active.work,
+                cwd=row.cwd,
+                user=op.user,
+                targets=targets,
+                command=row.argv[0],
+                search=env["PATH"],
+            )
+        except OSError as error:
+            if error.errno not in OF_THE_TREE:
+                raise
+            raise BaseImageError(
+                f"the image cannot be run in {row.cwd}: {error.strerror}",
+                remedy="Look at the links on the way to it.",
+            ) from error
         if not prepared["command"]:
             raise StepFailedError(f'exec: "{row.argv[0]}": executable file not found in $PATH', exit_status=127)
         active.before(prepared["stubs"])

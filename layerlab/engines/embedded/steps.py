@@ -25,6 +25,7 @@ from layerlab.engines.embedded.ambient import CA_TARGET, ambient_environment, ca
 from layerlab.engines.embedded.executors.base import Executor, Mount, Process
 from layerlab.engines.embedded.mounts import RunMounts
 from layerlab.engines.embedded.npm_cache import lend
+from layerlab.engines.embedded.rootfs.paths import OF_THE_TREE
 from layerlab.engines.embedded.snapshotters import Active, Snapshotter
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
@@ -44,8 +45,6 @@ _NETWORK_WORDS: Final = re.compile(
     r"[Nn]etwork is unreachable|ENOTCACHED|bad address|Name or service not known"
 )
 _DISK_WORDS: Final = re.compile(r"ENOSPC|No space left on device|Disk quota exceeded")
-# What only the names and links of an image can bring about.
-_OF_THE_TREE: Final = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EILSEQ)
 _APK: Final = re.compile(r"apk.*stand-in|stand-in.*apk")
 
 
@@ -117,7 +116,7 @@ class StepRunner:
                     line=decided.step.line,
                     remedy="Build again.",
                 ) from error
-            if error.errno in _OF_THE_TREE:
+            if error.errno in OF_THE_TREE:
                 raise DockerfileError(
                     f"{decided.step.instruction}: {error.strerror}" + (f" ({error.filename})" if error.errno == errno.ELOOP else ""),
                     file=self.graph.file,

@@ -12,6 +12,8 @@ import os
 import stat
 from typing import Final
 
+# What only the names and links of an image can bring about.
+OF_THE_TREE: Final = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EILSEQ)
 _LINK_LIMIT: Final = 255
 
 

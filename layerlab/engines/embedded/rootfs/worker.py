@@ -31,6 +31,8 @@ from layerlab.errors import LayerlabError
 from layerlab.fsutil import collection_paused, remove_tree
 
 _LENGTH: Final = struct.Struct("<I")
+# The longest name of a file.
+_NAME_BYTES: Final = 255
 
 
 class RefusedError(Exception):
@@ -417,8 +419,9 @@ class Worker:
         return {"diff_id": digest, "size": size, "length": length, "empty": not os.listdir(layer)}
 
     def entries(self, layer: str) -> dict[str, Any]:
-        """The members of a layer."""
-        return {"entries": list(layer_tar.walk_layer(layer, owners=self._owners([layer])))}
+        """The members of a layer, as they can be shown: names as text, of links to anywhere no more than a name is long, no attributes."""
+        found = layer_tar.walk_layer(layer, owners=self._owners([layer]))
+        return {"entries": [_shown(entry) for entry in found]}
 
     def unpack_layer(self, tar: str, dest: str) -> dict[str, Any]:
         """Unpack a layer blob (any compression that Python reads) into a layer directory."""
@@ -495,6 +498,16 @@ class Worker:
             for tree in [tree for tree in self._baselines if tree.startswith(path + "/")]:
                 del self._baselines[tree]
         return {}
+
+
+def _shown(entry: layer_tar.LayerEntry) -> layer_tar.LayerEntry:
+    target = entry.target if entry.type == "hardlink" else entry.target[:_NAME_BYTES]
+    path = entry.path
+    if not (path.isascii() and target.isascii()):
+        path, target = (os.fsencode(text).decode("utf-8", "backslashreplace") for text in (path, target))
+    elif target == entry.target and not entry.xattrs:
+        return entry
+    return msgspec.structs.replace(entry, path=path, target=target, xattrs={})
 
 
 def _exists_below(path: str, lowers: list[str]) -> bool:
