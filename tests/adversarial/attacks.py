@@ -374,6 +374,30 @@ RUN --mount=type=secret,id=HOME,required cat /run/secrets/HOME""",
         f"WORKDIR /w\nCOPY --chown={'0' * 5000}7:x README.md /r\nRUN exit 4\n",
         says="exit code: 4",
     ),
+    # --- images that are hard to look at, or to start
+    "name-of-bytes": _run("a file with a name that is no text", "touch \"/$(printf 'a\\377b')\""),
+    "file-at-proc": Attack(
+        tries="an image without a place for the kernel's files",
+        dockerfile="FROM node:alpine AS a\nRUN mkdir /r && touch /r/dev /r/proc /r/sys /r/etc\n"
+        'FROM scratch\nCOPY --from=a /r /\nCMD ["/usr/bin/id"]\n',
+        says=NO_APP,
+    ),
+    "links-at-proc": Attack(
+        tries="the same, by links",
+        dockerfile="FROM node:alpine AS a\nRUN mkdir -p /r/etc && ln -s / /r/proc && ln -s /etc /r/dev && ln -s /proc/self/fd /r/sys\n"
+        'FROM scratch\nCOPY --from=a /r /\nCMD ["/usr/bin/id"]\n',
+        says=NO_APP,
+    ),
+    "loop-as-directory": Attack(
+        tries="a working directory that is a loop of links when the image starts",
+        dockerfile='FROM node:alpine\nWORKDIR /w\nRUN cd / && rmdir /w && ln -s w /w\nCMD ["true"]\n',
+        says=NO_APP,
+    ),
+    "long-links": _run(
+        "a list of what is in a layer that fills memory",
+        "<<EOF node\nconst fs = require('fs'), to = '/' + 'a/'.repeat(2000);\n"
+        "for (let i = 0; i < 40000; i++) fs.symlinkSync(to, '/srv/' + 'n'.repeat(200) + i);\nEOF",
+    ),
     # --- 22: markup
     "markup": _run("a script in a log", "echo '<script>alert(1)</script><img src=x onerror=alert(2)>'; exit 7", "exit code: 7"),
     "markup-served": Attack(

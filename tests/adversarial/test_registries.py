@@ -506,6 +506,30 @@ def test_an_address_is_an_origin_or_our_own_error(text: str, start: str) -> None
         assert found.scheme in ("http", "https")
 
 
+ADDRESSES = (
+    *("http://[::1", "http://[x]/", "//[", "http://127.0.0.1:99999999/x", "http://127.0.0.1:abc/x", "http://1.2.3.4:-1/", "http://:1/"),
+    *(f"http://{'a' * 70}.\xff/x", "http://%00/", "http://..", "file:///etc/passwd", "http://a\\b/", "\x7f", "http://127.0.0.1:1/\xff"),
+)
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+@pytest.mark.parametrize("way", ["redirect", "login", "upload"])
+def test_an_address_of_a_registry_is_followed_or_our_own_error(serve: Callable[[], Hostile], home: Path, way: str, address: str) -> None:
+    server = serve()
+    _log_in(home, f"127.0.0.1:{server.port}")
+    server.acts["/v2/a/manifests/1"] = {
+        "redirect": lambda request: request.answer(302, Location=address),
+        "login": lambda request: request.answer(401, WWW_Authenticate=f'Bearer realm="{address}",service="x"'),
+    }.get(way, _not_found)
+    server.acts["/v2/a/blobs/uploads/"] = lambda request: request.answer(202, Location=address)
+    (home / "blob").write_bytes(BLOB)
+    client = _client(server, write=way == "upload")
+    with (home / "blob").open("rb") as source:
+        ask = {"upload": lambda: client.push_blob(DIGEST, source, 5, _silent)}.get(way, lambda: client.manifest("1"))
+        with pytest.raises(RegistryError):
+            ask()
+
+
 # --- documents -----------------------------------------------------------------------------------------------------------
 
 _KEYS = "manifests config layers digest size platform os architecture rootfs diff_ids history annotations Env"

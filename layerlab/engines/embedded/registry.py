@@ -25,7 +25,7 @@ from layerlab import __version__
 from layerlab.engines.embedded.credentials import credentials
 from layerlab.engines.embedded.documents import DOCUMENT_LIMIT, DocumentError, parse_as, parse_configuration, parse_document
 from layerlab.engines.embedded.references import DOCKER_HUB, Reference
-from layerlab.engines.embedded.registry_http import NOT_A_REGISTRY, Answer, Http, RegistryError, Upload, origin, plain
+from layerlab.engines.embedded.registry_http import NOT_A_REGISTRY, Answer, Http, RegistryError, Upload, joined, origin, plain
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
 
 __all__ = ["MANIFEST_TYPES", "RegistryClient", "RegistryError"]
@@ -381,7 +381,7 @@ class RegistryClient:
 
     def _upload_to(self, answer: Answer) -> str:
         """Where an upload goes: on another server it gets none of our authorization, and it never leaves HTTPS."""
-        location = urllib.parse.urljoin(self._url("blobs/uploads/"), answer.headers["Location"])
+        location = joined(self._url("blobs/uploads/"), answer.headers.get("Location", ""))
         self._http.check_step(self._origin, origin(location))
         return location
 

@@ -88,6 +88,14 @@ def origin(url: str) -> Origin:
     return Origin(parts.scheme, parts.host.lower(), parts.port or (443 if parts.scheme == "https" else 80))
 
 
+def joined(base: str, location: str) -> str:
+    """Where a server says to go on. Raises ``RegistryError``."""
+    try:
+        return urllib.parse.urljoin(base, location)
+    except ValueError as error:
+        raise RegistryError(f"{plain(location)} is not an address") from error
+
+
 class Upload:
     """A file that says how far it has been read. Its length makes requests send it as it is and not in chunks."""
 
@@ -225,7 +233,7 @@ class Http:
                         yield answer
                         return
                     answer.error_body()
-                    url, params = urllib.parse.urljoin(response.url, location), None
+                    url, params = joined(response.url, location), None
                 self.check_step(here, origin(url))
                 at_home = at_home and origin(url) == home
                 if isinstance(data, Upload):
@@ -252,7 +260,8 @@ class Http:
                 unreachable=True,
                 remedy="Behind a company proxy, set SSL_CERT_FILE to its certificate bundle.",
             ) from error
-        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError) as error:
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError) as error:
+            # ValueError: of a host, a port or a header that is none, where the libraries do not say so in words of their own.
             raise clock.failure(self._host, error) from error
 
 
