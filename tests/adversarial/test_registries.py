@@ -168,6 +168,15 @@ def _chunk_line(request: Request) -> None:
     _endless(200, b"1" * (1 << 20), Transfer_Encoding="chunked")(request)
 
 
+def _below_nothing(request: Request, status: int = 200) -> None:
+    request.send_response(status)
+    request.send_header("Transfer-Encoding", "chunked")
+    request.end_headers()
+    request.wfile.write(b"-1\r\n")
+    for _ in range(600):
+        request.wfile.write(_SPACES)
+
+
 def _challenge(request: Request) -> None:
     port = request.server.server_address[1]
     request.answer(401, WWW_Authenticate=f'Bearer realm="http://127.0.0.1:{port}/token"')
@@ -179,6 +188,8 @@ ENDLESS: dict[str, dict[str, Act]] = {
     "a manifest, packed": {"/v2/a/manifests/1": _bomb},
     "a manifest in chunks": {"/v2/a/manifests/1": _endless(200, b"100000\r\n" + _SPACES + b"\r\n", Transfer_Encoding="chunked")},
     "the length of a chunk": {"/v2/a/manifests/1": _chunk_line},
+    "a chunk of less than nothing": {"/v2/a/manifests/1": _below_nothing},
+    "such a chunk in an error": {"/v2/a/manifests/1": lambda request: _below_nothing(request, 500)},
     "an error": {"/v2/a/manifests/1": _endless(500, _SPACES)},
     "a refusal": {"/v2/a/manifests/1": _endless(403, _SPACES)},
     "a challenge": {"/v2/a/manifests/1": _endless(401, _SPACES, WWW_Authenticate='Basic realm="x"')},

@@ -18,7 +18,7 @@ import time
 import urllib.parse
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from typing import IO, Any, Final, NamedTuple
 
 import requests
@@ -301,13 +301,26 @@ class _Adapter(requests.adapters.HTTPAdapter):
         return manager
 
 
+class _Response(HTTPResponse):
+    def _read_next_chunk_size(self) -> int:
+        # The standard library takes "-1" for a size, and reads all that comes.
+        size: int = super()._read_next_chunk_size()  # type: ignore[misc]
+        if size < 0:
+            raise ValueError("a chunk of less than nothing")
+        return size
+
+
 def _pools(sockets: list[socket.socket]) -> dict[str, Any]:
     class Plain(urllib3.connection.HTTPConnection):
+        response_class = _Response
+
         def _new_conn(self) -> socket.socket:
             sockets.append(super()._new_conn())
             return sockets[-1]
 
     class Secure(urllib3.connection.HTTPSConnection):
+        response_class = _Response
+
         def _new_conn(self) -> socket.socket:
             sockets.append(super()._new_conn())
             return sockets[-1]

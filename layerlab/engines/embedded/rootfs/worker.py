@@ -616,5 +616,7 @@ def _send(stream: IO[bytes], answer: dict[str, Any]) -> None:
         # Layers may hold such names, but what a key is made of is text.
         name = os.fsencode(str(error.object)).decode("utf-8", "backslashreplace")
         body = msgspec.msgpack.encode({"kind": "context", "message": f"the name of a file in a stage or image is not UTF-8: {name}"})
+    except MemoryError:
+        body = msgspec.msgpack.encode({"kind": "memory", "message": "the answer needs more memory than this process may have"})
     stream.write(_LENGTH.pack(len(body)) + body)
     stream.flush()
