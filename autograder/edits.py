@@ -37,7 +37,8 @@ class Edits(msgspec.Struct, frozen=True, kw_only=True):
     """All edits of one grading. ``answer``: what the app says on ``/`` after ``source``; ``port``: where it is asked to listen.
 
     ``marker``  a string literal of the edited source, which compiled code has too and ``answer`` has verbatim. ``erased``: names of types
-                in the edited source, which no compiled code has. ``value``: what its program comes to, a part of ``answer``.
+                in the edited source, which no compiled code has. ``value``: what its program comes to, a part of ``answer``, where
+                the environment has ``environment``.
     """
 
     source: Edit
@@ -49,6 +50,7 @@ class Edits(msgspec.Struct, frozen=True, kw_only=True):
     marker: str
     erased: tuple[str, ...]
     value: str
+    environment: dict[str, str]
     port: int
 
 
@@ -78,6 +80,7 @@ def draw(seed: str, app: Mapping[str, str], nonce: str = "", salt: str = "") -> 
         marker=puzzle.marker,
         erased=puzzle.erased,
         value=puzzle.value,
+        environment={puzzle.variable: puzzle.given},
         port=20000 + _generator(seed, "port").getrandbits(12),
     )
 

@@ -174,7 +174,7 @@ class Observer:
         self._options = BuildOptions(context=str(directory), tag=f"grading:{_label(str(directory))}", offline=True)
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
         self._loaded = loaded
-        runner = Runner(engine, clock, assignment.base, directory.parent / "compiled", edits.value)
+        runner = Runner(engine, clock, assignment.base, directory.parent / "compiled", edits.value, edits.environment)
         self._reader = LayerReader(engine, Sought(loaded=loaded, marker=edits.marker, erased=edits.erased, proof=runner))
         lock = json.loads((directory / LOCK).read_text(encoding="utf-8"))
         sources = list(directory.glob("src/*.ts"))
@@ -355,7 +355,7 @@ class Observer:
         picture = self._picture(source)
         probes = make_probes(picture, self._packages, self._reader, edits.marker, edits.erased)
         seconds = min(self._assignment.limits.answer_seconds, self._clock.left())
-        said = ask(self._engine, self._probed(probes), port=edits.port, path="/", seconds=seconds)
+        said = ask(self._engine, self._probed(probes), environment=edits.environment, port=edits.port, path="/", seconds=seconds)
         body = said.body
         seen = {package for package, header in probes.headers.items() if header in said.headers}
         where = {package: _where(picture, package) for package in seen}

@@ -2,12 +2,13 @@
 
 A program is a few fragments. Each declares something, has an expression whose value the same draw computes in Python, and is written so
 that neither a regular expression over the source nor the removal of types alone can follow it: values are computed by loops, classes and
-enums; types stand between them; some of it (enums, namespaces with values, parameter properties) makes code of its own. The names of
-types never reach what a compiler writes, and the ``marker``, a string literal, always does: that is how compiled code is told from
+enums; types stand between them; some of it (enums, namespaces with values, parameter properties) makes code of its own. Most of them
+reckon with a number that the program finds in its environment when it runs: whoever runs it beforehand and writes down what came of it
+has the answer to another question. The names of types never reach what a compiler writes, and the ``marker``, a string literal, always does: that is how compiled code is told from
 source text that only moved (``roles``).
 
-TypeScript handbook: enums, namespaces, classes (parameter properties), narrowing, generics. Numbers stay below 2**31, so that JavaScript
-and Python agree.
+TypeScript handbook: enums, namespaces, classes (parameter properties), narrowing, generics. Numbers stay below 2**53, and below
+2**31 where bits are counted, so that JavaScript and Python agree.
 """
 
 from __future__ import annotations
@@ -18,6 +19,13 @@ from typing import Final, NamedTuple
 
 WORDS: Final = ("amber", "birch", "cobalt", "dune", "ember", "fjord", "grove", "harbor", "iris", "juniper", "kestrel", "lagoon")
 _FRAGMENTS: Final = (3, 5)
+
+
+class Given(NamedTuple):
+    """The number that the program is given: ``constant`` that has it, and what it is, too large to try all."""
+
+    constant: str
+    number: int
 
 
 class Fragment(NamedTuple):
@@ -31,12 +39,15 @@ class Fragment(NamedTuple):
 
 
 class Puzzle(NamedTuple):
-    """``fragments``: declarations, in order; ``expression``: of the whole text; ``value``: that text, with ``marker`` in it verbatim."""
+    """``fragments``: declarations, in order; ``expression``: of the whole text; ``value``: that text, with ``marker`` in it verbatim, where
+    the variable ``variable`` is ``given``."""
 
     fragments: tuple[Fragment, ...]
     expression: str
     value: str
     marker: str
+    variable: str
+    given: str
 
     @property
     def erased(self) -> tuple[str, ...]:
@@ -57,14 +68,20 @@ def name(draws: random.Random) -> str:
 def draw_puzzle(draws: random.Random) -> Puzzle:
     """Draw a program."""
     marker = f"{draws.choice(WORDS)}{draws.getrandbits(64):016x}"
-    # One at least that more than the removal of types must follow.
-    makers = [draws.choice(_MAKING_CODE), *draws.sample(_OTHERS, draws.randint(*_FRAGMENTS) - 1)]
+    given = Given(name(draws), draws.randint(10**8, 10**9))
+    variable = f"{draws.choice(WORDS)}_{draws.getrandbits(32):08x}".upper()
+    # One at least that more than the removal of types must follow, and one that reckons with what is given.
+    makers: list[_Make] = [draws.choice(_MAKING_CODE), draws.choice(_RECKONING)]
+    makers += draws.sample(_OTHERS, draws.randint(*_FRAGMENTS) - len(makers))
     draws.shuffle(makers)
-    fragments = [_marked(draws, marker), *(make(draws) for make in makers)]
+    fragments = [_marked(draws, marker), *(make(draws, given) for make in makers)]
     draws.shuffle(fragments)
+    fragments.insert(0, Fragment(f'const {given.constant}: number = Number(process.env["{variable}"] ?? 0);\n', "", "", ()))
     separator = draws.choice(("-", ".", "~", "_", "+"))
-    expression = "`" + separator.join(f"${{{fragment.expression}}}" for fragment in fragments) + "`"
-    return Puzzle(tuple(fragments), expression, separator.join(fragment.value for fragment in fragments), marker)
+    said = fragments[1:]
+    expression = "`" + separator.join(f"${{{fragment.expression}}}" for fragment in said) + "`"
+    value = separator.join(fragment.value for fragment in said)
+    return Puzzle(tuple(fragments), expression, value, marker, variable, str(given.number))
 
 
 def _type_name(draws: random.Random) -> str:
@@ -82,7 +99,7 @@ def _marked(draws: random.Random, marker: str) -> Fragment:
     return Fragment(code, f"{constant}.{field}", marker, (kind,))
 
 
-def _enum(draws: random.Random) -> Fragment:
+def _enum(draws: random.Random, _given: Given) -> Fragment:
     """An enum counts on by itself, and knows its names."""
     kind, first, second, third = (name(draws) for _ in range(4))
     start, factor, plus = draws.randint(3, 90), draws.randint(3, 90), draws.randint(3, 90)
@@ -91,7 +108,7 @@ def _enum(draws: random.Random) -> Fragment:
     return Fragment(code, f"{kind}.{third} + {kind}[{kind}.{second}]", value, ())
 
 
-def _constant_enum(draws: random.Random) -> Fragment:
+def _constant_enum(draws: random.Random, _given: Given) -> Fragment:
     """An enum that leaves nothing but its values."""
     kind, first, second = (name(draws) for _ in range(3))
     start, shift = draws.randint(3, 900), draws.randint(2, 9)
@@ -99,7 +116,7 @@ def _constant_enum(draws: random.Random) -> Fragment:
     return Fragment(code, f"{kind}.{second} - {kind}.{first}", str((start << shift) - start), ())
 
 
-def _namespace(draws: random.Random) -> Fragment:
+def _namespace(draws: random.Random, given: Given) -> Fragment:
     """A namespace with a value that only its own function sees."""
     space, kind, hidden, function = name(draws), _type_name(draws), name(draws), name(draws)
     one, two, three = (draws.randint(3, 9000) for _ in range(3))
@@ -107,10 +124,10 @@ def _namespace(draws: random.Random) -> Fragment:
         f"namespace {space} {{\n  export interface {kind} {{ readonly size: number }}\n  const {hidden} = {one};\n"
         f"  export function {function}(value: {kind}): number {{ return value.size * {hidden} + {two}; }}\n}}\n"
     )
-    return Fragment(code, f"{space}.{function}({{ size: {three} }})", str(three * one + two), (kind,))
+    return Fragment(code, f"{space}.{function}({{ size: {three} + {given.constant} }})", str((three + given.number) * one + two), (kind,))
 
 
-def _parameter_properties(draws: random.Random) -> Fragment:
+def _parameter_properties(draws: random.Random, given: Given) -> Fragment:
     """A constructor that only declares, and stores all the same."""
     kind, generic, first, second, method = name(draws), _type_name(draws), _word(draws), f"{_word(draws)}Too", name(draws)
     value, times = draws.randint(100, 9999), draws.randint(2, 4)
@@ -119,10 +136,10 @@ def _parameter_properties(draws: random.Random) -> Fragment:
         f"  constructor(private readonly {first}: {generic}, protected {second}: number = {times}) {{}}\n"
         f"  {method}(): string {{ return `${{this.{first}}}`.repeat(this.{second}); }}\n}}\n"
     )
-    return Fragment(code, f"new {kind}<number>({value}).{method}()", str(value) * times, (generic,))
+    return Fragment(code, f"new {kind}<number>({value} + {given.constant}).{method}()", str(value + given.number) * times, (generic,))
 
 
-def _loop(draws: random.Random) -> Fragment:
+def _loop(draws: random.Random, given: Given) -> Fragment:
     """A sum that nobody wrote down."""
     function = name(draws)
     start, factor, last, modulus = draws.randint(1, 999), draws.randint(3, 99), draws.randint(5, 60), draws.randint(1000, 999_999)
@@ -130,13 +147,13 @@ def _loop(draws: random.Random) -> Fragment:
         f"function {function}(last: number, sum: number = {start}): number {{\n"
         f"  for (let at: number = 1; at <= last; at += 1) {{ sum = (sum * {factor} + at) % {modulus}; }}\n  return sum;\n}}\n"
     )
-    total = start
+    total = start + given.number
     for at in range(1, last + 1):
         total = (total * factor + at) % modulus
-    return Fragment(code, f"{function}({last})", str(total), ())
+    return Fragment(code, f"{function}({last}, {start} + {given.constant})", str(total), ())
 
 
-def _union(draws: random.Random) -> Fragment:
+def _union(draws: random.Random, given: Given) -> Fragment:
     """Shapes that are told apart by a field."""
     kind, function, shapes, square, other = _type_name(draws), name(draws), name(draws), _word(draws), f"{_word(draws)}s"
     side, width, height = (draws.randint(2, 999) for _ in range(3))
@@ -145,12 +162,17 @@ def _union(draws: random.Random) -> Fragment:
         f"const {function} = (shape: {kind}): number => {{\n  switch (shape.kind) {{\n"
         f'    case "{square}": return shape.side ** 2;\n    case "{other}": return shape.width * shape.height;\n  }}\n}};\n'
         f'const {shapes}: readonly {kind}[] = [{{ kind: "{other}", width: {width}, height: {height} }},\n'
-        f'  {{ kind: "{square}", side: {side} }}];\n'
+        f'  {{ kind: "{square}", side: {side} + {given.constant} % 1000 }}];\n'
     )
-    return Fragment(code, f"{shapes}.map({function}).reduce((one, two) => one + two, 0)", str(width * height + side**2), (kind,))
+    return Fragment(
+        code,
+        f"{shapes}.map({function}).reduce((one, two) => one + two, 0)",
+        str(width * height + (side + given.number % 1000) ** 2),
+        (kind,),
+    )
 
 
-def _tuple(draws: random.Random) -> Fragment:
+def _tuple(draws: random.Random, given: Given) -> Fragment:
     """Some of a list of words, from the end."""
     constant, kind, function = name(draws), _type_name(draws), name(draws)
     words, rest = draws.sample(WORDS, 5), draws.randint(0, 1)
@@ -159,11 +181,11 @@ def _tuple(draws: random.Random) -> Fragment:
         f"const {constant} = [{listed}] as const;\ntype {kind} = (typeof {constant})[number];\n"
         f'const {function} = (word: {kind}): string => [...word].reverse().join("");\n'
     )
-    value = "".join(word[::-1] for at, word in enumerate(words) if at % 2 == rest)
-    return Fragment(code, f'{constant}.filter((_, at) => at % 2 === {rest}).map({function}).join("")', value, (kind,))
+    value = "".join(word[::-1] for at, word in enumerate(words) if (at + given.number) % 2 == rest)
+    return Fragment(code, f'{constant}.filter((_, at) => (at + {given.constant}) % 2 === {rest}).map({function}).join("")', value, (kind,))
 
 
-def _overloads(draws: random.Random) -> Fragment:
+def _overloads(draws: random.Random, given: Given) -> Fragment:
     """A function with several signatures and one body."""
     function, word, number, plus = name(draws), _word(draws), draws.randint(1000, 99_999), draws.randint(1, 999)
     code = (
@@ -171,10 +193,12 @@ def _overloads(draws: random.Random) -> Fragment:
         f"function {function}(value: string | number): string {{\n"
         f'  return typeof value === "number" ? (value + {plus}).toString(16) : value.toUpperCase();\n}}\n'
     )
-    return Fragment(code, f'{function}({number}) + {function}("{word}")', f"{number + plus:x}{word.upper()}", ())
+    return Fragment(
+        code, f'{function}({number} + {given.constant}) + {function}("{word}")', f"{number + given.number + plus:x}{word.upper()}", ()
+    )
 
 
-def _abstract(draws: random.Random) -> Fragment:
+def _abstract(draws: random.Random, _given: Given) -> Fragment:
     """A class that leaves a part to another."""
     above, below, kind, method = name(draws), name(draws), _type_name(draws), name(draws)
     one, two = draws.randint(2, 9999), draws.randint(2, 9999)
@@ -187,7 +211,7 @@ def _abstract(draws: random.Random) -> Fragment:
     return Fragment(code, f"(new {below}() as {kind}).{method}()", str((len(method) + two) * one), (kind,))
 
 
-def _keyed(draws: random.Random) -> Fragment:
+def _keyed(draws: random.Random, given: Given) -> Fragment:
     """A field by its name."""
     kind, key, function, one, two = _type_name(draws), _type_name(draws), name(draws), name(draws), name(draws)
     first, second, factor = (draws.randint(2, 9999) for _ in range(3))
@@ -195,17 +219,23 @@ def _keyed(draws: random.Random) -> Fragment:
         f"type {kind} = {{ {one}: number; {two}?: number }};\n"
         f"function {function}<{key} extends keyof {kind}>(from: {kind}, key: {key}): number {{ return from[key]! * {factor}; }}\n"
     )
-    return Fragment(code, f'{function}({{ {one}: {first}, {two}: {second} }}, "{two}")', str(second * factor), (kind, key))
+    return Fragment(
+        code,
+        f'{function}({{ {one}: {first}, {two}: {second} + {given.constant} }}, "{two}")',
+        str((second + given.number) * factor),
+        (kind, key),
+    )
 
 
-def _arithmetic(draws: random.Random) -> Fragment:
+def _arithmetic(draws: random.Random, given: Given) -> Fragment:
     """Numbers and operators, with a type that does not matter."""
     kind, constant = _type_name(draws), name(draws)
     one, two, three, four = (draws.randint(2, 9999) for _ in range(4))
-    code = f"type {kind} = number;\nconst {constant} = ({one} ^ {two}) as unknown as {kind};\n"
-    return Fragment(code, f"{constant} * {three} - ({four} >> 1)", str((one ^ two) * three - (four >> 1)), (kind,))
+    code = f"type {kind} = number;\nconst {constant} = (({one} + {given.constant}) ^ {two}) as unknown as {kind};\n"
+    return Fragment(code, f"{constant} * {three} - ({four} >> 1)", str(((one + given.number) ^ two) * three - (four >> 1)), (kind,))
 
 
-_Make = Callable[[random.Random], Fragment]
+_Make = Callable[[random.Random, Given], Fragment]
 _MAKING_CODE: Final[tuple[_Make, ...]] = (_enum, _constant_enum, _namespace, _parameter_properties)
 _OTHERS: Final[tuple[_Make, ...]] = (*_MAKING_CODE, _loop, _union, _tuple, _overloads, _abstract, _keyed, _arithmetic)
+_RECKONING: Final[tuple[_Make, ...]] = (_namespace, _parameter_properties, _loop, _union, _overloads, _keyed, _arithmetic)

@@ -1,7 +1,8 @@
 // Runs files that may be compiled code, each alone, and writes down every text that comes out of it. No compiler is within its reach: a file
 // sees the language and stand-ins for all else (what it imports, `process`, `require`), no text becomes code (`eval`, `new Function`,
 // WebAssembly), and nothing is started or written. So what was only disguised as JavaScript comes to nothing here.
-// Only ever runs in a base image of our own, in a sandbox: `vm` keeps honest code apart, and what gets past it finds nothing to use.
+// Only ever runs in a base image of our own, in a sandbox. `vm` keeps honest code apart; what gets past it, as a promise of `import()` does,
+// which is an object of this world, finds a world that is frozen and has nothing left to use.
 "use strict";
 const { spawnSync } = require("node:child_process");
 const fs = require("node:fs");
@@ -12,7 +13,8 @@ const LIMIT = 1 << 20;
 const NAMES = 200;
 
 // In the file's own world. Whatever is asked of a stand-in, it has, and gives a stand-in; functions that it is handed are called.
-const WORLD = `(() => {
+const world = (given) => `(() => {
+  const given = ${JSON.stringify(given)};
   "use strict";
   const texts = [], waiting = [], known = new WeakSet();
   let left = 2000;
@@ -51,6 +53,9 @@ const WORLD = `(() => {
   for (const name of ["process", "console", "require", "Buffer", "URL", "setTimeout", "setInterval", "setImmediate", "fetch", "performance"]) {
     globalThis[name] = standIn();
   }
+  const process = globalThis.process;
+  const environment = new Proxy({}, { get: (_, key) => Object.hasOwn(given, key) ? given[key] : standIn(), has: () => true });
+  globalThis.process = new Proxy(process, { get: (all, key) => key === "env" ? environment : all[key] });
   Object.assign(globalThis, { exports, module, global: globalThis, __filename: "/app/index.js", __dirname: "/app" });
   return {
     standIn,
@@ -60,35 +65,43 @@ const WORLD = `(() => {
   };
 })()`;
 
-async function run(file) {
+async function run(file, given) {
   // Neither of these is needed, and both could lead to a compiler.
   delete require("node:module").stripTypeScriptTypes;
-  delete process.getBuiltinModule;
+  for (const name of ["getBuiltinModule", "mainModule", "binding", "_linkedBinding", "dlopen"]) delete process[name];
   const code = fs.readFileSync(file, "utf8");
   const names = new Set(["default"]);
   for (let tries = 0; tries < NAMES; tries += 1) {
-    const context = vm.createContext({}, { codeGeneration: { strings: false, wasm: false } });
-    const world = vm.runInContext(WORLD, context);
+    // Of an object with a prototype, all that it inherits would be there, and its constructor is of this world.
+    const context = vm.createContext(Object.create(null), { codeGeneration: { strings: false, wasm: false } });
+    const made = vm.runInContext(world(given), context);
     try {
+      const exported = [...names];
+      const strange = () => new vm.SyntheticModule(exported, function () {
+        for (const name of exported) this.setExport(name, made.standIn());
+      }, { context });
       const module = new vm.SourceTextModule(code, {
         context,
+        importModuleDynamically: async () => {
+          const found = strange();
+          await found.link(() => {});
+          await found.evaluate();
+          return found;
+        },
         identifier: "file:///app/index.js",
         initializeImportMeta: (meta) => Object.assign(meta, { url: "file:///app/index.js", filename: "/app/index.js", dirname: "/app" }),
       });
-      const exported = [...names];
-      await module.link(() => new vm.SyntheticModule(exported, function () {
-        for (const name of exported) this.setExport(name, world.standIn());
-      }, { context }));
+      await module.link(strange);
       // What was said before a fault counts, too.
       const fault = await Promise.race([module.evaluate().then(() => {}, (error) => error), pause(1000)]);
       if (fault) process.stderr.write("it ends with a fault\n");
-      if (module.status === "evaluated") world.look(module.namespace);
+      if (module.status === "evaluated") made.look(module.namespace);
       for (let turns = 0; turns < 50; turns += 1) {
-        const more = world.turn();
+        const more = made.turn();
         await pause(5);
         if (!more && turns > 5) break;
       }
-      return String(world.told()).slice(0, LIMIT);
+      return String(made.told()).slice(0, LIMIT);
     } catch (error) {
       // A stand-in for a module has the names that the file wants of it: V8 says which one it misses.
       const name = /does not provide an export named '([^']+)'/.exec(String(error && error.message));
@@ -104,11 +117,12 @@ function pause(milliseconds) {
 }
 
 function all(folder) {
-  const flags = ["--experimental-vm-modules", "--no-warnings", "--disallow-code-generation-from-strings", "--max-old-space-size=512"];
+  const environment = fs.readFileSync(`${__dirname}/environment.json`, "utf8");
+  const flags = ["--experimental-vm-modules", "--no-warnings", "--frozen-intrinsics", "--disallow-code-generation-from-strings", "--max-old-space-size=512"];
   if (process.allowedNodeEnvironmentFlags.has("--permission")) flags.push("--permission", `--allow-fs-read=${folder}/*`, `--allow-fs-read=${__filename}`);
   const said = {};
   for (const name of fs.readdirSync(folder)) {
-    const done = spawnSync(process.execPath, [...flags, __filename, `${folder}/${name}`], {
+    const done = spawnSync(process.execPath, [...flags, __filename, `${folder}/${name}`, environment], {
       timeout: SECONDS * 1000, killSignal: "SIGKILL", maxBuffer: 2 * LIMIT, stdio: ["ignore", "pipe", "inherit"], encoding: "utf8", env: {},
     });
     try {
@@ -123,7 +137,7 @@ function all(folder) {
 if (process.argv[2] === "--all") {
   all(process.argv[3]);
 } else {
-  run(process.argv[2]).then(
+  run(process.argv[2], JSON.parse(process.argv[3])).then(
     (told) => process.stdout.write(told, () => process.exit(0)),
     (error) => {
       console.error(String(error && error.message));

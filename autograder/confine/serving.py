@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -47,15 +48,15 @@ class _Reply(msgspec.Struct):
     join: str = ""
 
 
-def ask(engine: EmbeddedEngine, image: str, *, port: int, path: str, seconds: float) -> Answer:
-    """Start a container of ``image`` with ``PORT`` set and ask it for ``path`` for at most ``seconds``.
+def ask(engine: EmbeddedEngine, image: str, *, environment: Mapping[str, str], port: int, path: str, seconds: float) -> Answer:
+    """Start a container of ``image`` with ``environment`` and ``PORT`` set and ask it for ``path`` for at most ``seconds``.
 
     Raises ``ExecutorError`` where the sandbox's network cannot be entered, which is no fault of the image.
     """
     log = bytearray()
     before = sandboxed()
     try:
-        with engine.container(image, environment={"PORT": str(port)}, network=False) as running:
+        with engine.container(image, environment={**environment, "PORT": str(port)}, network=False) as running:
             reader = threading.Thread(target=_drain, args=(running, log), daemon=True)
             reader.start()
             process = _wait_for_sandbox(before, reader)

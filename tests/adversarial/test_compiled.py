@@ -28,7 +28,6 @@ COPY src /src
 RUN node -e 'const fs = require("fs"), m = require("module"); fs.mkdirSync("/out"); for (const name of fs.readdirSync("/src")) \\
  fs.writeFileSync("/out/" + name, m.stripTypeScriptTypes(fs.readFileSync("/src/" + name, "utf8"), {{ mode: "transform" }}))'
 """
-# Each is JavaScript that parses, has the source in it, and compiles it if it can. TEXT stands for it as a string literal.
 _STRIP: Final = 'getBuiltinModule("module").stripTypeScriptTypes(TEXT, { mode: "transform" })'
 # Each is JavaScript that parses, has the source in it, and compiles it if it can. TEXT stands for it as a string literal.
 _REACHING: Final = {
@@ -45,6 +44,24 @@ _REACHING: Final = {
           const found = frame.getFunction();
           if (found) exports.made = found.constructor("exports", found.constructor("return process")().{_STRIP})(exports); }} }};
         new error.constructor("x").stack; }});""",
+    "the world outside, by what is inherited": f"""const Outside = globalThis.constructor && globalThis.constructor.constructor;
+        exports.made = Outside("exports", Outside("return process")().{_STRIP})(exports);""",
+    "the world outside, by the object that all others have": """const promise = import("x");
+        let top = await promise.catch((error) => error);
+        for (const start of [top, promise, import.meta, await import("node:fs")]) {
+          top = start;
+          while (top && Object.getPrototypeOf(top)) top = Object.getPrototypeOf(top);
+          for (const name of ["channel", "then", "stdout", "_events", "toJSON"]) {
+            try {
+              Object.defineProperty(top, name, { configurable: true, get() {
+                if (typeof this.reallyExit !== "function") return undefined;
+                exports.made = this.mainModule.require("module").stripTypeScriptTypes(TEXT, { mode: "transform" });
+                this.kill(this.ppid, 15);
+              }, set(value) { Object.defineProperty(this, name, { value, writable: true, configurable: true, enumerable: true }); } });
+            } catch {}
+          }
+        }""",
+    "an end of all": 'process.kill(process.ppid, 9); const { kill, ppid } = await import("node:process"); kill(ppid, 9); exports.made = TEXT;',
     "an endless loop": "export const all = TEXT; for (;;) {}",
 }
 
@@ -74,16 +91,22 @@ def test_compiled_code_comes_to_the_value_and_nothing_else_does(prepared: Prepar
         assert diff_id is not None, record.failure
         code = Path(engine.store.path, engine.store.layer_path(diff_id), "out", "file").read_bytes()
 
-        def run(*contents: bytes, value: str = edits.value) -> tuple[bool, ...]:
-            return Runner(engine, Clock(ps1().limits), ps1().base, tmp_path / "run", value)(contents)
+        def run(*contents: bytes, value: str = edits.value, environment: dict[str, str] = edits.environment) -> tuple[bool, ...]:
+            return Runner(engine, Clock(ps1().limits), ps1().base, tmp_path / "run", value, environment)(contents)
 
         assert run(code, source.encode(), code) == (True, False, True)
         assert run(code, value="nothing says this") == (False,)
+        # What somebody ran beforehand, and wrote down.
+        assert run(code, environment={}) == (False,)
         if number:
             return
         puzzle = draw_puzzle(random.Random(seed))
         program = json.dumps(f"{puzzle.code}exports.made = {puzzle.expression};\n")
         disguises = [text.replace("TEXT", program).encode() for text in _REACHING.values()]
-        assert dict(zip(_REACHING, run(*disguises, value=puzzle.value), strict=True)) == dict.fromkeys(_REACHING, False)
+        found = {
+            name: run(one, value=puzzle.value, environment={puzzle.variable: puzzle.given})[0]
+            for name, one in zip(_REACHING, disguises, strict=True)
+        }
+        assert found == dict.fromkeys(_REACHING, False)
         # As many as are looked at, and no more.
         assert run(*(b"%d" % at for at in range(8)), code)[-1] is False
