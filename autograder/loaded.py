@@ -7,9 +7,11 @@ other platforms' parts) an answer may leave out.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import posixpath
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +21,7 @@ from autograder.confine.sandbox import GradingEngine
 from autograder.edits import LOCK, MANIFEST
 from autograder.workspace import Workspace
 from layerlab.engines.base import BuildOptions
+from layerlab.engines.embedded.rootfs.reading import open_file
 from layerlab.errors import LayerlabError
 from layerlab.fsutil import write_atomically
 
@@ -34,7 +37,9 @@ RUN npx prisma generate
 RUN npm run build
 RUN node {program}
 """
-_GENERATE, _BUILD, _OBSERVE = -3, -2, -1
+_INSTALL, _GENERATE, _BUILD, _OBSERVE = -5, -3, -2, -1
+_CODE: Final = (".js", ".cjs", ".mjs", ".ts", ".cts", ".mts", ".node")
+_MODULES: Final = "node_modules/"
 _MIB: Final = 1 << 20
 
 
@@ -60,12 +65,14 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     ``generated``  what a command of the build made beside them.
     ``packages``   names of all packages in the lock file.
     ``made``       bytes that the app's own generating and compiling make.
+    ``largest``    of each package the largest file of code, where no other package has the same.
     """
 
     files: tuple[LoadedFile, ...]
     generated: tuple[GeneratedFile, ...]
     packages: frozenset[str]
     made: int
+    largest: tuple[LoadedFile, ...] = ()
 
     @property
     def allowed(self) -> int:
@@ -98,15 +105,36 @@ def observe_app(engine: GradingEngine, base: str, app: Path, work: Path, target:
     assert diff_id is not None
     layer = posixpath.join(engine.store.path, engine.store.layer_path(diff_id))
     rows = msgspec.json.decode(Path(layer, "loaded.json").read_bytes(), type=list[_Row])
+    installed = record.steps[_INSTALL].diff_id
+    assert installed is not None
     found = Loaded(
         files=tuple(LoadedFile(tail=row.tail, size=row.size, digest=row.digest) for row in rows if row.text is None and row.size <= _MIB),
         generated=tuple(GeneratedFile(tail=row.tail, lines=lines_of(row.text)) for row in rows if row.text is not None),
         packages=frozenset(path.rpartition("node_modules/")[2] for path in lock["packages"] if path),
         made=record.steps[_GENERATE].size + record.steps[_BUILD].size,
+        largest=_largest(engine, engine.store.layer_path(installed)),
     )
     if not found.files:
         raise LayerlabError("the app loads no package, so nothing could tell an answer that installs them")
     write_atomically(str(target), msgspec.json.encode(found))
+
+
+def _largest(engine: GradingEngine, layer: str) -> tuple[LoadedFile, ...]:
+    """Of each package in a layer the largest file of code, but for those that several packages have."""
+    found: dict[str, tuple[int, str]] = {}
+    for entry in engine.worker.ask("entries", layer=layer)["entries"]:
+        _, modules, tail = entry["path"].rpartition(_MODULES)
+        if not modules or entry["type"] != "file" or not tail.endswith(_CODE):
+            continue
+        package = "/".join(tail.split("/")[: 2 if tail.startswith("@") else 1])
+        found[package] = max(found.get(package, (0, "")), (entry["size"], entry["path"]))
+    rows = []
+    for package, (size, path) in sorted(found.items()):
+        with open(open_file(posixpath.join(engine.store.path, layer, path)), "rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        rows.append(LoadedFile(tail=f"{package}/{path.rpartition(f'{_MODULES}{package}/')[2]}", size=size, digest=digest))
+    several = Counter(row.digest for row in rows)
+    return tuple(row for row in rows if row.size and several[row.digest] == 1)
 
 
 def read_loaded(path: str) -> Loaded:

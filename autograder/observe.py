@@ -177,9 +177,10 @@ class Observer:
         runner = Runner(engine, clock, assignment.base, directory.parent / "compiled", edits.value, edits.environment)
         self._reader = LayerReader(engine, Sought(loaded=loaded, marker=edits.marker, erased=edits.erased, proof=runner))
         lock = json.loads((directory / LOCK).read_text(encoding="utf-8"))
-        sources = list(directory.glob("src/*.ts"))
-        self._needless = needless(manifest, lock, [path.name for path in sources])
-        self._packages = imported([path.read_text(encoding="utf-8") for path in sources], loaded)
+        sources = {path.name: path.read_bytes() for path in directory.glob("src/*.ts")}
+        largest = [(package_of(file.tail), file.size, file.digest) for file in loaded.largest]
+        self._needless = needless(manifest, lock, sources, largest)
+        self._packages = imported([content.decode("utf-8") for content in sources.values()], loaded)
         self._views: dict[str, ImageView] = {}
         self._checks = {check.id for check in assignment.checks}
 
@@ -408,7 +409,20 @@ class Observer:
     def _contents(self, view: ImageView, below: int) -> Contents:
         tag = self._options.tag or ""
         user = self._engine.image_config(tag)["config"].get("User", "")
-        return contents_of([self._reader.entries(item) for item in self._layers()], view.origin, below, user, self._needless)
+        layers = self._layers()
+
+        def digest(number: int, path: str, size: int) -> str:
+            return self._reader.digest(layers[number - 1], path, size)
+
+        members = [self._reader.entries(item) for item in layers]
+        return contents_of(members, view.origin, below, self._needless, digest, user=user, uid=self._uid(layers, user))
+
+    def _uid(self, layers: tuple[str, ...], user: str) -> int:
+        """The number of a user in an image: whatever it is called there, 0 is root."""
+        paths = [path for path in map(self._engine.store.layer_path, layers) if path]
+        with contextlib.suppress(LayerlabError, OSError):
+            return int(self._engine.worker.ask("who", layers=paths, user=user)["uid"])
+        return -1
 
     def _base(self, built: Built) -> tuple[str, int]:
         """The allowed base whose layers the image begins with, and how many these are; an empty name and 0 where there is none."""

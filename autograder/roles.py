@@ -160,6 +160,10 @@ class LayerReader:
         """The start of a file that ``entries`` has; none where a command shut its folder. Raises ``OSError``, ``StoreError``."""
         return _start_of(posixpath.join(self.directory(diff_id), path))
 
+    def digest(self, diff_id: str, path: str, size: int) -> str:
+        """The digest of a file that ``entries`` has with this size. Raises ``OSError``, ``StoreError``."""
+        return _digest(posixpath.join(self.directory(diff_id), path), size)
+
     def _compiled(self, entries: Iterable[LayerEntry], place: str) -> tuple[tuple[str, int], ...]:
         if not self._sought.marker:
             return ()

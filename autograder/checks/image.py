@@ -74,9 +74,12 @@ def lean(seen: Observation, _: Assignment) -> Finding:
 
 
 def unprivileged(seen: Observation, _: Assignment) -> Finding:
-    """The image's configuration names a user, and not root."""
+    """The image's configuration names a user, and not root, by whatever name."""
     user = seen.contents.user
     name = user.partition(":")[0]
+    if seen.contents.uid == 0 and name.strip("0") and name != "root":
+        message = f"The image runs as {printable(user)[:_SHOWN]}, who has the number 0 in its /etc/passwd: that is root."
+        return Finding(parts={"user": False}, message=message)
     if name == "root" or not name.strip("0"):
         return Finding(parts={"user": False}, message="The image runs as root: end its last stage with a USER, for example node.")
     return Finding(parts={"user": True}, message=f"The image runs as {printable(user)[:_SHOWN]}.")

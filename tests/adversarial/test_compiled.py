@@ -61,7 +61,7 @@ _REACHING: Final = {
             } catch {}
           }
         }""",
-    "an end of all": 'process.kill(process.ppid, 9); const { kill, ppid } = await import("node:process"); kill(ppid, 9); exports.made = TEXT;',
+    "an end of all": 'process.kill(process.ppid, 9); const found = await import("node:process"); found.kill(found.ppid, 9); TEXT;',
     "an endless loop": "export const all = TEXT; for (;;) {}",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -12,7 +13,14 @@ from autograder.rubric import judge
 from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from tests.autograder.material import APP, observation, ps2
 
-UNWANTED = Needless(packages=frozenset({"@types/express"}), compilers=frozenset({"typescript"}), sources=frozenset({"index.ts"}))
+UNWANTED = Needless(
+    packages=frozenset({"@types/express"}),
+    compilers=frozenset({"typescript"}),
+    sources=frozenset({"index.ts"}),
+    files={9_000_000: {"the compiler": "typescript"}, 700: {"the source": "index.ts", "the types": "@types/express"}},
+)
+# What stands at a path whose size is one of those.
+DIGESTS = {"opt/tsc": "the compiler", "opt/s": "the source", "opt/t": "the types"}
 MIB = 1 << 20
 
 
@@ -26,6 +34,11 @@ def hidden(path: str) -> LayerEntry:
     return LayerEntry(path=path, type="whiteout", mode=0)
 
 
+def digest(_layer: int, path: str, _size: int) -> str:
+    """The digest of a file."""
+    return DIGESTS.get(path, "another")
+
+
 def seen(*layers: list[LayerEntry]) -> Contents:
     """Layers above a base of one layer, in which everything is that is not wanted."""
     base = [file("node_modules/typescript/package.json", 1000), file("index.ts", 1000)]
@@ -35,17 +48,19 @@ def seen(*layers: list[LayerEntry]) -> Contents:
             origin.update({entry.path: number} if entry.type == "file" else {})
             if entry.type == "whiteout":
                 origin = {path: at for path, at in origin.items() if not f"{path}/".startswith(f"{entry.path}/")}
-    return contents_of([base, *layers], origin, 1, "node", UNWANTED)
+    return contents_of([base, *layers], origin, 1, UNWANTED, digest, user="node")
 
 
 def test_what_an_image_does_not_need_is_read_from_the_lock_file() -> None:
     """On the real app. The types of Node are needed by a package that the app runs with, so they may stay."""
     manifest, lock = (json.loads((APP / name).read_text(encoding="utf-8")) for name in ("package.json", "package-lock.json"))
-    found = needless(manifest, lock, ["src/index.ts"])
+    found = needless(manifest, lock, {"src/index.ts": b"x"}, [("typescript", 9, "a"), ("express", 8, "b"), ("@types/express", 9, "c")])
     assert found.compilers == {"typescript"}
     assert "@types/express" in found.packages
     assert not found.packages & {"express", "@types/node", "typescript", "prisma"}
     assert found.sources == {"index.ts"}
+    source = {hashlib.sha256(b"x").hexdigest(): "index.ts"}
+    assert found.files == {9: {"a": "typescript", "c": "@types/express"}, 1: source}
 
 
 @pytest.mark.parametrize(
@@ -63,6 +78,22 @@ def test_what_an_image_does_not_need_is_read_from_the_lock_file() -> None:
 def test_what_is_found(path: str, expected: dict[str, Any]) -> None:
     """By the folder that a package stands in. What the base has is not the answer's."""
     found = seen([file(path)])
+    assert {name: getattr(found, name) for name in ("packages", "compilers", "sources") if getattr(found, name)} == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "expected"),
+    [
+        ("opt/tsc", 9_000_000, {"compilers": ("typescript",)}),
+        ("opt/s", 700, {"sources": ("opt/s",)}),
+        ("opt/t", 700, {"packages": ("@types/express",)}),
+        ("opt/else", 9_000_000, {}),
+        ("opt/tsc", 700, {}),
+    ],
+)
+def test_what_is_found_under_another_name(path: str, size: int, expected: dict[str, Any]) -> None:
+    """A file is what is in it."""
+    found = seen([file(path, size)])
     assert {name: getattr(found, name) for name in ("packages", "compilers", "sources") if getattr(found, name)} == expected
 
 
@@ -95,6 +126,8 @@ def lost(**changes: Any) -> dict[str, float]:
         ({"user": "root:node"}, {"unprivileged": 10}),
         ({"user": "00:1000"}, {"unprivileged": 10}),
         ({"user": "1000:0"}, {}),
+        ({"uid": 0}, {"unprivileged": 10}),
+        ({"uid": 1000}, {}),
     ],
 )
 def test_what_costs_what(changes: dict[str, Any], expected: dict[str, float]) -> None:

@@ -19,7 +19,7 @@ from tests.autograder.material import APP
 
 TEXTS = read_app(APP)
 RECORDED = (
-    "6555+harbor6a7a73db27291873+7020028+107865+246784+enudtlaboc",
+    "harbor6a7a73db27291873.3111073.7253730145689.781145213781145213",
     23404,
     "new files src/juniper045bc3a8.ts and src/birch973666fe.ts, used by src/index.ts",
 )

@@ -234,6 +234,15 @@ class Worker:
                 self._copy_picked(copier, origin, source, target, (), False, False, owners, context=False)
         return {"written": copier.written}
 
+    def who(self, layers: list[str], user: str) -> dict[str, Any]:
+        """The ids of a USER in the root filesystem made of ``layers``."""
+        with self._view(layers) as root:
+            try:
+                uid, gid, groups, _home = users.process_ids(root, user)
+            except users.UnknownUserError as error:
+                raise RefusedError("dockerfile", str(error)) from error
+        return {"uid": uid, "gid": gid, "groups": list(groups)}
+
     def mkdir(self, layers: list[str], upper: str, work: str, path: str, owner: str) -> dict[str, Any]:
         """WORKDIR."""
         with self._rootfs(layers, upper=upper, work=work) as root:
