@@ -14,6 +14,8 @@ from typing import Final
 from autograder.confine.memory import Uncountable
 from layerlab.engines.embedded.rootfs.sizes import BLOCK, LEAST, TooDeepError, tree_size
 
+# What the kernel needs for one file of a tmpfs and its name.
+_INODE: Final = 1 << 10
 _TOO_DEEP: Final = "nested folders until no path leads to the last of them"
 # A mapping of a file that has no name any more: address, device, inode. What it was called tells nothing: a file can be called anything.
 _MAPPED: Final = re.compile(r"(\S+) \S+ \S+ ([0-9a-f]+):([0-9a-f]+) (\d+) +/.* \(deleted\)")
@@ -231,7 +233,9 @@ def _memory_mounts(process: str, hosts: Container[int]) -> dict[int, int]:
                 # Another mount may lie over it, and a sandbox that is being made still has the host's root.
                 if os.stat(path).st_dev == device:
                     status = os.statvfs(path)
-                    found[device] = (status.f_blocks - status.f_bfree) * status.f_frsize
+                    # A file without a byte takes memory, too, of a kind that no limit of the file system counts.
+                    names = (status.f_files - status.f_ffree) * _INODE
+                    found[device] = (status.f_blocks - status.f_bfree) * status.f_frsize + names
             except PermissionError:
                 # A process that cannot be looked into at all has just gone, or is not the student's.
                 if os.access(f"/proc/{process}/root/", os.X_OK):

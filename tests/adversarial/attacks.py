@@ -441,6 +441,11 @@ GREEDY: Final[dict[str, Attack]] = {
         f"the disk was not full|{FAILS}",
     ),
     "shared-memory": _run("shared memory", "dd if=/dev/zero of=/dev/shm/fill bs=1M count=2000", "the disk was not full"),
+    "names-in-memory": _run(
+        "memory, in files without a byte",
+        _node("for (let i = 0; ; i++) require('fs').writeFileSync(['/dev/', '/dev/shm/'][i % 2] + i, '')"),
+        f"MiB of memory|{_TIME}",
+    ),
     "says-disk-full": _run("no score instead of a bad one", "echo ENOSPC: no space left on device; exit 1", "the disk was not full"),
     "shut-output": _run(
         "no score, by what cannot be read",

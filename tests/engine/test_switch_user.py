@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,16 +35,27 @@ def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return runner
 
 
-def _run(machine: list[str], place: Path, cwd: str, command: str, ids: tuple[int, int, tuple[int, ...]] | None = None) -> tuple[int, str]:
+_VARIABLES = {"A": "1", "B": "two words"}
+
+
+def _run(
+    machine: list[str],
+    place: Path,
+    cwd: str,
+    command: str,
+    ids: tuple[int, int, tuple[int, ...]] | None = None,
+    environment: Mapping[str, str] = _VARIABLES,
+) -> tuple[int, str]:
     words = [*machine, str(place / "program"), "/bin/sh", "-c", command]
     held = os.open("/", os.O_PATH)
     try:
-        content = program(ids, 2, cwd.format(held=held))
+        content = program(ids, environment, cwd.format(held=held))
         assert content is not None
         (place / "program").write_bytes(content)
         (place / "program").chmod(0o755)
-        environment = {"A": "1", "B": "2"}
-        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False, timeout=60, pass_fds=(held,))
+        done = subprocess.run(
+            words, env={"PWD": "/", "OTHER": "x"}, capture_output=True, text=True, check=False, timeout=60, pass_fds=(held,)
+        )
     finally:
         os.close(held)
     return done.returncode, done.stdout + done.stderr
@@ -60,6 +72,16 @@ def test_where_it_begins_and_what_it_was_left(machine: list[str], tmp_path: Path
     status, said = _run(machine, tmp_path, str(tmp_path), "pwd; ls /proc/self/fd | tr '\\n' ' '")
     assert status == 0
     assert said.split() == [str(tmp_path), "0", "1", "2", "3"]
+
+
+def test_with_which_variables(machine: list[str], tmp_path: Path) -> None:
+    """Its own, and none of whoever started it."""
+    status, said = _run(machine, tmp_path, "/", "tr '\\0' '\\n' </proc/self/environ")
+    assert (status, said.splitlines()) == (0, [f"{key}={value}" for key, value in _VARIABLES.items()])
+    # More than bwrap takes. The shell adds some of its own.
+    many = {f"V{number}": "x" * 20 for number in range(20_000)}
+    status, said = _run(machine, tmp_path, "/", "exec env", environment=many)
+    assert (status, many.items() - dict(line.split("=", 1) for line in said.splitlines()).items()) == (0, set())
 
 
 def test_as_whom(machine: list[str], tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -106,7 +105,7 @@ def started(row: ContainerRow, *, store: Store, worker: WorkerProcess, snapshott
         active.before(prepared["stubs"])
         process = Process(
             argv=(prepared["command"], *row.argv[1:]),
-            environment={"HOME": prepared["home"], "HOSTNAME": os.uname().nodename, **env},
+            environment={"HOME": prepared["home"], "HOSTNAME": row.id[:12], **env},
             cwd=prepared["cwd"],
             uid=prepared["uid"],
             gid=prepared["gid"],

@@ -101,7 +101,7 @@ class BwrapExecutor:
     def start(self, root: Root, process: Process) -> Running:
         """Start a command; see ``Executor.start``."""
         with contextlib.ExitStack() as stack:
-            mounts = [*process.mounts, FileMount(target=_SWITCH, content=self._switch(process), mode=0o755, last=True)]
+            mounts = [*process.mounts, FileMount(target=_SWITCH, content=self._switch(process), mode=0o711, last=True)]
             laid_out = [msgspec.to_builtins(mount, builtin_types=(bytes,)) for mount in mounts]
             laid = stack.enter_context(self._worker.lay(self._tree(root), laid_out, process.cwd, self.binary))
             words, pipes, begin = self._identity(process, stack)
@@ -112,11 +112,9 @@ class BwrapExecutor:
             for path in self._hidden:
                 words += ["--tmpfs", path, "--remount-ro", path] if os.path.isdir(path) else ["--ro-bind", "/dev/null", path]
             # What the command line of the first process says, every process of the sandbox can read. So it has the step's own words and no
-            # others: ours, with paths of this machine, and the environment, which may hold secrets, go through a file that is nowhere.
-            # bwrap itself must not run with that environment: LD_PRELOAD or LD_DEBUG_OUTPUT would act on the host.
-            for key, value in process.environment.items():
-                words += ["--setenv", key, value]
-            # Into its own directory the command goes by itself, when nothing of the host is open any more (``switch_user``).
+            # others: ours, with paths of this machine, go through a file that is nowhere. bwrap itself must not run with the environment of
+            # the step, since LD_PRELOAD or LD_DEBUG_OUTPUT would act on the host: ``switch_user`` has that, which only root can read.
+            # Into its own directory the command goes by itself, when nothing of the host is open any more.
             words += ["--chdir", "/"]
             given = _anonymous_file(b"".join(os.fsencode(word) + b"\0" for word in words), stack)
             command = ["bwrap", "--args", str(given), "--", _SWITCH, *process.argv]
@@ -186,7 +184,7 @@ class BwrapExecutor:
         if self.ids == "full" and max(process.uid, process.gid, *process.groups, 0) >= _IDS:
             raise DockerfileError(f"user {process.uid}, group {process.gid}: ids end at {_IDS - 1} here", remedy="Choose a smaller number.")
         ids = (process.uid, process.gid, process.groups) if self.ids == "full" else None
-        body = program(ids, len(process.environment), process.cwd)
+        body = program(ids, process.environment, process.cwd)
         if body is None:
             raise _unknown_machine()
         return body

@@ -1,18 +1,20 @@
 """A tiny static program that is process 1 of a sandbox, and starts the command there: in its directory, as its user, with its variables.
 
 bwrap cannot switch to a user other than root once a full id map is in place, it passes on the descriptors that it was given for itself,
-and it adds PWD to every environment, which Docker does not. It also holds the host's ``/proc`` open while it enters a directory, and its
-own process 1 does so for a moment after the command has begun; a directory such as ``/proc/self/fd/3`` is then the host's (the class of
-CVE-2024-21626). An image need not hold a ``setpriv`` or a shell. So the program is made here, some hundred bytes of machine code in an ELF
-file: close_range, while nobody else is there; fork; in the child chdir, with a look whether that is inside of the root, setgroups,
-setresgid, setresuid, execve; in the parent wait4 for whatever ends, and then the exit status of the child, or 128 and its signal.
-What fails ends with 127.
+adds PWD to every environment, which Docker does not, and takes three thousand variables at most. It also holds the host's ``/proc`` open
+while it enters a directory, and its own process 1 does so for a moment after the command has begun; a directory such as
+``/proc/self/fd/3`` is then the host's (the class of CVE-2024-21626). An image need not hold a ``setpriv`` or a shell. So the program is
+made here, some hundred bytes of machine code in an ELF file: close_range, while nobody else is there; fork; in the child chdir, with a
+look whether that is inside of the root, setgroups, setresgid, setresuid, execve; in the parent wait4 for whatever ends, and then the exit
+status of the child, or 128 and its signal. What fails ends with 127.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 _BASE: Final = 0x400000
@@ -24,19 +26,19 @@ _LAST: Final = 0xFFFFFFFF
 _LOST: Final = b"the working directory cannot be entered, or is outside of the image\n"
 
 
-def program(ids: tuple[int, int, tuple[int, ...]] | None, variables: int, cwd: str) -> bytes | None:
+def program(ids: tuple[int, int, tuple[int, ...]] | None, environment: Mapping[str, str], cwd: str) -> bytes | None:
     """The ELF file, or ``None`` on a machine whose instructions are not known here.
 
-    ``ids`` are user, group and supplementary groups, or ``None`` to keep those of the caller. Of the environment the first
-    ``variables`` are passed on: what bwrap adds comes last. ``cwd``: the working directory of the command.
+    ``ids`` are user, group and supplementary groups, or ``None`` to keep those of the caller. ``environment`` and ``cwd``: of the command.
     """
     machine = os.uname().machine
     groups = ids[2] if ids is not None else ()
     data = {"groups": struct.pack(f"<{len(groups)}I", *groups), "cwd": os.fsencode(cwd) + b"\0", "words": _LOST}
+    variables = [os.fsencode(f"{key}={value}") + b"\0" for key, value in environment.items()]
     if machine == "x86_64":
-        return _elf(62, _x86_64(ids, variables), data)
+        return _elf(62, _x86_64(ids), data, variables)
     if machine == "aarch64":
-        return _elf(183, _aarch64(ids, variables), data)
+        return _elf(183, _aarch64(ids), data, variables)
     return None
 
 
@@ -57,8 +59,8 @@ class _To(NamedTuple):
 _Code = list["bytes | _Label | _To"]
 
 
-def _elf(machine: int, code: _Code, data: dict[str, bytes]) -> bytes:
-    code = [*code, *(part for name, content in data.items() for part in (_Label(name), content))]
+def _elf(machine: int, code: _Code, data: dict[str, bytes], variables: Sequence[bytes]) -> bytes:
+    code = [*code, *(part for name, content in data.items() for part in (_Label(name), content)), _Label("environment")]
     places: dict[str, int] = {}
     at = 0
     for part in code:
@@ -72,6 +74,10 @@ def _elf(machine: int, code: _Code, data: dict[str, bytes]) -> bytes:
             body += _distance(part, places[part.name] - len(body))
         elif isinstance(part, bytes):
             body += part
+    # Addresses of the variables, a zero, and then they themselves: an instruction reaches no further than a megabyte.
+    first = _BASE + _HEADERS + len(body) + 8 * (len(variables) + 1)
+    starts = itertools.accumulate(map(len, variables), initial=first)
+    body += struct.pack(f"<{len(variables) + 1}Q", *itertools.islice(starts, len(variables)), 0) + b"".join(variables)
     size = _HEADERS + len(body)
     head = b"\x7fELF\x02\x01\x01" + bytes(9)
     head += struct.pack("<HHIQQQIHHHHHH", 2, machine, 1, _BASE + _HEADERS, 64, 0, 0, 64, 56, 1, 0, 0, 0)
@@ -94,7 +100,7 @@ def _distance(part: _To, away: int) -> bytes:
     return struct.pack("<I", word)
 
 
-def _x86_64(ids: tuple[int, int, tuple[int, ...]] | None, variables: int) -> _Code:
+def _x86_64(ids: tuple[int, int, tuple[int, ...]] | None) -> _Code:
     def move(register: int, value: int) -> bytes:
         return bytes([0xB8 + register]) + struct.pack("<I", value)
 
@@ -138,12 +144,11 @@ def _x86_64(ids: tuple[int, int, tuple[int, ...]] | None, variables: int) -> _Co
         for number, identity in ((119, gid), (117, uid)):
             code += [move(edi, identity) + move(esi, identity) + move(edx, identity) + move(eax, number) + syscall + test]
             code += [_To(if_not_zero, "leave")]
-    # rdi = argv[1], rsi = &argv[1], rdx = &envp (rsp + 8*argc + 16), envp[variables] = NULL
-    execute = b"\x48\x8b\x0c\x24" + b"\x48\x8b\x7c\x24\x10" + b"\x48\x8d\x74\x24\x10" + b"\x48\x8d\x54\xcc\x10"
-    execute += b"\x48\xc7\x82" + struct.pack("<II", 8 * variables, 0) + move(eax, 59) + syscall
     return [
         *code,
-        execute,
+        # rdi = argv[1], rsi = &argv[1], rdx = environment
+        b"\x48\x8b\x7c\x24\x10" + b"\x48\x8d\x74\x24\x10",
+        *(_To(b"\x48\x8d\x15", "environment"), move(eax, 59) + syscall),
         _Label("leave"),
         move(edi, 127) + move(eax, 231) + syscall,
         _Label("lost"),
@@ -151,7 +156,7 @@ def _x86_64(ids: tuple[int, int, tuple[int, ...]] | None, variables: int) -> _Co
     ]
 
 
-def _aarch64(ids: tuple[int, int, tuple[int, ...]] | None, variables: int) -> _Code:
+def _aarch64(ids: tuple[int, int, tuple[int, ...]] | None) -> _Code:
     def words(*numbers: int) -> bytes:
         return struct.pack(f"<{len(numbers)}I", *numbers)
 
@@ -200,11 +205,10 @@ def _aarch64(ids: tuple[int, int, tuple[int, ...]] | None, variables: int) -> _C
         code += [move(0, len(groups)), to(0x10000001, "groups", "adr"), call(159), to(if_not_zero, "leave", "condition")]
         for number, identity in ((149, gid), (147, uid)):
             code += [move(0, identity) + move(1, identity) + move(2, identity) + call(number), to(if_not_zero, "leave", "condition")]
-    # x3 = argc; x0 = argv[1]; x1 = &argv[1]; x2 = sp + 16 + 8*argc; x4 = 8*variables; str xzr, [x2, x4]
-    execute = words(0xF94003E3, 0xF9400BE0, 0x910043E1, 0x910043E2, 0x8B030C42) + move(4, 8 * variables) + words(0xF824685F) + call(221)
     return [
         *code,
-        execute,
+        words(0xF9400BE0, 0x910043E1),  # x0 = argv[1]; x1 = &argv[1]
+        *(to(0x10000002, "environment", "adr"), call(221)),
         _Label("leave"),
         move(0, 127) + call(94),
         _Label("lost"),
