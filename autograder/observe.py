@@ -6,6 +6,7 @@ import contextlib
 import fnmatch
 import hashlib
 import json
+import secrets
 from collections.abc import Iterator
 from typing import Final
 
@@ -47,6 +48,8 @@ _REPLAYED: Final = frozenset({"edit-source"})
 _LARGEST: Final = 3
 
 _KILLED: Final = "exit code: 137"
+# What installs takes at least so much longer than what finds nothing to install.
+_LONGER_SECONDS: Final = 1.5
 
 
 class InfrastructureError(Exception):
@@ -92,12 +95,14 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
 
     ``failed``  the step that then failed, which with the packages it did not; ``log``: the end of its output.
     ``sizes``   bytes in the layer of each command that ran, by step number. ``largest``: of the files in them, (step, path, bytes).
+    ``peak``    bytes that the commands had written at one time, whether they removed them or not.
     """
 
     failed: StepRecord | None = None
     log: str = ""
     sizes: tuple[tuple[int, int], ...] = ()
     largest: tuple[tuple[int, str, int], ...] = ()
+    peak: int = 0
 
     @property
     def made(self) -> int:
@@ -240,7 +245,7 @@ class Observer:
         replay = Replay()
         if self._checks & _REPLAYED:
             with self._workspace.edited(self._fresh.source):
-                edited, replay = self._edited(first)
+                edited, replay = self._edited(first, source)
         return Observation(
             first=first,
             again=again,
@@ -257,7 +262,7 @@ class Observer:
             contents=contents,
         )
 
-    def _edited(self, first: Built) -> tuple[tuple[StepRecord, ...], Replay]:
+    def _edited(self, first: Built, source: Built) -> tuple[tuple[StepRecord, ...], Replay]:
         """What a build does after the source edit, and what its commands do without npm's packages."""
         try:
             planned = self._engine.plan(self._options).steps
@@ -269,12 +274,21 @@ class Observer:
         if decided and all(again & (_numbers(first, role) or frozenset()) for role in ("install", "generate")):
             # There is nothing left that a replay could take.
             return planned, Replay()
-        built = self._without_packages()
+        with self._engine.measured() as peak:
+            built = self._without_packages()
         if not built.problem:
-            return built.steps, self._replay(built, None)
+            most = max(peak.size, self._with_packages() if _took_longer(source, built) else 0)
+            return built.steps, self._replay(built, None, most)
         failed = next((step for step in built.steps if step.status == "failed"), None)
         # What a build does after the step that failed only one with the packages tells.
-        return planned if decided else self._build().steps, self._replay(built, failed)
+        return planned if decided else self._build().steps, self._replay(built, failed, peak.size)
+
+    def _with_packages(self) -> int:
+        """Bytes that the commands write at the most that an edit of a source runs again, where npm's packages are there."""
+        again = tuple((path, f"{text}// {secrets.token_hex(8)}\n") for path, text in self._fresh.source.files)
+        with self._workspace.edited(msgspec.structs.replace(self._fresh.source, files=again)), self._engine.measured() as peak:
+            self._build()
+            return peak.size
 
     def _without_packages(self) -> Built:
         empty = self._workspace.directory.parent / "no-packages"
@@ -287,7 +301,7 @@ class Observer:
         finally:
             self._engine.withheld = ""
 
-    def _replay(self, built: Built, failed: StepRecord | None) -> Replay:
+    def _replay(self, built: Built, failed: StepRecord | None, peak: int) -> Replay:
         ran = [step for step in built.steps if is_command(step) and step.status == "executed"]
         files = [
             (step.number, entry.path, entry.size)
@@ -300,6 +314,7 @@ class Observer:
             failed=failed,
             log=built.log,
             sizes=tuple((step.number, step.size) for step in ran),
+            peak=peak,
             largest=tuple(sorted(files, key=lambda row: (-row[2], row))[:_LARGEST]),
         )
 
@@ -437,6 +452,16 @@ class Observer:
                 if layers[: len(below)] == below:
                     return name, len(below)
         return "", 0
+
+
+def _took_longer(source: Built, replay: Built) -> bool:
+    """Whether commands may have done more with npm's packages than without them: they took longer, or nobody knows how long they took."""
+    before = {step.number: step.seconds for step in source.steps if step.status == "executed"}
+    ran = [step for step in replay.steps if is_command(step) and step.status == "executed"]
+    if any(step.number not in before for step in ran):
+        return True
+    seconds = sum(step.seconds for step in ran)
+    return sum(before[step.number] for step in ran) > seconds + max(_LONGER_SECONDS, seconds / 2)
 
 
 def _numbers(built: Built, role: Role | None) -> frozenset[int] | None:

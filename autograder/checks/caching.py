@@ -11,6 +11,8 @@ from autograder.roles import Role
 from layerlab.model import StepRecord
 
 _KEPT: Final[tuple[Role, ...]] = ("install", "generate")
+# Bytes that commands may need beside what they leave.
+_FOR_A_WHILE: Final = 48 << 20
 # Characters of a command's output in a message.
 _SAID: Final = 200
 _WHAT: Final[dict[Role, str]] = {
@@ -74,7 +76,12 @@ def _hidden(seen: Observation) -> str:
             f"it was run once more without them, and failed{f' ({said})' if said else ''}."
         )
     if replay.made <= seen.allowed:
-        return ""
+        if replay.peak <= seen.allowed + _FOR_A_WHILE:
+            return ""
+        return (
+            f"After an edit of a source commands write {amount(replay.peak)} and remove most of it again; "
+            f"compiling and generating make at most {amount(seen.allowed)}."
+        )
     names = {step.number: name_of(step) for step in seen.edited}
     files = "; ".join(f"/{printable(path)}, {amount(size)}, by {names.get(number, number)}" for number, path, size in replay.largest)
     return (

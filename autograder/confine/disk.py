@@ -72,13 +72,17 @@ class DiskUse:
         if self._gone() <= self._limit:
             return False
         processes = list(processes)
-        now = self._earlier + sum(self._size(place) - before for place, before in list(self._places.items())) + sum(unlinked(processes))
+        now = self._earlier + self.now() + sum(unlinked(processes))
         known, unknown = mapped(processes)
         if now + known > self._limit:
             return True
         if now + known + unknown * self._file_limit > self._limit:
             raise Uncountable(f"maps {unknown} files that have no name and cannot be measured, and the disk has lost more than is allowed")
         return False
+
+    def now(self) -> int:
+        """Bytes that the commands which run at the moment have written so far, where files are. Raises ``Uncountable``, ``OSError``."""
+        return sum(self._size(place) - before for place, before in list(self._places.items()))
 
     def probe(self) -> None:
         """Try whether there is room: free space does not tell of a user's quota."""

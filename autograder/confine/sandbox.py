@@ -18,7 +18,7 @@ from autograder.confine.bounds import Bounds
 from autograder.confine.disk import size_answered
 from autograder.confine.executions import KnownRuns
 from autograder.confine.memory import Uncountable
-from autograder.confine.watch import Watch
+from autograder.confine.watch import Peak, Watch
 from layerlab.engines.base import BuildOptions, Progress
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.executors.base import BindMount, Executor, Mount, Output, OverlayMount, Process, Root, Running
@@ -193,6 +193,8 @@ class GradingEngine(EmbeddedEngine):
     """
 
     filling = False
+    # Every command runs, whoever has run it before.
+    alone = False
 
     def __init__(
         self, store: str, cache: str, watch: Watch | None = None, *, patience: float = math.inf, bounds: Bounds | None = None
@@ -239,6 +241,16 @@ class GradingEngine(EmbeddedEngine):
             self._scale = WorkerProcess(self.store.path, self.host.worker, self.host.snapshotter)
         return size_answered(self._scale.ask("usage", path=os.path.abspath(place)))
 
+    @contextlib.contextmanager
+    def measured(self) -> Iterator[Peak]:
+        """Builds in which every command runs; see ``Watch.measured``. Without a watch nothing is measured."""
+        self.alone = True
+        try:
+            with self._watch.measured() if self._watch is not None else contextlib.nullcontext(Peak()) as peak:
+                yield peak
+        finally:
+            self.alone = False
+
     @property
     def has_room(self) -> bool:
         """Whether it is known that the disk had room all the time, so that a step that says otherwise is wrong."""
@@ -248,7 +260,7 @@ class GradingEngine(EmbeddedEngine):
     def executions(self) -> KnownRuns | None:
         """The commands that ran for all students. The trusted install is there to fill the npm cache, so it must run, and so must what is
         to show that it needs none."""
-        return None if self.filling or self.withheld else KnownRuns(self.store, Path(self.store_path) / "executions")
+        return None if self.filling or self.withheld or self.alone else KnownRuns(self.store, Path(self.store_path) / "executions")
 
     @property
     def worker(self) -> WorkerProcess:

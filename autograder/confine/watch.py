@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import threading
+from collections.abc import Iterator
 from typing import Final, Self
 
 from autograder.assignment import Limits
@@ -26,6 +27,13 @@ def limit_files(limits: Limits) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     wanted = limits.file_bytes if hard == resource.RLIM_INFINITY else min(limits.file_bytes, hard)
     resource.setrlimit(resource.RLIMIT_FSIZE, (wanted, wanted))
+
+
+class Peak:
+    """``size``: bytes that commands had written at one time, at the most."""
+
+    def __init__(self) -> None:
+        self.size = 0
 
 
 class Watch(contextlib.AbstractContextManager["Watch"]):
@@ -46,6 +54,7 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
         self._kills = memory_kills(groups)
         self._system_v = SystemV()
         self._unseen = Unseen()
+        self._peaks: list[Peak] = []
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
 
@@ -57,6 +66,19 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
         self._done.set()
         self._thread.join()
         self._system_v.__exit__()
+
+    @contextlib.contextmanager
+    def measured(self) -> Iterator[Peak]:
+        """During the block it is measured how much commands write.
+
+        A command can remove what it made; a look a few times a second sees it all the same.
+        """
+        peak = Peak()
+        self._peaks.append(peak)
+        try:
+            yield peak
+        finally:
+            self._peaks.remove(peak)
 
     def too_much_output(self) -> None:
         """Note that a command wrote more than ``log_bytes``; the caller ends it."""
@@ -84,6 +106,7 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
             found: frozenset[int] = frozenset()
             try:
                 found = sandboxed()
+                self._note(found)
                 sentence = self._judge(found)
             except Uncountable as problem:
                 sentence = f"it {problem}; what cannot be measured is not allowed"
@@ -94,6 +117,13 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
             if sentence:
                 self.told.append(sentence)
                 end(found)
+
+    def _note(self, found: frozenset[int]) -> None:
+        if self._peaks and found:
+            with contextlib.suppress(OSError, Uncountable):
+                held = self.disk.now() + memory_files(found)
+                for peak in tuple(self._peaks):
+                    peak.size = max(peak.size, held)
 
     def _judge(self, found: frozenset[int]) -> str:
         limits = self._limits
