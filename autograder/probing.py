@@ -13,6 +13,7 @@ import posixpath
 import random
 import re
 import secrets
+import string
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -27,8 +28,8 @@ from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 _IMPORT: Final = re.compile(r'^import\s+(?!type\b)[^;]*?\bfrom\s+"([^".][^"]*)";', re.MULTILINE)
 # ``process.getBuiltinModule`` is there in CommonJS and in modules alike (Node 20.16, 22.3). A line of its own, whatever stands before.
 _HEADER: Final = """
-;(() => {{ const {name} = process.getBuiltinModule("http").ServerResponse.prototype, then = {name}.writeHead;
-{name}.writeHead = function (...all) {{ if (!this.headersSent) this.setHeader("{header}", "1"); return then.apply(this, all); }}; }})();
+;(() => {{ const {a} = process.getBuiltinModule({http}).ServerResponse.prototype, {b} = {a}.writeHead, {c} = {header};
+{a}.writeHead = function (...{d}) {{ if (!this.headersSent) this.setHeader({c}, "1"); return {b}.apply(this, {d}); }}; }})();
 """
 
 
@@ -87,28 +88,52 @@ def make_probes(picture: Picture, packages: Iterable[str], reader: LayerReader, 
     """Draw what is changed. ``packages``: of each, one file. Raises ``OSError``, ``StoreError``."""
     draws = random.SystemRandom()
     other = marker[:-16] + secrets.token_hex(8)
-    nonce = secrets.token_hex(8)
     headers, missing = {}, []
-    code = f"x-{nonce}-code"
+    code = _letters(draws)
     changed: dict[Place, bytes] = {}
-    for number, package in enumerate(packages):
+    for package in packages:
         tails = sorted(tail for tail in picture.files if package_of(tail) == package)
         if not tails:
             missing.append(package)
             continue
-        header = headers[package] = f"x-{nonce}-{number}"
-        line = _HEADER.format(name=f"p{nonce}", header=header).encode()
+        header = headers[package] = _letters(draws)
+        line = _line(draws, header)
         for place in picture.files[draws.choice(tails)]:
             changed[place] = reader.content(place.diff_id, place.path) + line
     for place in picture.compiled:
         content = reader.content(place.diff_id, place.path)
         if looks_compiled(content, marker, erased):
-            changed[place] = content.replace(marker.encode(), other.encode()) + _HEADER.format(name=f"c{nonce}", header=code).encode()
+            changed[place] = content.replace(marker.encode(), other.encode()) + _line(draws, code)
     entries = {
         place: next(entry for entry in reader.entries(place.diff_id) if entry.path == place.path and entry.type in ("file", "hardlink"))
         for place in changed
     }
     return Probes(marker=other, code=code, headers=headers, archive=_archive(changed, entries), missing=tuple(missing))
+
+
+def _letters(draws: random.Random) -> str:
+    return "".join(draws.choices(string.ascii_lowercase, k=draws.randint(9, 20)))
+
+
+def _line(draws: random.Random, header: str) -> bytes:
+    """The line that adds a header. No two look alike, so that none is found by what it looks like."""
+    names = dict(zip("abcd", (f"{_letters(draws)}{number}" for number in range(4)), strict=True))
+    return _HEADER.format(http=_hidden(draws, "http"), header=_hidden(draws, header), **names).encode()
+
+
+def _hidden(draws: random.Random, text: str) -> str:
+    """An expression of a text that is not written in it."""
+    key, at = draws.randint(1, 31), draws.randint(1, len(text) - 1)
+    return draws.choice(
+        (
+            f"[{', '.join(str(ord(letter) ^ key) for letter in text)}].map((one) => String.fromCharCode(one ^ {key})).join('')",
+            f"'{text[::-1]}'.split('').reverse().join('')",
+            f"'{text[:at]}'.concat('{text[at:]}')",
+            f"Buffer.from('{text.encode().hex()}', 'hex').toString()",
+            f"decodeURIComponent('{''.join(f'%{ord(letter):02x}' for letter in text)}')",
+            f"`${{'{text[:at]}'}}{text[at:]}`",
+        )
+    )
 
 
 def write_probe(directory: Path, image: str, probes: Probes) -> None:
