@@ -82,6 +82,8 @@ def unprivileged(seen: Observation, _: Assignment) -> Finding:
         return Finding(parts={"user": False}, message=message)
     if name == "root" or not name.strip("0"):
         return Finding(parts={"user": False}, message="The image runs as root: end its last stage with a USER, for example node.")
+    if seen.contents.uid < 0:
+        return Finding(parts={"user": False}, message=f"The image has no user {printable(user)[:_SHOWN]}.")
     return Finding(parts={"user": True}, message=f"The image runs as {printable(user)[:_SHOWN]}.")
 
 

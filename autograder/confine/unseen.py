@@ -30,6 +30,9 @@ _SOCKETS: Final = ("unix", "tcp", "tcp6", "udp", "udp6", "netlink")
 # Without end, for a sum.
 ANYTHING: Final = 1 << 62
 _GONE_SECONDS: Final = 5.0
+# As long as it keeps coming back, and so much at a time: the kernel takes a while for millions of small things.
+_MOST_SECONDS: Final = 40.0
+_COMING_BACK: Final = 8 << 20
 _POLL_SECONDS: Final = 0.02
 # A name of this machine's network, which no sandbox is in.
 _LOCK_NAME: Final = "\0layerlab-whose-memory"
@@ -144,8 +147,12 @@ def went(before: int, processes: Iterable[int], enough: int) -> int:
     """Bytes that the machine has got back since there were ``before``, when these processes have gone; it waits for ``enough``."""
     waiting = set(processes)
     end = time.monotonic() + _GONE_SECONDS
+    last = time.monotonic() + _MOST_SECONDS
+    most = 0
     while (fell := before - unseen()) <= enough or waiting:
         waiting = {process for process in waiting if os.path.exists(f"/proc/{process}")}
+        if fell > most + _COMING_BACK:
+            most, end = fell, min(last, time.monotonic() + _GONE_SECONDS)
         if time.monotonic() > end:
             break
         time.sleep(_POLL_SECONDS)

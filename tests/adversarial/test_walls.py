@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -268,6 +270,62 @@ def test_many_builds_at_once_are_connected(make_lab: MakeLab) -> None:
     for thread in threads:
         thread.join()
     assert failed == [None] * 100
+
+
+# --- kill -9 -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("whom", ["the build", "the sandbox's first process outside"])
+def test_a_step_ends_with_its_build_at_whatever_moment_that_is_killed(make_lab: MakeLab, whom: str) -> None:
+    """From before the sandbox is there until long after."""
+    lab = make_lab()
+    if not lab.engine.host.isolates:
+        pytest.skip("nothing isolates a build here")
+    seed = os.environ.get("LAYERLAB_SEED") or f"{random.SystemRandom().getrandbits(32):x}"
+    print(f"LAYERLAB_SEED={seed}")
+    draws = random.Random(seed)
+    number = 100_000 + draws.getrandbits(20)
+    (lab.directory / "Dockerfile").write_text(f"FROM base:1\nRUN sleep {number}\n")
+    variables = {"LAYERLAB_STORE": lab.engine.store_path, "LAYERLAB_ENGINE": "embedded", "PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [sys.executable, "-P", "-m", "layerlab", "build", "--offline", str(lab.directory)]
+    # While a network is connected bubblewrap waits, and goes on when whoever it waits for has gone.
+    for _ in range(12):
+        child = subprocess.Popen(words, env={**os.environ, **variables}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            started = _first_of_sandbox(child.pid)
+            time.sleep(draws.random() * 0.06)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child.pid if whom == "the build" else started, signal.SIGKILL)
+            if whom != "the build":
+                child.wait(timeout=30)
+        finally:
+            child.kill()
+            child.wait()
+        end = time.monotonic() + 10
+        while _running(f"sleep\0{number}\0") and time.monotonic() < end:
+            time.sleep(0.05)
+        assert _running(f"sleep\0{number}\0") == []
+
+
+def _first_of_sandbox(engine: int) -> int:
+    """The process that a build starts for a sandbox, as soon as it is there."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{engine}/task").iterdir():
+                for word in (task / "children").read_text().split():
+                    if Path(f"/proc/{word}/cmdline").read_bytes().startswith(b"bwrap\0"):
+                        return int(word)
+    raise AssertionError("the build started no sandbox")
+
+
+def _running(command: str) -> list[int]:
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if command.encode() in (place / "cmdline").read_bytes():
+                found.append(int(place.name))
+    return found
 
 
 # --- secrets ------------------------------------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def test_what_is_deleted_is_gone_and_still_counts() -> None:
 
 def lost(**changes: Any) -> dict[str, float]:
     """What a perfect answer loses with other contents, by check."""
-    contents = Contents(**{"own": 100 * MIB, "user": "node", **changes})
+    contents = Contents(**{"own": 100 * MIB, "user": "node", "uid": 1000, **changes})
     return {check.id: check.max_points - check.points for check in judge(observation(contents=contents), ps2()) if check.status != "passed"}
 
 
@@ -127,7 +127,7 @@ def lost(**changes: Any) -> dict[str, float]:
         ({"user": "00:1000"}, {"unprivileged": 10}),
         ({"user": "1000:0"}, {}),
         ({"uid": 0}, {"unprivileged": 10}),
-        ({"uid": 1000}, {}),
+        ({"uid": -1}, {"unprivileged": 10}),
     ],
 )
 def test_what_costs_what(changes: dict[str, Any], expected: dict[str, float]) -> None:

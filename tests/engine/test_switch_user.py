@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
+import socket
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,16 +52,18 @@ def _run(
 ) -> tuple[int, str]:
     words = [*machine, str(place / "program"), "/bin/sh", "-c", command]
     held = os.open("/", os.O_PATH)
+    guard, alive = (one.detach() for one in socket.socketpair())
     try:
-        content = program(ids, environment, cwd.format(held=held))
+        content = program(ids, environment, cwd.format(held=held), guard)
         assert content is not None
         (place / "program").write_bytes(content)
         (place / "program").chmod(0o755)
         done = subprocess.run(
-            words, env={"PWD": "/", "OTHER": "x"}, capture_output=True, text=True, check=False, timeout=60, pass_fds=(held,)
+            words, env={"PWD": "/", "OTHER": "x"}, capture_output=True, text=True, check=False, timeout=60, pass_fds=(held, guard)
         )
     finally:
-        os.close(held)
+        for descriptor in (held, guard, alive):
+            os.close(descriptor)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -82,6 +88,33 @@ def test_with_which_variables(machine: list[str], tmp_path: Path) -> None:
     many = {f"V{number}": "x" * 20 for number in range(20_000)}
     status, said = _run(machine, tmp_path, "/", "exec env", environment=many)
     assert (status, many.items() - dict(line.split("=", 1) for line in said.splitlines()).items()) == (0, set())
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_it_ends_with_whoever_started_it(machine: list[str], tmp_path: Path, first: bool) -> None:
+    """Whether that ended before it began, or later."""
+    guard, alive = (one.detach() for one in socket.socketpair())
+    content = program(None, {}, "/", guard)
+    assert content is not None
+    (tmp_path / "program").write_bytes(content)
+    (tmp_path / "program").chmod(0o755)
+    words = [*machine, str(tmp_path / "program"), "/bin/sleep", "60"]
+    if first:
+        os.close(alive)
+    started = time.monotonic()
+    with subprocess.Popen(words, pass_fds=(guard,), process_group=0) as process:
+        os.close(guard)
+        if not first:
+            time.sleep(0.5)
+            assert process.poll() is None
+            os.close(alive)
+        try:
+            assert process.wait(timeout=20) == 137
+        finally:
+            # In a pid namespace what it started would be gone with it.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert time.monotonic() - started < 20
 
 
 def test_as_whom(machine: list[str], tmp_path: Path) -> None:

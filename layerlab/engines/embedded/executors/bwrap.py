@@ -15,8 +15,10 @@ import contextlib
 import functools
 import json
 import os
+import select
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Literal
@@ -101,7 +103,9 @@ class BwrapExecutor:
     def start(self, root: Root, process: Process) -> Running:
         """Start a command; see ``Executor.start``."""
         with contextlib.ExitStack() as stack:
-            mounts = [*process.mounts, FileMount(target=_SWITCH, content=self._switch(process), mode=0o711, last=True)]
+            # It ends when nobody has the other end of this any more, however that came about (``switch_user``).
+            guard, alive = _pair(stack)
+            mounts = [*process.mounts, FileMount(target=_SWITCH, content=self._switch(process, guard.number), mode=0o711, last=True)]
             laid_out = [msgspec.to_builtins(mount, builtin_types=(bytes,)) for mount in mounts]
             laid = stack.enter_context(self._worker.lay(self._tree(root), laid_out, process.cwd, self.binary))
             words, pipes, begin = self._identity(process, stack)
@@ -120,10 +124,10 @@ class BwrapExecutor:
             command = ["bwrap", "--args", str(given), "--", _SWITCH, *process.argv]
             _check_words([*command, *(f"{key}={value}" for key, value in process.environment.items())])
             held = contextlib.ExitStack()
-            child = self._spawn(command, laid, process, [*pipes, given])
-            running = _RunningBwrap(child, held)
+            child = self._spawn(command, laid, process, [*pipes, given, guard.number])
+            running = _RunningBwrap(child, held, alive.taken())
             try:
-                begin(held)
+                begin(held, running)
             except BaseException:
                 running.kill()
                 raise
@@ -180,11 +184,11 @@ class BwrapExecutor:
                 command += ["--cap-add", capability]
         return command, pipes, begin
 
-    def _switch(self, process: Process) -> bytes:
+    def _switch(self, process: Process, guard: int) -> bytes:
         if self.ids == "full" and max(process.uid, process.gid, *process.groups, 0) >= _IDS:
             raise DockerfileError(f"user {process.uid}, group {process.gid}: ids end at {_IDS - 1} here", remedy="Choose a smaller number.")
         ids = (process.uid, process.gid, process.groups) if self.ids == "full" else None
-        body = program(ids, process.environment, process.cwd)
+        body = program(ids, process.environment, process.cwd, guard)
         if body is None:
             raise _unknown_machine()
         return body
@@ -243,21 +247,47 @@ def _opened_groups(files: Iterable[str], stack: contextlib.ExitStack) -> tuple[i
 
 
 class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
-    """A started command. Leaving the context kills whatever still runs, and then closes ``held``."""
+    """A started command. Leaving the context kills whatever still runs, and then closes ``held``. It lives as long as ``alive`` is open."""
 
-    def __init__(self, child: subprocess.Popen[bytes], held: contextlib.ExitStack) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], held: contextlib.ExitStack, alive: _Descriptor) -> None:
         self._child = child
         self._held = held
+        self._alive = alive
+        self._ended = False
 
     def __exit__(self, *_: object) -> None:
         self.kill()
 
     def wait(self, output: Output) -> int:
         assert self._child.stdout is not None
-        while block := os.read(self._child.stdout.fileno(), 1 << 16):
+        source = self._child.stdout.fileno()
+        while True:
+            self.lives(source)
+            block = os.read(source, 1 << 16)
+            if not block:
+                break
             output(block)
         status = self._child.wait()
         return 128 - status if status < 0 else status
+
+    def lives(self, source: int) -> bool:
+        """Wait until there is something to read of a descriptor whose other end the sandbox has. False where what was started has ended
+        with nothing there, of which the sandbox need not hear: all that it waits for ends then."""
+        if not self._ended:
+            process = os.pidfd_open(self._child.pid)
+            try:
+                ready = select.poll()
+                for descriptor in (source, process):
+                    ready.register(descriptor, select.POLLIN)
+                self._ended = source not in (descriptor for descriptor, _ in ready.poll())
+            finally:
+                os.close(process)
+            if self._ended:
+                self._alive.close()
+                # Until it is process 1 it is in its parent's group, and may wait for a word of its parent for ever.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._child.pid, signal.SIGKILL)
+        return not self._ended
 
     def stop(self) -> None:
         child = self._child
@@ -281,6 +311,7 @@ class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
 
     def kill(self) -> None:
         with self._held:
+            self._alive.close()
             self.stop()
             self._child.wait()
             if self._child.stdout is not None:
@@ -317,14 +348,14 @@ class _Begin:
         self.connected: _Descriptor | None = None
         self.connect: Callable[[int], contextlib.AbstractContextManager[None]] | None = None
 
-    def __call__(self, held: contextlib.ExitStack) -> None:
+    def __call__(self, held: contextlib.ExitStack, running: _RunningBwrap) -> None:
         """``held`` is closed when the command has ended."""
         if self.told is None or self.tells is None:
             return
         self.tells.close()
         text = b""
         while not text.rstrip().endswith(b"}"):
-            block = os.read(self.told.number, 4096)
+            block = os.read(self.told.number, 4096) if running.lives(self.told.number) else b""
             if not block:
                 # bwrap ended before it made a namespace; its own message is on its standard error.
                 return
@@ -347,6 +378,11 @@ class _Descriptor:
         self.number = number
         self._open = True
 
+    def taken(self) -> _Descriptor:
+        """The same for another owner: this one does not close it any more."""
+        self._open = False
+        return _Descriptor(self.number)
+
     def close(self) -> None:
         if self._open:
             self._open = False
@@ -358,6 +394,14 @@ def _pipe(stack: contextlib.ExitStack) -> tuple[_Descriptor, _Descriptor]:
     stack.callback(read.close)
     stack.callback(write.close)
     return read, write
+
+
+def _pair(stack: contextlib.ExitStack) -> tuple[_Descriptor, _Descriptor]:
+    """Two sockets that are connected: unlike a pipe, nobody can open an end of it anew through ``/proc``."""
+    here, there = (_Descriptor(one.detach()) for one in socket.socketpair())
+    stack.callback(here.close)
+    stack.callback(there.close)
+    return here, there
 
 
 def _anonymous_file(data: bytes, stack: contextlib.ExitStack) -> int:

@@ -29,6 +29,9 @@ _LINKS: Final = (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout
 # Docker gives both this size.
 _DEV_BYTES: Final = 64 << 20
 _SHM_BYTES: Final = 64 << 20
+# And files: an empty one takes memory that no size counts.
+_DEV_FILES: Final = 1 << 14
+_SHM_FILES: Final = 1 << 16
 # What Docker hides of /sys (moby, ``daemon/pkg/oci/defaults.go``).
 _HIDDEN_SYS: Final = ("firmware", "devices/virtual/powercap")
 
@@ -254,7 +257,7 @@ class Kit:
                 mountapi.attach(self._mounts.pop(path), place)
 
     def _devices(self) -> None:
-        made = self._mounts["dev"] = mountapi.filesystem("tmpfs", [("mode", "0755"), ("size", str(_DEV_BYTES))], NOSUID)
+        made = self._mounts["dev"] = mountapi.filesystem("tmpfs", _tmpfs("0755", _DEV_BYTES, _DEV_FILES), NOSUID)
         for name in _DEVICES:
             os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=made))
             # A bind mount of this machine's: a user namespace makes no devices. Read-only, a device can be written to and not be changed.
@@ -266,7 +269,7 @@ class Kit:
             os.symlink(target, name, dir_fd=made)
         self._mounts["dev/pts"] = mountapi.filesystem("devpts", [("ptmxmode", "0666"), ("mode", "0620")], NOSUID | NOEXEC)
         # In Docker everybody may write there, to 64 MiB in all.
-        self._mounts["dev/shm"] = mountapi.filesystem("tmpfs", [("mode", "1777"), ("size", str(_SHM_BYTES))], NOSUID | NODEV | NOEXEC)
+        self._mounts["dev/shm"] = mountapi.filesystem("tmpfs", _tmpfs("1777", _SHM_BYTES, _SHM_FILES), NOSUID | NODEV | NOEXEC)
 
     def _sys(self) -> None:
         attributes = RDONLY | NOSUID | NODEV | NOEXEC
@@ -284,6 +287,10 @@ class Kit:
         for name in _HIDDEN_SYS:
             if os.path.isdir(f"/sys/{name}"):
                 self._mounts[f"sys/{name}"] = mountapi.filesystem("tmpfs", [("mode", "0555"), ("size", "4k")], attributes)
+
+
+def _tmpfs(mode: str, size: int, files: int) -> list[tuple[str, str]]:
+    return [("mode", mode), ("size", str(size)), ("nr_inodes", str(files))]
 
 
 def _mount(tree: _Tree, mount: dict[str, Any]) -> None:
