@@ -444,7 +444,14 @@ GREEDY: Final[dict[str, Attack]] = {
     "names-in-memory": _run(
         "memory, in files without a byte",
         _node("for (let i = 0; ; i++) require('fs').writeFileSync(['/dev/', '/dev/shm/'][i % 2] + i, '')"),
-        f"MiB of memory|{_TIME}",
+        f"MiB of memory|the disk was not full|{_TIME}",
+    ),
+    "names-in-a-mount": Attack(
+        tries="the same in a file system of its own",
+        dockerfile="FROM node:alpine\nRUN --mount=type=tmpfs,target=/t "
+        + _node("for (let i = 0; ; i++) require('fs').writeFileSync('/t/' + i, '')")
+        + "\n",
+        says=f"MiB of memory|{_TIME}",
     ),
     "says-disk-full": _run("no score instead of a bad one", "echo ENOSPC: no space left on device; exit 1", "the disk was not full"),
     "shut-output": _run(
