@@ -253,6 +253,8 @@ class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
         self._child = child
         self._held = held
         self._alive = alive
+        # Another thread may reap it, and then its number names nobody.
+        self._process = _Descriptor(os.pidfd_open(child.pid))
         self._ended = False
 
     def __exit__(self, *_: object) -> None:
@@ -274,19 +276,16 @@ class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
         """Wait until there is something to read of a descriptor whose other end the sandbox has. False where what was started has ended
         with nothing there, of which the sandbox need not hear: all that it waits for ends then."""
         if not self._ended:
-            process = os.pidfd_open(self._child.pid)
-            try:
-                ready = select.poll()
-                for descriptor in (source, process):
-                    ready.register(descriptor, select.POLLIN)
-                self._ended = source not in (descriptor for descriptor, _ in ready.poll())
-            finally:
-                os.close(process)
+            ready = select.poll()
+            for descriptor in (source, self._process.number):
+                ready.register(descriptor, select.POLLIN)
+            self._ended = source not in (descriptor for descriptor, _ in ready.poll())
             if self._ended:
                 self._alive.close()
                 # Until it is process 1 it is in its parent's group, and may wait for a word of its parent for ever.
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._child.pid, signal.SIGKILL)
+                if self._child.returncode is None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(self._child.pid, signal.SIGKILL)
         return not self._ended
 
     def stop(self) -> None:
@@ -314,6 +313,7 @@ class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
             self._alive.close()
             self.stop()
             self._child.wait()
+            self._process.close()
             if self._child.stdout is not None:
                 self._child.stdout.close()
 
