@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from layerlab.engines.embedded.executors.bwrap import BwrapExecutor
 from layerlab.errors import BaseImageError
 from layerlab.platform import ARCHITECTURE
 
@@ -94,6 +95,21 @@ def test_a_link_in_place_of_a_kernel_directory_is_refused_as_runc_does(lab: Lab)
     record = lab.try_build("FROM scratch\nCOPY root /\nCOPY --from=base:1 /bin /bin\nRUN true\n")
     assert record.failure is not None
     assert "symbolic link at /proc" in record.failure.message
+
+
+def test_what_bwrap_cannot_begin_is_no_failure_of_the_step(lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where bubblewrap itself fails, under load for example, the step did not run."""
+    if lab.engine.host.executor != "bwrap":
+        pytest.skip("needs bwrap")
+    (tmp_path / "bwrap").write_text("#!/bin/sh\necho 'bwrap: cannot fork'\nexit 1\n")
+    (tmp_path / "bwrap").chmod(0o755)
+    executor = lab.engine.make_executor()
+    assert isinstance(executor, BwrapExecutor)
+    monkeypatch.setattr(executor, "binary", str(tmp_path / "bwrap"))
+    monkeypatch.setattr(lab.engine, "make_executor", lambda: executor)
+    record = lab.try_build("FROM base:1\nRUN true\n")
+    assert record.failure is not None
+    assert (record.failure.kind, "bwrap could not begin the command: bwrap: cannot fork" in record.failure.message) == ("executor", True)
 
 
 def test_the_environment_of_a_step_does_not_act_on_the_sandbox_program(lab: Lab) -> None:

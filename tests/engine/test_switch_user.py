@@ -61,6 +61,8 @@ def _run(
         done = subprocess.run(
             words, env={"PWD": "/", "OTHER": "x"}, capture_output=True, text=True, check=False, timeout=60, pass_fds=(held, guard)
         )
+        # It says that it begins, whatever comes of it.
+        assert os.read(alive, 9) == b"t"
     finally:
         for descriptor in (held, guard, alive):
             os.close(descriptor)

@@ -59,6 +59,8 @@ _WORDS_BYTES: Final = 2 << 20
 _IDS: Final = 65536
 _NEW_MOUNTS: Final = 0x00020000
 _NEW_USER: Final = 0x10000000
+# Of bwrap's own words.
+_SAID_BYTES: Final = 2000
 # Inside its pid namespace what starts it is 1.
 _COMMAND: Final = 2
 
@@ -104,8 +106,9 @@ class BwrapExecutor:
         """Start a command; see ``Executor.start``."""
         with contextlib.ExitStack() as stack:
             # It ends when nobody has the other end of this any more, however that came about (``switch_user``).
-            guard, alive = _pair(stack)
-            mounts = [*process.mounts, FileMount(target=_SWITCH, content=self._switch(process, guard.number), mode=0o711, last=True)]
+            # Sockets: unlike a pipe's, nobody can open an end anew through ``/proc``.
+            guard, alive = map(stack.enter_context, socket.socketpair())
+            mounts = [*process.mounts, FileMount(target=_SWITCH, content=self._switch(process, guard.fileno()), mode=0o711, last=True)]
             laid_out = [msgspec.to_builtins(mount, builtin_types=(bytes,)) for mount in mounts]
             laid = stack.enter_context(self._worker.lay(self._tree(root), laid_out, process.cwd, self.binary))
             words, pipes, begin = self._identity(process, stack)
@@ -124,8 +127,8 @@ class BwrapExecutor:
             command = ["bwrap", "--args", str(given), "--", _SWITCH, *process.argv]
             _check_words([*command, *(f"{key}={value}" for key, value in process.environment.items())])
             held = contextlib.ExitStack()
-            child = self._spawn(command, laid, process, [*pipes, given, guard.number])
-            running = _RunningBwrap(child, held, alive.taken())
+            child = self._spawn(command, laid, process, [*pipes, given, guard.fileno()])
+            running = _RunningBwrap(child, held, socket.socket(fileno=alive.detach()))
             try:
                 begin(held, running)
             except BaseException:
@@ -249,7 +252,7 @@ def _opened_groups(files: Iterable[str], stack: contextlib.ExitStack) -> tuple[i
 class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
     """A started command. Leaving the context kills whatever still runs, and then closes ``held``. It lives as long as ``alive`` is open."""
 
-    def __init__(self, child: subprocess.Popen[bytes], held: contextlib.ExitStack, alive: _Descriptor) -> None:
+    def __init__(self, child: subprocess.Popen[bytes], held: contextlib.ExitStack, alive: socket.socket) -> None:
         self._child = child
         self._held = held
         self._alive = alive
@@ -263,14 +266,25 @@ class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
     def wait(self, output: Output) -> int:
         assert self._child.stdout is not None
         source = self._child.stdout.fileno()
+        said = b""
         while True:
             self.lives(source)
             block = os.read(source, 1 << 16)
             if not block:
                 break
+            said = said or block[:_SAID_BYTES]
             output(block)
         status = self._child.wait()
+        if status > 0 and not self._began():
+            words = said.decode("utf-8", "replace").strip()
+            raise ExecutorError(f"bwrap could not begin the command: {words or f'it ended with {status}'}", remedy="Try again.")
         return 128 - status if status < 0 else status
+
+    def _began(self) -> bool:
+        """Whether the command was begun: process 1 says so before it does."""
+        with contextlib.suppress(OSError):
+            return self._alive.recv(1, socket.MSG_DONTWAIT) != b""
+        return False
 
     def lives(self, source: int) -> bool:
         """Wait until there is something to read of a descriptor whose other end the sandbox has. False where what was started has ended
@@ -281,7 +295,8 @@ class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
                 ready.register(descriptor, select.POLLIN)
             self._ended = source not in (descriptor for descriptor, _ in ready.poll())
             if self._ended:
-                self._alive.close()
+                with contextlib.suppress(OSError):
+                    self._alive.shutdown(socket.SHUT_RDWR)
                 # Until it is process 1 it is in its parent's group, and may wait for a word of its parent for ever.
                 if self._child.returncode is None:
                     with contextlib.suppress(ProcessLookupError):
@@ -378,11 +393,6 @@ class _Descriptor:
         self.number = number
         self._open = True
 
-    def taken(self) -> _Descriptor:
-        """The same for another owner: this one does not close it any more."""
-        self._open = False
-        return _Descriptor(self.number)
-
     def close(self) -> None:
         if self._open:
             self._open = False
@@ -394,14 +404,6 @@ def _pipe(stack: contextlib.ExitStack) -> tuple[_Descriptor, _Descriptor]:
     stack.callback(read.close)
     stack.callback(write.close)
     return read, write
-
-
-def _pair(stack: contextlib.ExitStack) -> tuple[_Descriptor, _Descriptor]:
-    """Two sockets that are connected: unlike a pipe, nobody can open an end of it anew through ``/proc``."""
-    here, there = (_Descriptor(one.detach()) for one in socket.socketpair())
-    stack.callback(here.close)
-    stack.callback(there.close)
-    return here, there
 
 
 def _anonymous_file(data: bytes, stack: contextlib.ExitStack) -> int:

@@ -9,7 +9,8 @@ look whether that is inside of the root, setgroups, setresgid, setresuid, execve
 status of the child, or 128 and its signal. What fails ends with 127.
 
 Whoever started it may be killed at any moment, before bwrap or the kernel could be told to end with it. So process 1 holds one of two
-connected sockets, and ends, and with it everything, when nobody has the other one any more.
+connected sockets, and ends, and with it everything, when nobody has the other one any more. On it goes one byte before the command is
+begun: without that, bwrap itself has failed.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _PIDFD_OPEN: Final = 434
 _GUARD: Final = 3
 _LAST: Final = 0xFFFFFFFF
 _KILLED: Final = 137
+_NO_SIGNAL: Final = 0x4000
 _LOST: Final = b"the working directory cannot be entered, or is outside of the image\n"
 
 
@@ -121,6 +123,9 @@ def _x86_64(ids: tuple[int, int, tuple[int, ...]] | None, guard: int) -> _Code:
     code += [
         move(edi, _GUARD + 1) + move(esi, _LAST) + move(edx, 0) + move(eax, _CLOSE_RANGE) + syscall + test,
         _To(if_not_zero, "leave"),
+        # sendto(guard, "t…", 1, MSG_NOSIGNAL, NULL, 0)
+        *(move(edi, _GUARD), _To(b"\x48\x8d\x35", "words"), move(edx, 1) + b"\x41\xba" + struct.pack("<I", _NO_SIGNAL)),
+        b"\x45\x31\xc0" + b"\x45\x31\xc9" + move(eax, 44) + syscall,
         move(eax, 57) + syscall + test,  # fork
         *(_To(if_zero, "child"), _To(if_negative, "leave")),
         b"\x89\xc3" + b"\x89\xc7" + move(esi, 0) + move(eax, _PIDFD_OPEN) + syscall + test,  # ebx = the child
@@ -197,6 +202,8 @@ def _aarch64(ids: tuple[int, int, tuple[int, ...]] | None, guard: int) -> _Code:
     code += [
         move(0, _GUARD + 1) + move(1, _LAST) + move(2, 0) + call(_CLOSE_RANGE),
         to(if_not_zero, "leave", "condition"),
+        # sendto(guard, "t…", 1, MSG_NOSIGNAL, NULL, 0)
+        *(move(0, _GUARD), to(0x10000001, "words", "adr"), move(2, 1) + move(3, _NO_SIGNAL) + move(4, 0) + move(5, 0) + call(206)),
         move(0, 17) + move(1, 0) + move(2, 0) + move(3, 0) + move(4, 0) + call(220),  # clone(SIGCHLD, …)
         *(to(if_zero, "child", "condition"), to(negative, "leave", "bit")),
         words(0xAA0003F3) + move(1, 0) + call(_PIDFD_OPEN),  # x19 = the child
