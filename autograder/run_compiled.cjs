@@ -14,8 +14,8 @@ const NAMES = 200;
 
 // In the file's own world. Whatever is asked of a stand-in, it has, and gives a stand-in; functions that it is handed are called.
 const world = (given) => `(() => {
-  const given = ${JSON.stringify(given)};
   "use strict";
+  const given = ${JSON.stringify(given)};
   const texts = [], waiting = [], known = new WeakSet();
   let left = 2000;
   const text = (value) => { if (texts.length < 5000) texts.push(value); };
@@ -66,7 +66,7 @@ const world = (given) => `(() => {
 })()`;
 
 async function run(file, given) {
-  // Neither of these is needed, and both could lead to a compiler.
+  // None of these is needed, and all could lead to a compiler.
   delete require("node:module").stripTypeScriptTypes;
   for (const name of ["getBuiltinModule", "mainModule", "binding", "_linkedBinding", "dlopen"]) delete process[name];
   const code = fs.readFileSync(file, "utf8");

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from layerlab.commands import docker_flags
 from layerlab.commands.common import add_context, engine_of, options_of, print_json
 from layerlab.errors import LayerlabError, UsageError
 
@@ -31,6 +32,7 @@ def add(verbs: Any) -> None:
     build.add_argument("--iidfile", metavar="FILE", help="write the image ID to a file")
     build.add_argument("--progress", choices=("auto", "plain", "json", "quiet"), default="auto", help="how to show progress")
     build.add_argument("-q", "--quiet", action="store_true", help="print the image ID only")
+    docker_flags.add(build)
     build.set_defaults(run=_build)
 
     plan = verbs.add_parser("plan", help="what the next build would do, step by step, and why; runs nothing")
@@ -62,7 +64,8 @@ def _build(arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         progress = as_lines if arguments.progress == "json" else TextProgress(sys.stderr, quiet=arguments.progress == "quiet")
     with engine_of(arguments) as engine:
-        record = engine.build(options, progress)
+        handed = docker_flags.checked(arguments.docker_flags, engine)
+        record = engine.build(msgspec.structs.replace(options, handed=handed), progress)
     if arguments.json:
         print_json(record)
     elif not arguments.quiet:

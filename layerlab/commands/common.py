@@ -103,8 +103,8 @@ def options_of(arguments: argparse.Namespace) -> BuildOptions:
         raise UsageError(f"--platform {error}", remedy=f"Write one like {PLATFORM}.") from error
     if wanted != PLATFORM:
         raise UnsupportedError(
-            f"--platform {platform} is not supported: this machine is {PLATFORM} and the embedded engine does not emulate others",
-            remedy="Leave the flag out, or build with Docker.",
+            f"--platform {platform} is not supported: this machine is {PLATFORM}, and layerlab builds for it alone",
+            remedy="Leave the flag out, or run docker build.",
         )
     return BuildOptions(
         context=arguments.context,

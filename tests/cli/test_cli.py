@@ -153,6 +153,31 @@ def test_bad_usage_is_one_message_and_status_2(cli: Cli, app: Path, arguments: t
     assert "Traceback" not in answer.err
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--cache-from", "a"), "--cache-from is not supported by the embedded engine"),
+        (("--ssh", "default"), "--ssh is not supported by the embedded engine"),
+        (("--add-host=a:1.2.3.4",), "--add-host is not supported by the embedded engine"),
+        (("--build-context", "a=b"), "--build-context is not supported\n  Build that folder to an image first"),
+        (("-o", "out"), "--output is not supported\n  Build with -t, then: layerlab save"),
+        (("--output=type=local,dest=out",), "--output is not supported"),
+        (("--push",), "--push is not supported\n  Build with -t, then: layerlab push"),
+        (("--load", "--check"), "--check is not supported"),
+    ],
+    ids=lambda value: "-".join(value)[:40] if isinstance(value, tuple) else "",
+)
+def test_a_flag_of_docker_s_is_refused_with_what_to_do(cli: Cli, app: Path, flags: tuple[str, ...], words: str) -> None:
+    answer = cli("build", *flags, "app")
+
+    assert answer.status == 2
+    assert words in answer.err
+
+
+def test_flags_that_do_nothing_in_docker_do_nothing(cli: Cli, app: Path) -> None:
+    assert cli("build", "--load", "--rm", "--force-rm", "--compress", "--network", "none", "app").status == 0
+
+
 def test_a_bad_dockerfile_is_status_2_with_its_line_also_as_json(cli: Cli, app: Path) -> None:
     (app / "Dockerfile").write_text("FROM base:1\nRUNN true\n", encoding="utf-8")
 

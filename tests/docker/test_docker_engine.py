@@ -113,6 +113,13 @@ def test_labels_and_target(docker_engine: DockerEngine, app: Path) -> None:
     assert [step.status for step in record.steps] == ["base", "executed"]
 
 
+def test_flags_that_are_handed_on(docker_engine: DockerEngine, app: Path) -> None:
+    (app / "Dockerfile").write_text("FROM base:1\nRUN grep 'far' /etc/hosts\n", encoding="utf-8")
+    assert docker_engine.build(_options(app, no_cache=True)).failure is not None
+    record = docker_engine.build(_options(app, no_cache=True, handed=("--add-host=far:1.2.3.4", "--provenance=false")))
+    assert record.failure is None
+
+
 def test_plain_progress_gives_the_same_verdicts(docker_engine: DockerEngine, app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     builder = msgspec.structs.replace(find_builder(), rawjson=False)
     monkeypatch.setattr(module, "find_builder", lambda: builder)

@@ -123,6 +123,7 @@ class DockerBuild:
             yield "--no-cache-filter=" + ",".join(options.no_cache_filter)
         if options.pull:
             yield "--pull"
+        yield from options.handed
 
     def _call(self, command: list[str], reader: Reader) -> int:
         # A session of its own: Ctrl-C reaches us alone, and we end the client with its plugins.
