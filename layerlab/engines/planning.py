@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
 from layerlab.context import BuildContext, Selection
 from layerlab.context.edits import EditedDirectory
-from layerlab.context.select import select
+from layerlab.context.select import Selected, select
 from layerlab.context.tree import Directory, rows_of
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.state import BuildMemory
@@ -41,7 +41,10 @@ class Inputs(msgspec.Struct, frozen=True):
 
 
 class AsBuilt:
-    """A cache in which everything that a solution needs counts as built."""
+    """A cache in which everything that a solution needs counts as built.
+
+    What nobody has looked at in a stage is a name for it: the same layers have the same content, whatever that is.
+    """
 
     def __init__(self, cache: CacheView) -> None:
         self._cache = cache
@@ -55,9 +58,12 @@ class AsBuilt:
         """The record under a key, real or assumed."""
         return self._cache.lookup(key) or self._assumed.get(key)
 
-    def content(self, layers: tuple[str, ...], selection: Any) -> Any:
-        """What the cache itself says."""
-        return self._cache.content(layers, selection)
+    def content(self, layers: tuple[str, ...], selection: Selection) -> Selected:
+        """What the cache itself says, or a name for it."""
+        found = self._cache.content(layers, selection)
+        if found is not None:
+            return found
+        return Selected(hashlib.sha256(msgspec.json.encode([layers, selection])).hexdigest(), (), [])
 
 
 def make_plan(
@@ -107,7 +113,11 @@ def file_groups(inputs: Inputs) -> tuple[tuple[str, ...], ...]:
 
 
 class _WhatIf:
-    """Plans of assumed edits against a build that counts as done, whether it was or not."""
+    """Plans of assumed edits against a build that counts as done, whether it was or not.
+
+    There are three answers. A step is executed where its key is new; and also where it waits for a stage, but builds on a step that is
+    executed or copies what the edit changes: then its key is new, whatever the stage will give. It is undecided where that alone decides.
+    """
 
     def __init__(self, engine: str, options: BuildOptions, inputs: Inputs, cache: CacheView, look: Look | None) -> None:
         self._engine = engine
@@ -127,14 +137,50 @@ class _WhatIf:
                 self._assumed.assume(key)
             solution = solve(graph, context, self._assumed)
         self._before = trace_of(graph, solution, inputs.shown)
+        self._as_built = {decided.step.number: decided for decided in solution.steps}
 
     def plan(self, edits: tuple[str, ...]) -> PlanRecord:
         """The plan with these paths changed."""
         context = self._inputs.context
-        solution = solve(self._inputs.graph, EditedDirectory(context.root, edits, context.rules), self._assumed)
+        root = EditedDirectory(context.root, edits, context.rules)
+        solution = self._certain(solve(self._inputs.graph, root, self._assumed), root)
         record = _record(self._engine, self._options, self._inputs, solution, self._before, edits)
         context.save()
         return record
+
+    def _certain(self, solution: Solution, root: Directory) -> Solution:
+        """The same, with what runs in any case."""
+        runs: set[int] = set()
+        steps = []
+        for decided in solution.steps:
+            if decided.decision == "undecided":
+                contents = self._known(decided, root)
+                before = self._as_built[decided.step.number].contents
+                changed = any(
+                    one is not None and old is not None and one.digest != old.digest for one, old in zip(contents, before, strict=False)
+                )
+                if changed or decided.parent in runs:
+                    decided = msgspec.structs.replace(decided, decision="run", contents=contents, waits_for=None)
+            if decided.decision == "run":
+                runs.add(decided.step.number)
+            steps.append(decided)
+        return Solution(tuple(steps))
+
+    def _known(self, decided: Decided, root: Directory) -> tuple[Selected | None, ...]:
+        """What an undecided step reads, as far as that is not a stage's."""
+        op = decided.step.op
+        if op is None:
+            return ()
+        exclude = op.exclude if isinstance(op, CopyOp) else ()
+        found: list[Selected | None] = []
+        for source in content_sources(op):
+            content = None
+            if source.kind == "context":
+                # What is not there is an error as soon as the step can be decided.
+                with contextlib.suppress(LayerlabError):
+                    content = select(root, selection_of(source, exclude))
+            found.append(content)
+        return tuple(found)
 
 
 def _record(
@@ -142,11 +188,15 @@ def _record(
 ) -> PlanRecord:
     explainer = Explainer(inputs.graph, before, inputs.shown)
     # A step that two stages have runs once: by then the second has it in the cache.
-    first: dict[str | None, int] = {}
+    first: dict[str, int] = {}
+    again = set()
     for decided in solution.steps:
-        if decided.decision == "run":
-            first.setdefault(decided.key, decided.step.number)
-    again = {decided.step.number for decided in solution.steps if decided.decision == "run" and first[decided.key] != decided.step.number}
+        if (
+            decided.decision == "run"
+            and decided.key is not None
+            and first.setdefault(decided.key, decided.step.number) != decided.step.number
+        ):
+            again.add(decided.step.number)
     return PlanRecord(
         engine=engine,
         context=inputs.context.path,

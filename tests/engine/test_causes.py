@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -299,6 +300,60 @@ def test_a_plan_is_what_the_build_then_does(shared: Lab, edits: list[tuple[str, 
     record = shared.build(dockerfile)
     assert [(s.instruction, s.status, s.cause) for s in planned.steps] == [(s.instruction, s.status, s.cause) for s in record.steps]
     assert set(verdicts(shared.plan(dockerfile))) == {"cached"}
+
+
+# Each has PLACE as a place of its own.
+STAGES = [
+    (
+        "FROM base:1 AS a\nWORKDIR PLACE\nCOPY package.json .\nRUN cat package.json > /o\n"
+        "FROM base:1\nWORKDIR PLACE\nCOPY --from=a /o /o\nCOPY . .\nRUN cat /o > p\n"
+    ),
+    (
+        "FROM base:1 AS a\nWORKDIR PLACE\nCOPY src src\nRUN echo same > /o\n"
+        "FROM a AS b\nCOPY package.json .\nRUN cat package.json > /p\n"
+        "FROM base:1\nWORKDIR PLACE\nCOPY --from=a /o /o\nRUN cat /o\nCOPY --from=b /p /p\nCOPY src src\nRUN cat /p\n"
+    ),
+    (
+        "FROM base:1 AS a\nWORKDIR PLACE\nRUN --mount=type=bind,target=/c cat /c/package.json > /o\n"
+        "FROM base:1\nWORKDIR PLACE\nRUN --mount=type=bind,from=a,target=/a cat /a/o\nCOPY *.md .\nCOPY --from=a --link /o /p\n"
+    ),
+]
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(dockerfile=st.sampled_from(STAGES), edited=st.sampled_from(NAMES), built=st.booleans())
+def test_what_an_edit_would_cost_is_what_it_costs(shared: Lab, dockerfile: str, edited: str, built: bool) -> None:
+    """Of files that were built and of files that never were: what is said to run runs, and what is said to be cached is."""
+    _fill(shared)
+    dockerfile = dockerfile.replace("PLACE", f"/w{random.SystemRandom().getrandbits(48):x}")
+    shared.file(edited, "before")
+    if built:
+        shared.build(dockerfile)
+    planned = shared.plan(dockerfile, edits=(edited,))
+    shared.build(dockerfile)
+    shared.file(edited, f"after {random.SystemRandom().getrandbits(48):x}")
+    record = shared.build(dockerfile)
+    assert [step.number for step in planned.steps] == [step.number for step in record.steps]
+    for said, done in zip(planned.steps, record.steps, strict=True):
+        assert said.status in ("undecided", done.status), (verdicts(planned), verdicts(record))
+
+
+def test_a_step_that_waits_runs_in_any_case_where_its_own_files_change(lab: Lab) -> None:
+    """Or where what it builds on runs; and never before it was built is it less certain."""
+    _fill(lab)
+    dockerfile = STAGES[0].replace("PLACE", "/w")
+    for _ in range(2):
+        planned = lab.plan(dockerfile, edits=("package.json",))
+        #                            WORKDIR   COPY        RUN         WORKDIR   COPY --from  COPY . .    RUN
+        assert verdicts(planned) == ["cached", "executed", "executed", "cached", "undecided", "executed", "executed"]
+        assert planned.steps[6].waits_for == 4
+        assert planned.steps[7].cause is not None
+        assert planned.steps[7].cause.paths == ("package.json",)
+        assert planned.steps[8].cause is not None
+        assert planned.steps[8].cause.origin == 8
+        planned = lab.plan(dockerfile, edits=("README.md",))
+        assert verdicts(planned) == ["cached", "cached", "cached", "cached", "cached", "executed", "executed"]
+        lab.build(dockerfile)
 
 
 def test_an_edit_that_was_taken_back_is_no_cause(lab: Lab) -> None:
