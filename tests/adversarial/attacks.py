@@ -430,7 +430,9 @@ _FILL: Final = "for i in 1 2 3 4; do dd if=/dev/zero of=$i bs=1M count=70 || exi
 # --- 19: more than is allowed
 GREEDY: Final[dict[str, Attack]] = {
     # Where the kernel refuses the next process first, that is what is told.
-    "fork-bomb": _run("processes without end", "b() { b | b & }; b; sleep 60", f"processes at once|temporarily unavailable|Cannot fork|{_TIME}"),
+    "fork-bomb": _run(
+        "processes without end", "b() { b | b & }; b; sleep 60", f"processes at once|temporarily unavailable|Cannot fork|{_TIME}"
+    ),
     "many-processes": _run("processes that wait", "for i in $(seq 100); do sleep 60 & done; wait", "processes at once"),
     "loop": _run("time", "while :; do :; done", _TIME),
     "sleep": _run("time, idle", "sleep 600", _TIME),
