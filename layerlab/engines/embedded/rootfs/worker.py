@@ -33,6 +33,8 @@ from layerlab.fsutil import collection_paused, remove_tree
 _LENGTH: Final = struct.Struct("<I")
 # The longest name of a file.
 _NAME_BYTES: Final = 255
+# Of one file, names and values: a block of a common file system.
+_ATTRIBUTE_BYTES: Final = 4096
 
 
 class RefusedError(Exception):
@@ -428,7 +430,7 @@ class Worker:
         return {"diff_id": digest, "size": size, "length": length, "empty": not os.listdir(layer)}
 
     def entries(self, layer: str) -> dict[str, Any]:
-        """The members of a layer, as they can be shown: names as text, of links to anywhere no more than a name is long, no attributes."""
+        """The members of a layer, as they can be shown: names as text, and of links to anywhere, and attributes, no more than is usual."""
         found = layer_tar.walk_layer(layer, owners=self._owners([layer]))
         return {"entries": [_shown(entry) for entry in found]}
 
@@ -511,12 +513,14 @@ class Worker:
 
 def _shown(entry: layer_tar.LayerEntry) -> layer_tar.LayerEntry:
     target = entry.target if entry.type == "hardlink" else entry.target[:_NAME_BYTES]
-    path = entry.path
+    path, xattrs = entry.path, entry.xattrs
     if not (path.isascii() and target.isascii()):
         path, target = (os.fsencode(text).decode("utf-8", "backslashreplace") for text in (path, target))
-    elif target == entry.target and not entry.xattrs:
+    if any(not name.isascii() for name in xattrs) or sum(len(name) + len(value) for name, value in xattrs.items()) > _ATTRIBUTE_BYTES:
+        xattrs = {}
+    if (path, target, xattrs) == (entry.path, entry.target, entry.xattrs):
         return entry
-    return msgspec.structs.replace(entry, path=path, target=target, xattrs={})
+    return msgspec.structs.replace(entry, path=path, target=target, xattrs=xattrs)
 
 
 def _exists_below(path: str, lowers: list[str]) -> bool:
