@@ -234,12 +234,17 @@ def _memory_mounts(process: str, hosts: Container[int]) -> dict[int, int]:
             target = place.encode("utf-8", "surrogateescape").decode("unicode_escape", "surrogateescape")
             path = f"/proc/{process}/root{target}"
             try:
-                # Another mount may lie over it, and a sandbox that is being made still has the host's root.
-                if os.stat(path).st_dev == device:
-                    status = os.statvfs(path)
-                    # A file without a byte takes memory, too, of a kind that no limit of the file system counts.
-                    names = (status.f_files - status.f_ffree) * _INODE
-                    found[device] = (status.f_blocks - status.f_bfree) * status.f_frsize + names
+                # Another mount may lie over it, and a sandbox that is being made still has the host's root. While it gets its own, the path
+                # leads to one and then to the other: a descriptor stays with what it is of.
+                held = os.open(path, os.O_PATH | os.O_CLOEXEC)
+                try:
+                    if os.fstat(held).st_dev == device:
+                        status = os.fstatvfs(held)
+                        # A file without a byte takes memory, too, of a kind that no limit of the file system counts.
+                        names = (status.f_files - status.f_ffree) * _INODE
+                        found[device] = (status.f_blocks - status.f_bfree) * status.f_frsize + names
+                finally:
+                    os.close(held)
             except PermissionError:
                 # A process that cannot be looked into at all has just gone, or is not the student's.
                 if os.access(f"/proc/{process}/root/", os.X_OK):

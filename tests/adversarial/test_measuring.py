@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from autograder.confine import watch
+from autograder.confine import disk, watch
 from autograder.confine.cgroups import group
 from autograder.confine.disk import DiskUse, memory_files, size_of, unlinked
 from autograder.confine.memory import Uncountable
@@ -115,6 +116,35 @@ def test_files_without_a_name_count(tmp_path: Path) -> None:
             os.close(held)
     assert (more[0] - memory, more[1] - disk) == (2 * MIB, 3 * MIB)
     assert counted >= 2 * MIB
+
+
+def test_a_file_system_is_measured_as_what_it_was_taken_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a sandbox gets its own root, a path in it leads to the host's, whose disk is nobody's memory, and then to its own."""
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or shared.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("needs two file systems")
+    taken = os.statvfs(shared)
+    limit = (taken.f_blocks - taken.f_bfree) * taken.f_frsize + (taken.f_files - taken.f_ffree) * 1024 + 64 * MIB
+    place, done = tmp_path / "place", threading.Event()
+    for name, target in (("memory", shared), ("disk", Path("/"))):
+        (tmp_path / name).symlink_to(target)
+    place.symlink_to(shared)
+
+    def swap() -> None:
+        while not done.is_set():
+            for name in ("disk", "memory"):
+                (tmp_path / "next").symlink_to(tmp_path / name)
+                (tmp_path / "next").rename(place)
+
+    monkeypatch.setattr(disk, "_mounts", lambda _process: iter([(shared.stat().st_dev, "tmpfs", str(place))]))
+    thread = threading.Thread(target=swap)
+    thread.start()
+    try:
+        found = [sum(disk._memory_mounts("self", ()).values()) for _ in range(3000)]
+    finally:
+        done.set()
+        thread.join()
+    assert max(found) <= limit
 
 
 def test_a_command_that_leaves_too_much_is_told_so_before_anything_is_read(tmp_path: Path) -> None:
