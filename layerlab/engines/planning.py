@@ -150,19 +150,21 @@ class _WhatIf:
 
     def _certain(self, solution: Solution, root: Directory) -> Solution:
         """The same, with what runs in any case."""
-        runs: set[int] = set()
+        # Steps whose successors have keys that are new.
+        new: set[int] = set()
         steps = []
         for decided in solution.steps:
+            above = decided.parent in new
             if decided.decision == "undecided":
                 contents = self._known(decided, root)
-                before = self._as_built[decided.step.number].contents
-                changed = any(
-                    one is not None and old is not None and one.digest != old.digest for one, old in zip(contents, before, strict=False)
-                )
-                if changed or decided.parent in runs:
+                pairs = zip(contents, self._as_built[decided.step.number].contents, strict=False)
+                changed = any(one is not None and old is not None and one.digest != old.digest for one, old in pairs)
+                # What COPY --link makes does not depend on what it is laid on.
+                linked = isinstance(decided.step.op, CopyOp) and decided.step.op.link
+                if changed or (above and not linked):
                     decided = msgspec.structs.replace(decided, decision="run", contents=contents, waits_for=None)
-            if decided.decision == "run":
-                runs.add(decided.step.number)
+            if above or decided.decision == "run":
+                new.add(decided.step.number)
             steps.append(decided)
         return Solution(tuple(steps))
 

@@ -320,7 +320,7 @@ STAGES = [
 ]
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(dockerfile=st.sampled_from(STAGES), edited=st.sampled_from(NAMES), built=st.booleans())
 def test_what_an_edit_would_cost_is_what_it_costs(shared: Lab, dockerfile: str, edited: str, built: bool) -> None:
     """Of files that were built and of files that never were: what is said to run runs, and what is said to be cached is."""
