@@ -126,7 +126,7 @@ def _largest(engine: GradingEngine, layer: str) -> tuple[LoadedFile, ...]:
         _, modules, tail = entry["path"].rpartition(_MODULES)
         if not modules or entry["type"] != "file" or not tail.endswith(_CODE):
             continue
-        package = "/".join(tail.split("/")[: 2 if tail.startswith("@") else 1])
+        package = package_of(tail)
         found[package] = max(found.get(package, (0, "")), (entry["size"], entry["path"]))
     rows = []
     for package, (size, path) in sorted(found.items()):
@@ -143,6 +143,11 @@ def read_loaded(path: str) -> Loaded:
         return msgspec.json.decode(Path(path).read_bytes(), type=Loaded)
     except msgspec.MsgspecError as error:
         raise LayerlabError(f"{path} is damaged: {error}", remedy="Delete it: it is made anew.") from error
+
+
+def package_of(tail: str) -> str:
+    """The package that a path from its name on belongs to."""
+    return "/".join(tail.split("/")[: 2 if tail.startswith("@") else 1])
 
 
 def lines_of(text: str) -> frozenset[str]:

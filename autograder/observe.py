@@ -20,9 +20,9 @@ from autograder.confine.timing import Clock, TooSlow
 from autograder.contents import Contents, contents_of, needless
 from autograder.edits import LOCK, MANIFEST, Edit, Edits
 from autograder.faults import is_students
-from autograder.loaded import Loaded
+from autograder.loaded import Loaded, package_of
 from autograder.network import advice, advice_before
-from autograder.probing import Picture, Probes, folder_of_place, imported, make_probes, package_of, picture_of, write_probe
+from autograder.probing import Picture, Probes, folder_of_place, imported, make_probes, picture_of, write_probe
 from autograder.roles import LayerReader, Role, Sought, StepRoles, is_command
 from autograder.workspace import Workspace
 from layerlab.engines.base import BuildOptions

@@ -21,7 +21,7 @@ from typing import Final
 
 import msgspec
 
-from autograder.loaded import Loaded
+from autograder.loaded import Loaded, package_of
 from autograder.roles import LayerFound, LayerReader, looks_compiled
 from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 
@@ -63,11 +63,6 @@ def imported(sources: Iterable[str], loaded: Loaded) -> tuple[str, ...]:
     names = {name for text in sources for name in _IMPORT.findall(text)}
     packages = {package_of(file.tail) for file in loaded.files}
     return tuple(sorted(packages & {package_of(name) for name in names}))
-
-
-def package_of(tail: str) -> str:
-    """The package that a path from its name on belongs to."""
-    return "/".join(tail.split("/")[: 2 if tail.startswith("@") else 1])
 
 
 def picture_of(layers: Sequence[str], origin: Mapping[str, int], found: Mapping[str, LayerFound]) -> Picture:

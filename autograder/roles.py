@@ -20,7 +20,7 @@ from typing import Final, Literal, TypeVar
 
 import msgspec
 
-from autograder.loaded import GeneratedFile, Loaded, LoadedFile, lines_of
+from autograder.loaded import GeneratedFile, Loaded, LoadedFile, lines_of, package_of
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.engines.embedded.rootfs.reading import open_file
@@ -186,7 +186,7 @@ class LayerReader:
         if path.endswith(_NOT_CODE):
             return False
         _, modules, tail = path.rpartition(_MODULES)
-        return not modules or "/".join(tail.split("/")[: 2 if tail.startswith("@") else 1]) not in self._sought.loaded.packages
+        return not modules or package_of(tail) not in self._sought.loaded.packages
 
 
 def looks_compiled(content: bytes, marker: str, erased: Iterable[str]) -> bool:
