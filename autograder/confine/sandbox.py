@@ -113,6 +113,7 @@ class _Owning(contextlib.AbstractContextManager["Running"]):
         self._stack = stack
         self._watch = watch
         self._places = places
+        self._told = len(watch.told) if watch is not None else 0
 
     def __enter__(self) -> Running:
         return self
@@ -134,7 +135,13 @@ class _Owning(contextlib.AbstractContextManager["Running"]):
                     watch.too_much_output()
                     self._running.stop()
 
-        status = self._running.wait(limited)
+        try:
+            status = self._running.wait(limited)
+        except ExecutorError:
+            # One that the watch ended before it began: no trouble of the executor's.
+            if watch is None or len(watch.told) == self._told:
+                raise
+            status = _KILLED
         if watch is None:
             return status
         if status != 0:

@@ -240,13 +240,15 @@ def test_trouble_of_the_grader_is_no_zero(course: Path, place: Path, tmp_path: P
     assert "the grader failed, not the answer" in result.reason
 
 
-def test_a_machine_that_cannot_measure_gives_no_zero(course: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("interval", [0.1, 0.0005], ids=["while it runs", "before it begins"])
+def test_a_machine_that_cannot_measure_gives_no_zero(course: Path, place: Path, monkeypatch: pytest.MonkeyPatch, interval: float) -> None:
     """The command is ended, since nobody knows what it uses; but it is not to blame."""
 
     def fail(_found: frozenset[int]) -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(watch, "memory_files", fail)
+    monkeypatch.setattr(watch, "_INTERVAL", interval)
     result = _grade(course, place, "FROM node:alpine\nRUN sleep 60\n")
     assert (result.status, result.score, result.checks) == ("infrastructure-error", None, ())
     assert "Input/output error" in result.reason

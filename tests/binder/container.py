@@ -114,9 +114,9 @@ def running(image: str, memory: str, *rights: str) -> Iterator[Container]:
         try:
             yield Container(identity, _bytes(memory))
         finally:
-            subprocess.run(["docker", "rm", "--force", identity], capture_output=True, check=False, timeout=60)
+            subprocess.run(["docker", "rm", "--force", identity], capture_output=True, check=False, timeout=300)
     finally:
-        subprocess.run(["docker", "volume", "rm", "--force", volume], capture_output=True, check=False, timeout=60)
+        subprocess.run(["docker", "volume", "rm", "--force", volume], capture_output=True, check=False, timeout=300)
 
 
 def _bytes(text: str) -> int:

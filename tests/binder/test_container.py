@@ -21,7 +21,7 @@ import pytest
 from .container import Container, decoded, docker, facts, running, table
 from .image import HOME, ROOT, MissingError, build
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(2700)]
 
 _IMAGE = "layerlab-binder:test"
 
@@ -75,7 +75,7 @@ def test_a_learner_waits_for_no_registry(binder: _Binder) -> None:
 
 def test_the_notebooks_hold_what_they_promise(binder: _Binder) -> None:
     """All six, each from top to bottom with its answers checked."""
-    seconds = decoded(binder.learner.run("notebooks", "python", "-m", "tests.binder.inside", "course", seconds=1200))
+    seconds = decoded(binder.learner.run("notebooks", "python", "-m", "tests.binder.inside", "course", seconds=2400))
     assert len(seconds) == 6
     binder.learner.acts += [(f"  {name}", spent, 0) for name, spent in seconds.items()]
 
@@ -131,7 +131,7 @@ def test_the_assignments_are_there_without_their_solutions(binder: _Binder) -> N
 
 
 def test_the_demo_in_one_gigabyte_decides_as_on_this_machine(binder: _Binder) -> None:
-    inside, outside = binder.demos.result(timeout=1200)
+    inside, outside = binder.demos.result(timeout=2400)
     assert {act["record"]["executor"] for act in inside["acts"]} == {"proot"}
     assert facts(inside["acts"]) == facts(outside["acts"])
     assert inside["served"]["greeting"] == inside["served"]["expected"]
@@ -150,7 +150,7 @@ def test_a_step_that_wants_too_much_memory_says_so_and_the_kernel_lives(binder: 
 
 
 def test_memory_stays_below_the_limit(binder: _Binder, capsys: pytest.CaptureFixture[str]) -> None:
-    binder.demos.result(timeout=1200)
+    binder.demos.result(timeout=2400)
     with capsys.disabled():
         print("\n" + table((binder.learner, binder.small), "proot", int(docker("image", "inspect", "--format", "{{.Size}}", _IMAGE))))
     for container in (binder.learner, binder.small):

@@ -259,6 +259,7 @@ class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
         # Another thread may reap it, and then its number names nobody.
         self._process = _Descriptor(os.pidfd_open(child.pid))
         self._ended = False
+        self._stopped = False
 
     def __exit__(self, *_: object) -> None:
         self.kill()
@@ -275,7 +276,8 @@ class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
             said = said or block[:_SAID_BYTES]
             output(block)
         status = self._child.wait()
-        if status > 0 and not self._began():
+        # One that was stopped before it began says nothing of bwrap: who stopped it knows why.
+        if status > 0 and not self._stopped and not self._began():
             words = said.decode("utf-8", "replace").strip()
             raise ExecutorError(f"bwrap could not begin the command: {words or f'it ended with {status}'}", remedy="Try again.")
         return 128 - status if status < 0 else status
@@ -306,6 +308,7 @@ class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
     def stop(self) -> None:
         child = self._child
         if child.poll() is None:
+            self._stopped = True
             # The first process of the pid namespace takes all others with it. bwrap was told to die with its parent, but it is a
             # process in between that hears of it: kill the inner one by name while the outer one still holds its number.
             for inner in _children(child.pid):
