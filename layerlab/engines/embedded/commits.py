@@ -81,20 +81,28 @@ class Committer:
 
     def add(self, number: int, made: Made, record: CacheRecord, release: contextlib.ExitStack) -> list[Committed]:
         """Commit a step's layer, now if it is small and nothing waits, else beside what comes next. Returns what is now written."""
-        arguments = self._arguments(made)
-        if not self._pending and self._worker.ask("weigh", layer=made.layer, limit=_SMALL)["light"]:
-            answer: Future[dict[str, Any]] = Future()
-            try:
-                answer.set_result(self._worker.ask("commit", **arguments))
-            except (OSError, LayerlabError) as error:
-                answer.set_exception(error)
-        else:
+        answer = self._committed_now(made) if not self._pending else None
+        if answer is None:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
-            answer = self._pool.submit(self._spare().ask, "commit", **arguments)
+            answer = self._pool.submit(self._spare().ask, "commit", **self._arguments(made))
+        # Not before: the worker would be busy with it when it is asked to commit.
+        self._worker.tidy()
         provisional = msgspec.structs.replace(record, diff_id=f"{PENDING}{made.number}")
         self._pending.append(_Pending(number, made, provisional, answer, release))
         return self.flush() if answer.done() and len(self._pending) == 1 else []
+
+    def _committed_now(self, made: Made) -> Future[dict[str, Any]] | None:
+        """What came of committing a small layer; ``None`` for one that is not small."""
+        answer: Future[dict[str, Any]] = Future()
+        try:
+            found = self._worker.ask("commit", **self._arguments(made), limit=_SMALL)
+            if not found:
+                return None
+            answer.set_result(found)
+        except (OSError, LayerlabError) as error:
+            answer.set_exception(error)
+        return answer
 
     @staticmethod
     def _arguments(made: Made) -> dict[str, Any]:

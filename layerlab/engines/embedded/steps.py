@@ -135,6 +135,7 @@ class StepRunner:
         for _ in range(20):
             if not self.store.is_full():
                 break
+            self.worker.settle()
             time.sleep(0.05)
 
     def _apply(

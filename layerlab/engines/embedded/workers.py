@@ -43,6 +43,7 @@ class WorkerProcess:
         self.snapshotter = snapshotter
         self._process: subprocess.Popen[bytes] | None = None
         self._greeted = False
+        self._discarded: list[str] = []
         self._tidies = False
         self._lock = threading.Lock()
 
@@ -90,12 +91,21 @@ class WorkerProcess:
         return _raise_or_return(answer)
 
     def discard(self, *paths: str) -> None:
-        """Remove what nobody needs any more, while its client goes on; what cannot be removed stays for the next sweep."""
-        self.ask("discard", paths=paths)
-        self._tidies = True
+        """Note what nobody needs any more, for ``tidy`` and ``settle``; what is not removed then stays for the next sweep."""
+        with self._lock:
+            self._discarded += paths
+
+    def tidy(self) -> None:
+        """Begin to remove what was discarded, and to make what the next command needs, while its client goes on."""
+        with self._lock:
+            paths, self._discarded = self._discarded, []
+        if paths:
+            self.ask("tidy", paths=paths)
+            self._tidies = True
 
     def settle(self) -> None:
         """Wait until what was discarded has gone."""
+        self.tidy()
         if self._tidies and self._process is not None:
             self.ask("remove", paths=[])
         self._tidies = False

@@ -15,6 +15,7 @@ begun: without that, bwrap itself has failed.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import struct
@@ -65,7 +66,8 @@ class _To(NamedTuple):
     kind: str = ""
 
 
-_Code = list["bytes | _Label | _To"]
+_Part = bytes | _Label | _To
+_Code = Sequence[_Part]
 
 
 def _elf(machine: int, code: _Code, data: dict[str, bytes], variables: Sequence[bytes]) -> bytes:
@@ -109,6 +111,7 @@ def _distance(part: _To, away: int) -> bytes:
     return struct.pack("<I", word)
 
 
+@functools.lru_cache(maxsize=8)
 def _x86_64(ids: tuple[int, int, tuple[int, ...]] | None, guard: int) -> _Code:
     def move(register: int, value: int) -> bytes:
         return bytes([0xB8 + register]) + struct.pack("<I", value)
@@ -117,7 +120,7 @@ def _x86_64(ids: tuple[int, int, tuple[int, ...]] | None, guard: int) -> _Code:
     syscall = b"\x0f\x05"
     jump, if_zero, if_not_zero, if_negative, if_positive = b"\xe9", b"\x0f\x84", b"\x0f\x85", b"\x0f\x88", b"\x0f\x8f"
     test = b"\x85\xc0"
-    code: _Code = []
+    code: list[_Part] = []
     if guard != _GUARD:
         code += [move(edi, guard) + move(esi, _GUARD) + move(eax, 33) + syscall + test, _To(if_negative, "leave")]  # dup2
     code += [
@@ -180,6 +183,7 @@ def _x86_64(ids: tuple[int, int, tuple[int, ...]] | None, guard: int) -> _Code:
     ]
 
 
+@functools.lru_cache(maxsize=8)
 def _aarch64(ids: tuple[int, int, tuple[int, ...]] | None, guard: int) -> _Code:
     def words(*numbers: int) -> bytes:
         return struct.pack(f"<{len(numbers)}I", *numbers)
@@ -196,7 +200,7 @@ def _aarch64(ids: tuple[int, int, tuple[int, ...]] | None, guard: int) -> _Code:
     # cbz x0, cbnz x0, b.eq, b.ne, b.gt; tbnz of the sign of x0
     if_zero, if_not_zero, equal, unequal, greater = 0xB4000000, 0xB5000000, 0x54000000, 0x54000001, 0x5400000C
     negative = 0xB7F80000
-    code: _Code = []
+    code: list[_Part] = []
     if guard != _GUARD:
         code += [move(0, guard) + move(1, _GUARD) + move(2, 0) + call(24), to(negative, "leave", "bit")]  # dup3
     code += [

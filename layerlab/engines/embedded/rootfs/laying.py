@@ -34,6 +34,9 @@ _DEV_FILES: Final = 1 << 14
 _SHM_FILES: Final = 1 << 16
 # What Docker hides of /sys (moby, ``daemon/pkg/oci/defaults.go``).
 _HIDDEN_SYS: Final = ("firmware", "devices/virtual/powercap")
+_GROUPS: Final = "/sys/fs/cgroup"
+# Those that tell what there is. Each further mount costs a command a tenth of a millisecond.
+_CONTROLLERS: Final = ("cpu", "cpuacct", "cpuset", "memory")
 
 
 class MountError(Exception):
@@ -229,16 +232,18 @@ class _Tree:
 class Kit:
     """What every tree has and no image has a say in, as detached mounts: ``/proc``, ``/sys``, ``/dev``.
 
-    They are used once. To make them is half of the work of laying a tree, so a worker does it while nobody waits. Raises ``OSError``.
+    They are used once. To make them is half of the work of laying a tree, so a worker does it while nobody waits. ``system``: ``None``
+    where the host has no ``/sys``. ``real_ids``: this is the host's root, which may make devices. Raises ``OSError``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, system: System | None, *, real_ids: bool) -> None:
+        self._real_ids = real_ids
         self._mounts: dict[str, int] = {}
         try:
             # Empty until the executor mounts it, in the namespace of the command.
             self._mounts["proc"] = mountapi.filesystem("tmpfs", [("mode", "0555"), ("size", "4k")], NOSUID | NODEV | NOEXEC)
-            if os.path.isdir("/sys/kernel"):
-                self._sys()
+            if system is not None:
+                self._mounts["sys"] = system.copy()
             self._devices()
         except BaseException:
             self.close()
@@ -259,10 +264,7 @@ class Kit:
     def _devices(self) -> None:
         made = self._mounts["dev"] = mountapi.filesystem("tmpfs", _tmpfs("0755", _DEV_BYTES, _DEV_FILES), NOSUID)
         for name in _DEVICES:
-            os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=made))
-            # A bind mount of this machine's: a user namespace makes no devices. Read-only, a device can be written to and not be changed.
-            with _closing(os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC)) as device:
-                self._mounts[f"dev/{name}"] = mountapi.clone(device, attributes=RDONLY | NOSUID | NOEXEC)
+            self._device(made, name)
         for name in ("pts", "shm"):
             os.mkdir(name, 0o755, dir_fd=made)
         for name, target in (*_LINKS, ("ptmx", "pts/ptmx")):
@@ -271,22 +273,58 @@ class Kit:
         # In Docker everybody may write there, to 64 MiB in all.
         self._mounts["dev/shm"] = mountapi.filesystem("tmpfs", _tmpfs("1777", _SHM_BYTES, _SHM_FILES), NOSUID | NODEV | NOEXEC)
 
-    def _sys(self) -> None:
+    def _device(self, directory: int, name: str) -> None:
+        with contextlib.suppress(PermissionError):
+            # The command's own, as in Docker. It can be opened only where this is the host's root.
+            if self._real_ids:
+                os.mknod(name, 0o666 | stat.S_IFCHR, os.stat(f"/dev/{name}").st_rdev, dir_fd=directory)
+                os.chmod(name, 0o666, dir_fd=directory)
+                return
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=directory))
+        # A bind mount of this machine's: a user namespace makes no devices. Read-only, a device can be written to and not be changed.
+        with _closing(os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC)) as device:
+            self._mounts[f"dev/{name}"] = mountapi.clone(device, attributes=RDONLY | NOSUID | NOEXEC)
+
+
+class System:
+    """``/sys`` as commands see it, laid once in a namespace of its own and copied for each. Raises ``OSError``."""
+
+    def __init__(self) -> None:
+        os.makedirs(POINT, mode=0o700, exist_ok=True)
+        with mountapi.elsewhere():
+            for path, mount in self._mounts().items():
+                with _closing(mountapi.open_own(posixpath.join(POINT, path))) as place:
+                    mountapi.attach(mount, place)
+            self._namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+            self._root = mountapi.open_own(POINT)
+
+    def copy(self) -> int:
+        """A detached copy."""
+        with mountapi.elsewhere(self._namespace):
+            return mountapi.clone(self._root, recursive=True)
+
+    @staticmethod
+    def _mounts() -> dict[str, int]:
+        """Detached mounts by their paths below ``/sys``, parents first."""
+        made = {}
         attributes = RDONLY | NOSUID | NODEV | NOEXEC
         with _closing(os.open("/sys", os.O_PATH | os.O_CLOEXEC)) as source:
             try:
                 # Without what is mounted below it: root could read debugfs there.
-                self._mounts["sys"], whole = mountapi.clone(source, attributes=attributes), False
+                made[""], whole = mountapi.clone(source, attributes=attributes), False
             except OSError:
                 # In a user namespace those mounts are locked in their places, and this user reads there what it can read anyhow.
-                self._mounts["sys"], whole = mountapi.clone(source, attributes=attributes, recursive=True), True
-        if not whole and os.path.ismount("/sys/fs/cgroup"):
-            # How much memory there is: Node sizes its heap by it.
-            with _closing(os.open("/sys/fs/cgroup", os.O_PATH | os.O_CLOEXEC)) as source:
-                self._mounts["sys/fs/cgroup"] = mountapi.clone(source, attributes=attributes, recursive=True)
+                made[""], whole = mountapi.clone(source, attributes=attributes, recursive=True), True
+        if not whole and os.path.ismount(_GROUPS):
+            # How much memory and how many processors there are: Node sizes its heap by it. In version 1 each controller is a mount.
+            names = dict.fromkeys(os.path.basename(os.path.realpath(f"{_GROUPS}/{name}")) for name in _CONTROLLERS)
+            for place in (_GROUPS, *(place for place in (f"{_GROUPS}/{name}" for name in names) if os.path.ismount(place))):
+                with _closing(os.open(place, os.O_PATH | os.O_CLOEXEC)) as source:
+                    made[os.path.relpath(place, "/sys")] = mountapi.clone(source, attributes=attributes)
         for name in _HIDDEN_SYS:
             if os.path.isdir(f"/sys/{name}"):
-                self._mounts[f"sys/{name}"] = mountapi.filesystem("tmpfs", [("mode", "0555"), ("size", "4k")], attributes)
+                made[name] = mountapi.filesystem("tmpfs", [("mode", "0555"), ("size", "4k")], attributes)
+        return made
 
 
 def _tmpfs(mode: str, size: int, files: int) -> list[tuple[str, str]]:

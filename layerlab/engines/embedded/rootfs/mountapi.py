@@ -106,16 +106,20 @@ def setns(descriptor: int, kind: int) -> None:
 
 
 @contextlib.contextmanager
-def elsewhere() -> Iterator[None]:
-    """For the length of the block this process, which must have one thread, is in a new mount namespace, a copy of its own.
+def elsewhere(namespace: int = -1) -> Iterator[None]:
+    """For the length of the block this process, which must have one thread, is in another mount namespace: that of a descriptor, or a new
+    one, a copy of its own.
 
-    The new one lives on for as long as somebody has a descriptor of it (``/proc/self/ns/mnt``).
+    A new one lives on for as long as somebody has a descriptor of it (``/proc/self/ns/mnt``).
     """
     home = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     here = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        unshare(CLONE_NEWNS)
-        # The current directory of a process follows it into the copy.
+        if namespace >= 0:
+            setns(namespace, CLONE_NEWNS)
+        else:
+            # The current directory of a process follows it into the copy.
+            unshare(CLONE_NEWNS)
         try:
             yield
         finally:

@@ -55,6 +55,7 @@ class Worker:
         self._user: int | None = None
         self._laid = -1
         self._kit: laying.Kit | None = None
+        self._system: laying.System | None = None
         self._namespaces = mode != "none"
         self._discarded: list[str] = []
 
@@ -301,7 +302,7 @@ class Worker:
 
     def lay(self, root: dict[str, Any], mounts: list[dict[str, Any]], cwd: str, program: str) -> dict[str, Any]:
         """Lay the tree of a command; see ``laying.lay``. The namespace is kept by descriptor until ``let_go``."""
-        kit, self._kit = self._kit or laying.Kit(), None
+        kit, self._kit = self._kit or self._make_kit(), None
         try:
             self._laid = laying.lay(root, mounts, cwd, program, kit)
         except laying.MountError as error:
@@ -310,20 +311,25 @@ class Worker:
             kit.close()
         return {"namespace": self._laid, "user": self._user_namespace(), "process": os.getpid(), "point": os.path.abspath(laying.POINT)}
 
-    def discard(self, paths: list[str]) -> dict[str, Any]:
+    def _make_kit(self) -> laying.Kit:
+        if self._system is None and os.path.isdir("/sys/kernel"):
+            self._system = laying.System()
+        return laying.Kit(self._system, real_ids=self.real_ids)
+
+    def tidy(self, paths: list[str]) -> dict[str, Any]:
         """Remove directories of ours once this is answered; see ``afterwards``."""
         self._discarded = paths
         return {}
 
     def afterwards(self, verb: str) -> None:
         """What its client need not wait for: remove what was discarded, and make what the next command needs, whatever it is."""
-        if verb == "discard":
+        if verb == "tidy":
             _answer(self, {"verb": "remove", "with": {"paths": self._discarded}})
         # Not while a command begins: the kernel changes one table of mounts at a time, and bwrap changes it, too.
-        if verb in ("prepare_run", "discard") and self._namespaces and self._kit is None:
+        if verb in ("prepare_run", "tidy") and self._namespaces and self._kit is None:
             # What fails here fails again where it is needed, and is said there.
             with contextlib.suppress(OSError):
-                self._kit = laying.Kit()
+                self._kit = self._make_kit()
 
     def _user_namespace(self) -> int:
         """A descriptor of this process's user namespace, kept for good; -1 where it is that of its client."""
@@ -394,19 +400,21 @@ class Worker:
         except sizes.TooDeepError:
             return {"size": 0, "deep": True}
 
-    def weigh(self, layer: str, limit: int) -> dict[str, Any]:
-        """Whether the regular files of a layer weigh less than ``limit`` bytes; stops counting when they do not."""
-        total = 0
-        for _directory, _names, files, descriptor in os.fwalk(layer):
-            total += sum(os.lstat(name, dir_fd=descriptor).st_size for name in files)
-            if total > limit:
-                return {"light": False}
-        return {"light": True}
-
     def commit(
-        self, layer: str, lowers: list[str], owners: dict[str, tuple[int, int]], owner: tuple[int, int], newest: int | None
+        self,
+        layer: str,
+        lowers: list[str],
+        owners: dict[str, tuple[int, int]],
+        owner: tuple[int, int],
+        newest: int | None,
+        limit: int | None = None,
     ) -> dict[str, Any]:
-        """Turn a finished layer directory into a layer: its diff ID, size and (single-id mode) the owners of its files."""
+        """Turn a finished layer directory into a layer: its diff ID, size and (single-id mode) the owners of its files.
+
+        One whose regular files have more than ``limit`` bytes is left as it is; the answer is then empty.
+        """
+        if limit is not None and not _is_light(layer, limit):
+            return {}
         if newest is not None:
             layer_tar.clamp_times(layer, newest)
         intended: dict[str, tuple[int, int]] | None = None
@@ -509,6 +517,15 @@ class Worker:
             for tree in [tree for tree in self._baselines if tree.startswith(path + "/")]:
                 del self._baselines[tree]
         return {}
+
+
+def _is_light(layer: str, limit: int) -> bool:
+    total = 0
+    for _directory, _names, files, descriptor in os.fwalk(layer):
+        total += sum(os.lstat(name, dir_fd=descriptor).st_size for name in files)
+        if total > limit:
+            return False
+    return True
 
 
 def _shown(entry: layer_tar.LayerEntry) -> layer_tar.LayerEntry:
