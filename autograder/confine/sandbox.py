@@ -68,11 +68,12 @@ class _Confined:
                 oom_score_adj=0 if self._filling else _FIRST_TO_GO,
             )
             places = [root.tree or root.upper, *_written(changed.mounts)]
+            told = len(self._watch.told) if self._watch is not None else 0
             if self._watch is not None:
                 self._watch.disk.opened(places)
             with self._bounds.unlimited() if self._bounds is not None else contextlib.nullcontext():
                 running = self._inner.start(root, changed)
-            return _Owning(running, stack.pop_all(), self._watch, places)
+            return _Owning(running, stack.pop_all(), self._watch, places, told)
 
     def _filled(self) -> tuple[dict[str, str], tuple[Mount, ...]]:
         """The cache itself, for the trusted install that fills it."""
@@ -105,15 +106,15 @@ def _without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
 class _Owning(contextlib.AbstractContextManager["Running"]):
     """A started command with what was made for it alone, which goes when it has ended, and with limits on what it writes.
 
-    ``places``  the directories that it can write to.
+    ``places``  the directories that it can write to. ``told``: how much the watch had said before it was started.
     """
 
-    def __init__(self, running: Running, stack: contextlib.ExitStack, watch: Watch | None, places: list[str]) -> None:
+    def __init__(self, running: Running, stack: contextlib.ExitStack, watch: Watch | None, places: list[str], told: int) -> None:
         self._running = running
         self._stack = stack
         self._watch = watch
         self._places = places
-        self._told = len(watch.told) if watch is not None else 0
+        self._told = told
 
     def __enter__(self) -> Running:
         return self

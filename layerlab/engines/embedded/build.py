@@ -109,14 +109,14 @@ class Build:
                 elif not self._look(solution):
                     break
                 solution = self._solve()
+            # The last layers get their names, and the steps their final records.
+            self._flush()
         except KeyboardInterrupt:
             self._flush()
             self.inputs.context.save()
             raise BuildInterruptedError("the build was stopped; finished steps stay cached") from None
         finally:
             self.committer.close()
-        # The last layers get their names, and the steps their final records.
-        self._flush()
         return self._finish(self._solve())
 
     def _flush(self) -> bool:

@@ -81,15 +81,19 @@ class Committer:
 
     def add(self, number: int, made: Made, record: CacheRecord, release: contextlib.ExitStack) -> list[Committed]:
         """Commit a step's layer, now if it is small and nothing waits, else beside what comes next. Returns what is now written."""
-        answer = self._committed_now(made) if not self._pending else None
-        if answer is None:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
-            answer = self._pool.submit(self._spare().ask, "commit", **self._arguments(made))
-        # Not before: the worker would be busy with it when it is asked to commit.
+        try:
+            answer = self._committed_now(made) if not self._pending else None
+            if answer is None:
+                if self._pool is None:
+                    self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
+                answer = self._pool.submit(self._spare().ask, "commit", **self._arguments(made))
+            provisional = msgspec.structs.replace(record, diff_id=f"{PENDING}{made.number}")
+            self._pending.append(_Pending(number, made, provisional, answer, release))
+        except BaseException:
+            self._abandon(made, release)
+            raise
+        # Only now: earlier, the commit would have had to wait for the removal.
         self._worker.tidy()
-        provisional = msgspec.structs.replace(record, diff_id=f"{PENDING}{made.number}")
-        self._pending.append(_Pending(number, made, provisional, answer, release))
         return self.flush() if answer.done() and len(self._pending) == 1 else []
 
     def _committed_now(self, made: Made) -> Future[dict[str, Any]] | None:
@@ -130,11 +134,16 @@ class Committer:
                 done.append(Committed(item.number, record))
                 pending.pop(0)
         finally:
+            # A digest could not be computed or a record not written; what builds on it gets no record either.
             for item in pending:
-                # Its digest could not be had, or something below it has no record: no layer can become of it.
-                self._worker.ask("remove", paths=[item.made.layer, f"{item.made.layer}.owners"])
-                item.release.close()
+                self._abandon(item.made, item.release)
         return done
+
+    def _abandon(self, made: Made, release: contextlib.ExitStack) -> None:
+        """Give back the key of a step that gets no record. Its directory goes, unless it is a layer by now: others may name that."""
+        with release:
+            if all(row.number != made.number for row in self._store.layer_rows()):
+                self._worker.discard(made.layer, f"{made.layer}.owners")
 
     def _register(self, item: _Pending) -> LayerRow:
         try:
@@ -148,7 +157,10 @@ class Committer:
         return row
 
     def close(self) -> None:
-        """End the thread; the digests that are being computed are waited for."""
+        """End the thread; the digests that are being computed are waited for. What was not flushed gets no record."""
         if self._pool is not None:
             self._pool.shutdown(wait=True)
             self._pool = None
+        while self._pending:
+            item = self._pending.pop()
+            self._abandon(item.made, item.release)

@@ -45,7 +45,7 @@ class WorkerProcess:
         self._greeted = False
         self._discarded: list[str] = []
         self._tidies = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def start(self) -> None:
         """Start the process without waiting for it, so that it is ready when it is needed."""
@@ -98,17 +98,20 @@ class WorkerProcess:
     def tidy(self) -> None:
         """Begin to remove what was discarded, and to make what the next command needs, while its client goes on."""
         with self._lock:
-            paths, self._discarded = self._discarded, []
-        if paths:
-            self.ask("tidy", paths=paths)
-            self._tidies = True
+            # Each path once: when it has gone, its name may be given to something else.
+            paths, self._discarded = list(dict.fromkeys(self._discarded)), []
+            if paths:
+                self._tidies = True
+                with contextlib.suppress(LayerlabError, OSError):
+                    self.ask("tidy", paths=paths)
 
     def settle(self) -> None:
         """Wait until what was discarded has gone."""
-        self.tidy()
-        if self._tidies and self._process is not None:
-            self.ask("remove", paths=[])
-        self._tidies = False
+        with self._lock:
+            self.tidy()
+            if self._tidies and self._process is not None:
+                self.ask("remove", paths=[])
+            self._tidies = False
 
     @contextlib.contextmanager
     def lay(self, root: dict[str, Any], mounts: list[dict[str, Any]], cwd: str, program: str) -> Iterator[Laid]:
@@ -119,15 +122,17 @@ class WorkerProcess:
         Raises ``DockerfileError`` for a mount or a directory that has no place, ``OSError``.
         """
         with contextlib.ExitStack() as stack:
-            answer = self.ask("lay", root=root, mounts=mounts, cwd=cwd, program=program)
-            try:
-                numbers = [answer["namespace"], *([answer["user"]] if answer["user"] >= 0 else [])]
-                # The worker cannot end meanwhile: it is asked for something else afterwards.
-                held = [os.open(f"/proc/{answer['process']}/fd/{number}", os.O_RDONLY | os.O_CLOEXEC) for number in numbers]
-                for descriptor in held:
-                    stack.callback(os.close, descriptor)
-            finally:
-                self.ask("let_go")
+            # The worker has one namespace at a time.
+            with self._lock:
+                answer = self.ask("lay", root=root, mounts=mounts, cwd=cwd, program=program)
+                try:
+                    numbers = [answer["namespace"], *([answer["user"]] if answer["user"] >= 0 else [])]
+                    # The worker cannot end meanwhile: it is asked for something else afterwards.
+                    held = [os.open(f"/proc/{answer['process']}/fd/{number}", os.O_RDONLY | os.O_CLOEXEC) for number in numbers]
+                    for descriptor in held:
+                        stack.callback(os.close, descriptor)
+                finally:
+                    self.ask("let_go")
             yield Laid(answer["point"], held[0], held[1] if len(held) > 1 else None)
 
     def _receive(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import msgspec
@@ -61,6 +62,8 @@ _NEW_MOUNTS: Final = 0x00020000
 _NEW_USER: Final = 0x10000000
 # Of bwrap's own words.
 _SAID_BYTES: Final = 2000
+# The status of a command that SIGKILL ended.
+_KILLED: Final = 128 + signal.SIGKILL
 # Inside its pid namespace what starts it is 1.
 _COMMAND: Final = 2
 
@@ -276,8 +279,10 @@ class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
             said = said or block[:_SAID_BYTES]
             output(block)
         status = self._child.wait()
-        # One that was stopped before it began says nothing of bwrap: who stopped it knows why.
-        if status > 0 and not self._stopped and not self._began():
+        if status > 0 and not self._began():
+            # That says nothing of bwrap: whoever stopped it knows why.
+            if self._stopped:
+                return _KILLED
             words = said.decode("utf-8", "replace").strip()
             raise ExecutorError(f"bwrap could not begin the command: {words or f'it ended with {status}'}", remedy="Try again.")
         return 128 - status if status < 0 else status
@@ -381,8 +386,11 @@ class _Begin:
         inside = json.loads(text)["child-pid"]
         if self.mapped is not None:
             for name in ("uid_map", "gid_map"):
-                with open(f"/proc/{inside}/{name}", "w", encoding="ascii") as stream:
-                    stream.write(f"0 0 {_IDS}\n")
+                try:
+                    Path(f"/proc/{inside}/{name}").write_text(f"0 0 {_IDS}\n", encoding="ascii")
+                except (FileNotFoundError, ProcessLookupError):
+                    # It was ended meanwhile.
+                    return
             os.write(self.mapped.number, b"1")
         if self.connected is not None and self.connect is not None:
             held.enter_context(self.connect(inside))

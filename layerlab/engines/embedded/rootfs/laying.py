@@ -34,8 +34,9 @@ _DEV_FILES: Final = 1 << 14
 _SHM_FILES: Final = 1 << 16
 # What Docker hides of /sys (moby, ``daemon/pkg/oci/defaults.go``).
 _HIDDEN_SYS: Final = ("firmware", "devices/virtual/powercap")
+_KERNELS: Final = RDONLY | NOSUID | NODEV | NOEXEC
 _GROUPS: Final = "/sys/fs/cgroup"
-# Those that tell what there is. Each further mount costs a command a tenth of a millisecond.
+# The controllers that tell how much memory and how many processors there are. Each mount more costs a command a tenth of a millisecond.
 _CONTROLLERS: Final = ("cpu", "cpuacct", "cpuset", "memory")
 
 
@@ -233,7 +234,7 @@ class Kit:
     """What every tree has and no image has a say in, as detached mounts: ``/proc``, ``/sys``, ``/dev``.
 
     They are used once. To make them is half of the work of laying a tree, so a worker does it while nobody waits. ``system``: ``None``
-    where the host has no ``/sys``. ``real_ids``: this is the host's root, which may make devices. Raises ``OSError``.
+    where the host has no ``/sys``. ``real_ids``: this is root, which may be allowed to make devices. Raises ``OSError``.
     """
 
     def __init__(self, system: System | None, *, real_ids: bool) -> None:
@@ -274,8 +275,9 @@ class Kit:
         self._mounts["dev/shm"] = mountapi.filesystem("tmpfs", _tmpfs("1777", _SHM_BYTES, _SHM_FILES), NOSUID | NODEV | NOEXEC)
 
     def _device(self, directory: int, name: str) -> None:
+        # The command's own, as in Docker. Not every root may make one (CAP_MKNOD, device groups), and one that was made in a user
+        # namespace could not be opened.
         with contextlib.suppress(PermissionError):
-            # The command's own, as in Docker. It can be opened only where this is the host's root.
             if self._real_ids:
                 os.mknod(name, 0o666 | stat.S_IFCHR, os.stat(f"/dev/{name}").st_rdev, dir_fd=directory)
                 os.chmod(name, 0o666, dir_fd=directory)
@@ -292,11 +294,20 @@ class System:
     def __init__(self) -> None:
         os.makedirs(POINT, mode=0o700, exist_ok=True)
         with mountapi.elsewhere():
-            for path, mount in self._mounts().items():
-                with _closing(mountapi.open_own(posixpath.join(POINT, path))) as place:
-                    mountapi.attach(mount, place)
-            self._namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-            self._root = mountapi.open_own(POINT)
+            whole = self._lay("", "/sys")
+            if not whole and os.path.ismount(_GROUPS):
+                # How much memory and how many processors there are: Node sizes its heap by it. In version 1 each controller is a mount.
+                names = dict.fromkeys(os.path.basename(os.path.realpath(f"{_GROUPS}/{name}")) for name in _CONTROLLERS)
+                for place in (_GROUPS, *(place for place in (f"{_GROUPS}/{name}" for name in names) if os.path.ismount(place))):
+                    self._lay(os.path.relpath(place, "/sys"), place)
+            for name in _HIDDEN_SYS:
+                if os.path.isdir(f"/sys/{name}"):
+                    with _closing(mountapi.open_own(f"{POINT}/{name}")) as over:
+                        mountapi.attach(mountapi.filesystem("tmpfs", [("mode", "0555"), ("size", "4k")], _KERNELS), over)
+            with contextlib.ExitStack() as stack:
+                self._root = _held(stack, mountapi.open_own(POINT))
+                self._namespace = os.open("/proc/self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+                stack.pop_all()
 
     def copy(self) -> int:
         """A detached copy."""
@@ -304,27 +315,21 @@ class System:
             return mountapi.clone(self._root, recursive=True)
 
     @staticmethod
-    def _mounts() -> dict[str, int]:
-        """Detached mounts by their paths below ``/sys``, parents first."""
-        made = {}
-        attributes = RDONLY | NOSUID | NODEV | NOEXEC
-        with _closing(os.open("/sys", os.O_PATH | os.O_CLOEXEC)) as source:
+    def _lay(path: str, source: str) -> bool:
+        """Lay a directory of the host at a path below ``/sys``; whether with all that is mounted below it."""
+        whole = False
+        with (
+            _closing(os.open(source, os.O_PATH | os.O_CLOEXEC)) as here,
+            _closing(mountapi.open_own(f"{POINT}/{path}".rstrip("/"))) as over,
+        ):
             try:
                 # Without what is mounted below it: root could read debugfs there.
-                made[""], whole = mountapi.clone(source, attributes=attributes), False
+                mount = mountapi.clone(here, attributes=_KERNELS)
             except OSError:
                 # In a user namespace those mounts are locked in their places, and this user reads there what it can read anyhow.
-                made[""], whole = mountapi.clone(source, attributes=attributes, recursive=True), True
-        if not whole and os.path.ismount(_GROUPS):
-            # How much memory and how many processors there are: Node sizes its heap by it. In version 1 each controller is a mount.
-            names = dict.fromkeys(os.path.basename(os.path.realpath(f"{_GROUPS}/{name}")) for name in _CONTROLLERS)
-            for place in (_GROUPS, *(place for place in (f"{_GROUPS}/{name}" for name in names) if os.path.ismount(place))):
-                with _closing(os.open(place, os.O_PATH | os.O_CLOEXEC)) as source:
-                    made[os.path.relpath(place, "/sys")] = mountapi.clone(source, attributes=attributes)
-        for name in _HIDDEN_SYS:
-            if os.path.isdir(f"/sys/{name}"):
-                made[name] = mountapi.filesystem("tmpfs", [("mode", "0555"), ("size", "4k")], attributes)
-        return made
+                mount, whole = mountapi.clone(here, attributes=_KERNELS, recursive=True), True
+            mountapi.attach(mount, over)
+        return whole
 
 
 def _tmpfs(mode: str, size: int, files: int) -> list[tuple[str, str]]:
