@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import posixpath
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -143,6 +143,47 @@ class _State:
             self.from_arg.discard(key)
 
 
+class Observer:
+    """Told what happens while a graph is made, and does nothing about it: checks begin here."""
+
+    def expanded(self, at: Instruction, word: str, result: str, used: Variables) -> None:
+        """``word`` of an instruction became ``result``."""
+
+    def base(self, stage: Stage, name: str, image: BaseImage) -> None:
+        """A stage is built on an image."""
+
+    def reached(self, stage: Stage, at: Instruction, *, shell: bool) -> None:
+        """An instruction comes next. ``shell``: the image or a SHELL before it says what runs commands."""
+
+    def copied(self, at: Instruction, source: str) -> None:
+        """COPY or ADD takes ``source`` from the build context."""
+
+    def exposed(self, at: Instruction, port: str) -> None:
+        """EXPOSE names a port, as written but for variables."""
+
+
+class Variables(Mapping[str, str]):
+    """An environment that notes what was asked of it: ``found`` and ``missing`` names."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self.found: set[str] = set()
+        self.missing: dict[str, None] = {}
+
+    def __getitem__(self, name: str) -> str:
+        if name not in self._environment:
+            self.missing[name] = None
+        else:
+            self.found.add(name)
+        return self._environment[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._environment)
+
+    def __len__(self) -> int:
+        return len(self._environment)
+
+
 def build_graph(
     dockerfile: Dockerfile,
     resolve: Resolve,
@@ -154,16 +195,17 @@ def build_graph(
     labels: Mapping[str, str] | None = None,
     network: str = "default",
     emulates: bool = False,
+    observer: Observer | None = None,
 ) -> Graph:
     """Resolve a Dockerfile into the steps that ``target`` (default: the last stage) needs.
 
-    ``emulates``: whether stages may be for other platforms than this machine's.
+    ``emulates``: whether stages may be for other platforms than this machine's. With an ``observer`` and no ``target``, all stages are
+    gone through, and what only a build cannot do is no error.
     ``resolve`` gives a base image for a reference and is asked once per name, only for what is needed.
     Raises ``DockerfileError`` with file and line, ``UsageError`` for an unknown target, and what ``resolve`` raises.
     """
-    return _Builder(dockerfile, resolve, dict(build_args or {}), no_cache, no_cache_filter, network, emulates).build(
-        target, dict(labels or {})
-    )
+    builder = _Builder(dockerfile, resolve, dict(build_args or {}), no_cache, no_cache_filter, network, emulates, observer)
+    return builder.build(target, dict(labels or {}))
 
 
 class _Builder:
@@ -176,6 +218,7 @@ class _Builder:
         no_cache_filter: tuple[str, ...],
         network: str,
         emulates: bool,
+        observer: Observer | None,
     ) -> None:
         self.dockerfile = dockerfile
         self.file = dockerfile.file
@@ -185,6 +228,7 @@ class _Builder:
         self.no_cache_filter = tuple(name.lower() for name in no_cache_filter)
         self.network = network
         self.emulates = emulates
+        self.observer = observer
         self.used_args: set[str] = set()
         self.globals: dict[str, str] = {**PLATFORM_ARGUMENTS}
         self.images: dict[str, BaseImage] = {}
@@ -195,6 +239,7 @@ class _Builder:
         self.warnings: list[str] = []
         self.uses_context = False
         self.number = 0
+        self.triggered: set[int] = set()
         self.allowance = Allowance()
 
     def build(self, target: str | None, labels: dict[str, str]) -> Graph:
@@ -217,7 +262,10 @@ class _Builder:
             self.platforms[stage.index] = self._platform(stage)
         goal = self._target(target)
         self._check_circles()
-        needed = self._needed(goal)
+        # Triggers come into what the target needs, and nowhere else (``resolveReachableStages``).
+        needed = self.triggered = self._needed(goal)
+        if self.observer is not None and not target:
+            needed = {stage.index for stage in stages}
         for stage in stages:
             if stage.index in needed and not self.emulates and self.platforms[stage.index] != PLATFORM:
                 raise UnsupportedError(
@@ -227,6 +275,11 @@ class _Builder:
                     line=stage.from_instruction.line,
                     remedy="Leave the flag out, or build with Docker.",
                 )
+        if self.observer is not None:
+            # BuildKit asks for all of them before it looks into any stage.
+            for stage in stages:
+                if stage.index in needed and self._base_stage(stage) is None and self.bases[stage.index] != "scratch":
+                    self._image(self.bases[stage.index], stage.from_instruction)
         for stage in stages:
             if stage.index in needed:
                 self._stage(stage)
@@ -266,9 +319,14 @@ class _Builder:
 
     def _expand(self, word: str, env: Mapping[str, str], at: Instruction) -> str:
         try:
-            return expand(word, env, escape=self.dockerfile.escape, allowance=self.allowance)
+            if self.observer is None:
+                return expand(word, env, escape=self.dockerfile.escape, allowance=self.allowance)
+            variables = Variables(env)
+            result = expand(word, variables, escape=self.dockerfile.escape, allowance=self.allowance)
         except DockerfileError as error:
             raise self._error(at, error.message, error.remedy) from error
+        self.observer.expanded(at, word, result, variables)
+        return result
 
     def _meta_args(self) -> None:
         for instruction in self.dockerfile.meta_args:
@@ -341,7 +399,9 @@ class _Builder:
                     path[index] = iter(needs[index])
 
     def _base_stage(self, stage: Stage) -> int | None:
-        return self._by_name(self.bases[stage.index], stage.index)
+        # As written (``addState``): with capitals it is an image's name, which none can have.
+        base = self.bases[stage.index]
+        return self._by_name(base, stage.index) if base == base.lower() else None
 
     def _needed(self, goal: int) -> set[int]:
         needed: set[int] = set()
@@ -403,6 +463,8 @@ class _Builder:
             state.image["WorkingDir"] = "/"
         else:
             base_image = self._image(name, stage.from_instruction)
+            if self.observer is not None:
+                self.observer.base(stage, name, base_image)
             state = _State()
             state.config = {k: copy.deepcopy(v) for k, v in base_image.config.items() if k not in ("rootfs", "history", "created")}
             state.config.setdefault("config", {})
@@ -414,7 +476,7 @@ class _Builder:
         for item in state.image.get("Env") or []:
             key, _, value = item.partition("=")
             state.set_env(key, value, argument=False)
-        triggers = self._triggers(stage)
+        triggers = self._triggers(stage) if stage.index in self.triggered else []
         state.image.pop("OnBuild", None)
         total = (1 if base_stage is None and name != "scratch" else 0) + sum(
             1 for i in stage.instructions if i.keyword in ("RUN", "COPY", "ADD", "WORKDIR")
@@ -437,6 +499,8 @@ class _Builder:
         first = True
         for instruction in [*triggers, *stage.instructions]:
             self.number += 1
+            if self.observer is not None:
+                self.observer.reached(stage, instruction, shell=bool(state.image.get("Shell")))
             lowered = self._instruction(stage, state, instruction, first=first)
             index = ""
             if lowered.op is not None:
@@ -562,7 +626,7 @@ class _Builder:
 
     def _mount(self, stage: Stage, state: _State, at: Instruction, value: str) -> MountOp:
         try:
-            mount = parse_mount(value, lambda word: expand(word, state.env, escape=self.dockerfile.escape, allowance=self.allowance))
+            mount = parse_mount(value, lambda word: self._expand(word, state.env, at))
         except DockerfileError as error:
             raise self._error(at, error.message, error.remedy) from error
         cwd = state.image.get("WorkingDir") or "/"
@@ -570,7 +634,8 @@ class _Builder:
         if mount.target or mount.type in ("bind", "cache", "tmpfs"):
             # An absolute target stays as written, and so counts in the key: /k/ is not /k.
             target = mount.target if mount.target.startswith("/") else _clean(posixpath.join("/", cwd, mount.target))
-            if _clean(target) == "/":
+            # A check says so of / alone, whatever a build makes of //.
+            if target == "/" or (_clean(target) == "/" and self.observer is None):
                 raise self._error(at, 'invalid mount target "/"', "Give the mount a target=.")
         source: Source | None = None
         owned = True
@@ -653,6 +718,8 @@ class _Builder:
             if re.match(r"^(https?|git|ssh)://|^git@", word) or word.endswith(".git"):
                 if at.keyword == "COPY":
                     raise self._error(at, "source can't be a URL for COPY", "ADD takes URLs.")
+                if self.observer is not None:
+                    continue
                 raise UnsupportedError(
                     f"ADD from a URL is not supported by the embedded engine: {word}",
                     file=self.file,
@@ -668,6 +735,8 @@ class _Builder:
             wild = has_wildcards(absolute)
             if origin is None:
                 self.uses_context = True
+                if self.observer is not None:
+                    self.observer.copied(at, word)
                 sources.append(Source(kind="context", path=absolute, wildcard=wild, pivot=pivot))
             else:
                 sources.append(self._from(origin, absolute, stage, at, wildcard=wild, pivot=pivot))
@@ -701,9 +770,13 @@ class _Builder:
 
     def _heredoc(self, content: str, state: _State, at: Instruction) -> str:
         try:
-            return expand_body(content, state.env, allowance=self.allowance)
+            variables = Variables(state.env)
+            result = expand_body(content, variables, allowance=self.allowance)
         except DockerfileError as error:
             raise self._error(at, error.message, error.remedy) from error
+        if self.observer is not None:
+            self.observer.expanded(at, content, result, variables)
+        return result
 
     def _chmod(self, text: str, at: Instruction) -> str:
         if not text:
@@ -810,6 +883,8 @@ class _Builder:
         return _Lowered(self._printed(state, at), None, f"EXPOSE map[{listed}]")
 
     def _ports(self, text: str, at: Instruction) -> list[str]:
+        if self.observer is not None:
+            self.observer.exposed(at, text)
         # An address and a port of the host may stand before the last colon; they are read and left out.
         host, _, container = text.rpartition(":")
         number, *more = container.split("/")

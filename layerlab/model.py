@@ -87,6 +87,26 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     exit_status: int | None = None
 
 
+class CheckWarning(msgspec.Struct, frozen=True, kw_only=True):
+    """What a build check objects to, in lines ``line`` to ``end_line`` of the Dockerfile. ``url``: Docker's page on it, or empty."""
+
+    rule: str
+    detail: str
+    url: str
+    line: int
+    end_line: int
+
+
+class CheckRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What build checks found, by line. ``source``: the Dockerfile. ``failure``: an error that a build would end with."""
+
+    dockerfile: str
+    source: str
+    warnings: tuple[CheckWarning, ...]
+    failure: Failure | None = None
+    schema: int = SCHEMA
+
+
 class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
     """All that one build did. ``image`` is ``None`` when it failed.
 

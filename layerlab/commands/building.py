@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from layerlab.commands import docker_flags
 from layerlab.commands.common import add_context, engine_of, options_of, print_json
 from layerlab.errors import LayerlabError, UsageError
+
+if TYPE_CHECKING:
+    from layerlab.engines.base import BuildOptions
+    from layerlab.model import Failure
 
 _FAILED = 1
 
@@ -32,6 +36,7 @@ def add(verbs: Any) -> None:
     build.add_argument("--iidfile", metavar="FILE", help="write the image ID to a file")
     build.add_argument("--progress", choices=("auto", "plain", "json", "quiet"), default="auto", help="how to show progress")
     build.add_argument("-q", "--quiet", action="store_true", help="print the image ID only")
+    build.add_argument("--check", action="store_true", help="build nothing; apply Docker's build checks to the Dockerfile")
     docker_flags.add(build)
     build.set_defaults(run=_build)
 
@@ -43,6 +48,7 @@ def add(verbs: Any) -> None:
         action="store_true",
         help="edits × steps: for each --edit (default: all files), which steps run again",
     )
+    plan.add_argument("--check", action="store_true", help="plan nothing; apply Docker's build checks to the Dockerfile")
     plan.set_defaults(run=_plan)
 
     explain = verbs.add_parser("explain", help="why the last build's misses were misses")
@@ -56,6 +62,8 @@ def _build(arguments: argparse.Namespace) -> int:
     from layerlab.render import build_summary, error_text
 
     options = options_of(arguments)
+    if arguments.check:
+        return _check(arguments, options)
 
     def as_lines(event: Event) -> None:
         print(msgspec.json.encode(event).decode(), file=sys.stderr, flush=True)
@@ -75,10 +83,29 @@ def _build(arguments: argparse.Namespace) -> int:
     write_image_id(arguments.iidfile, record.image)
     failure = record.failure
     if failure is not None:
-        error = LayerlabError(failure.message, file=failure.file, line=failure.line, column=failure.column, remedy=failure.remedy)
-        print(error_text(error), file=sys.stderr)
+        print(error_text(_error(failure)), file=sys.stderr)
         return _FAILED
     return 0
+
+
+def _check(arguments: argparse.Namespace, options: BuildOptions) -> int:
+    """Returns 1 where there is anything to say, as Docker does."""
+    from layerlab.linter import report
+    from layerlab.render import error_text, printable
+
+    with engine_of(arguments) as engine:
+        record = engine.check(options)
+    if arguments.json:
+        print_json(record)
+    else:
+        print("\n".join(printable(line) for line in report(record).split("\n")))
+        if record.failure is not None:
+            print(error_text(_error(record.failure)), file=sys.stderr)
+    return _FAILED if record.warnings or record.failure is not None else 0
+
+
+def _error(failure: Failure) -> LayerlabError:
+    return LayerlabError(failure.message, file=failure.file, line=failure.line, column=failure.column, remedy=failure.remedy)
 
 
 def write_image_id(file: str | None, image: str | None) -> None:
@@ -99,6 +126,8 @@ def _plan(arguments: argparse.Namespace) -> int:
     from layerlab.render import group_names, matrix, plan_summary
 
     options = options_of(arguments)
+    if arguments.check:
+        return _check(arguments, options)
     with engine_of(arguments) as engine:
         if arguments.matrix:
             groups = tuple((edit,) for edit in arguments.edit) or engine.file_groups(options)

@@ -42,8 +42,7 @@ _HANDED: Final = {
 _REFUSED: Final = {
     ("--build-context",): _Flag("NAME=PATH", "Build that folder to an image first, and name the image in COPY --from or FROM."),
     ("--builder",): _Flag("NAME", "layerlab builds with the daemon's own builder, or with --engine embedded."),
-    ("--call",): _Flag("METHOD", "layerlab plan says what a build would do; docker build has the checks."),
-    ("--check",): _Flag("", "layerlab plan says what a build would do; docker build has the checks."),
+    ("--call",): _Flag("METHOD", "For the checks: --check. layerlab plan says what a build would do."),
     ("-o", "--output"): _Flag("TARGET", "Build with -t, then: layerlab save."),
     ("--push",): _Flag("", "Build with -t, then: layerlab push."),
     ("--squash",): _Flag("", "Use several stages, and COPY what the image needs into the last one."),

@@ -56,6 +56,8 @@ class Instruction(msgspec.Struct, frozen=True):
     ``pairs``     ENV, LABEL: (key, value) unexpanded, quotes still there; ARG: (key, value or None).
     ``heredocs``  RUN, ONBUILD: all bodies in order. COPY, ADD: one for each source in ``args`` that is a marker, in order.
     ``line``, ``end_line``  first and last line in the file, counted from 1, heredoc bodies included.
+    ``comments``  the comment lines before it, without their ``#``, from the last empty one on (BuildKit's ``Node.PrevComment``).
+    ``legacy``    ENV, LABEL: written as ``NAME value``, without ``=``.
     """
 
     keyword: str
@@ -68,6 +70,8 @@ class Instruction(msgspec.Struct, frozen=True):
     args: tuple[str, ...] = ()
     pairs: tuple[tuple[str, str | None], ...] = ()
     heredocs: tuple[Heredoc, ...] = ()
+    comments: tuple[str, ...] = ()
+    legacy: bool = False
 
     def flag(self, name: str) -> str | None:
         """Value of the last flag of that name, or ``None``."""

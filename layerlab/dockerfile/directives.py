@@ -52,10 +52,10 @@ class Directives:
             self.escape = value
 
 
-def detect_syntax(lines: list[str]) -> str | None:
-    """The image named by ``# syntax=``: the value up to its first blank, or ``None``.
+def detect(name: str, lines: list[str]) -> str | None:
+    """The value of ``# syntax=`` or ``# check=`` up to its first blank, or ``None``.
 
-    Unlike the other directives it may follow a ``#!`` line, and may not be indented.
+    Unlike ``# escape=`` they may follow a ``#!`` line, and may not be indented.
     """
     directives = Directives()
     for number, line in enumerate(lines):
@@ -67,5 +67,5 @@ def detect_syntax(lines: list[str]) -> str | None:
             break
         if not directives.open:
             break
-    value = directives.values.get("syntax")
+    value = directives.values.get(name)
     return value.split(" ", 1)[0] if value is not None else None

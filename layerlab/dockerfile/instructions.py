@@ -98,6 +98,8 @@ def _instruction(
         args=args,
         pairs=pairs,
         heredocs=tuple(node.heredocs) if heredocs is None else heredocs,
+        comments=line.comments,
+        legacy=node.legacy,
     )
 
 

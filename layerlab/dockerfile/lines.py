@@ -22,7 +22,8 @@ BYTE_ORDER_MARK = "\ufeff"
 class LogicalLine:
     """One instruction's text with its continuations joined.
 
-    ``pieces`` says which physical line (from 1) and column (from 1) each part came from, by offset in ``text``.
+    ``pieces`` says which physical line (from 1) and column (from 1) each part came from, by offset in ``text``. ``comments`` stand before
+    it, without their ``#``.
     """
 
     text: str
@@ -30,6 +31,7 @@ class LogicalLine:
     end: int
     offsets: list[int] = field(default_factory=list)
     places: list[tuple[int, int]] = field(default_factory=list)
+    comments: tuple[str, ...] = ()
 
     def place(self, offset: int) -> tuple[int, int]:
         """Line and column in the file of the character at ``offset``."""
@@ -85,7 +87,10 @@ def decode(text: bytes | str, file: str) -> str:
 
 
 class LineReader:
-    """Hands out logical lines one after the other; after each, the caller may take here-document bodies."""
+    """Hands out logical lines one after the other; after each, the caller may take here-document bodies.
+
+    ``gaps``  the numbers of the last lines of those that have an empty line within.
+    """
 
     def __init__(self, text: str, file: str) -> None:
         self.file = file
@@ -94,6 +99,7 @@ class LineReader:
         if not self.physical[-1]:
             self.physical.pop()
         self.position = 0
+        self.gaps: list[int] = []
         if len(text) > LONGEST_LINE // 4:
             self._check_lengths()
 
@@ -103,12 +109,19 @@ class LineReader:
         Raises:
             DockerfileError: for a wrong parser directive.
         """
+        comments: list[str] = []
         while self.position < len(self.physical):
             start = self.position + 1
             written = self._physical_line()
             stripped = written.lstrip(SPACES)
-            self._read_directive(stripped, start)
+            known = self._read_directive(stripped, start)
             if stripped.startswith("#"):
+                # The first character goes, whatever it is.
+                comment = written[1:].strip(SPACES)
+                if not comment:
+                    comments.clear()
+                elif not known:
+                    comments.append(comment)
                 continue
             text, more = self._continued(stripped)
             if not text and not more:
@@ -117,19 +130,23 @@ class LineReader:
             offsets = [0]
             places = [(start, len(written) - len(stripped) + 1)]
             length = len(text)
+            gap = False
             while more and self.position < len(self.physical):
                 number = self.position + 1
                 written = self._physical_line()
                 self._read_directive(written, number)
                 content = written.lstrip(SPACES)
                 if not content or content.startswith("#"):
+                    gap = gap or not content
                     continue
                 text, more = self._continued(written)
                 parts.append(text)
                 offsets.append(length)
                 places.append((number, 1))
                 length += len(text)
-            return LogicalLine("".join(parts), start, self.position, offsets, places)
+            if gap:
+                self.gaps.append(self.position)
+            return LogicalLine("".join(parts), start, self.position, offsets, places, tuple(comments))
         return None
 
     def body(self, heredoc: Heredoc, line: LogicalLine) -> Heredoc:
@@ -163,9 +180,10 @@ class LineReader:
         self.position += 1
         return line
 
-    def _read_directive(self, line: str, number: int) -> None:
+    def _read_directive(self, line: str, number: int) -> bool:
+        """Whether the line is one."""
         if not self.directives.open:
-            return
+            return False
         try:
             self.directives.read(line)
         except DirectiveError as error:
@@ -176,6 +194,7 @@ class LineReader:
                 column=1,
                 remedy="Write each parser directive once, at the top: `# escape=\\` or `# escape=`` `.",
             ) from None
+        return self.directives.open
 
     def _continued(self, line: str) -> tuple[str, bool]:
         """The line without its continuation character, and whether it had one.

@@ -36,6 +36,7 @@ class Node:
     pairs: list[tuple[str, str]] = field(default_factory=list)
     heredocs: list[Heredoc] = field(default_factory=list)
     child: Node | None = None
+    legacy: bool = False
 
     def fail(self, message: str, *, remedy: str | None = None, offset: int | None = None) -> NoReturn:
         """Raise DockerfileError at ``offset`` of the logical line, or at the keyword."""
@@ -124,6 +125,7 @@ def _pairs(node: Node, text: str, escape: str) -> list[tuple[str, str]]:
         old_style = WORD_BREAK.split(text, maxsplit=1)
         if len(old_style) < 2:
             node.fail(f"{node.keyword} must have two arguments", remedy=f"Write {node.keyword} {text}=value.")
+        node.legacy = True
         return [(old_style[0], old_style[1])]
     pairs: list[tuple[str, str]] = []
     for word in words:

@@ -6,7 +6,7 @@ Rule: BuildKit ``frontend/dockerfile/instructions/parse.go`` (``Parse``) and ``d
 from __future__ import annotations
 
 from layerlab.dockerfile.ast import Dockerfile, Instruction, Stage
-from layerlab.dockerfile.directives import detect_syntax
+from layerlab.dockerfile.directives import detect
 from layerlab.dockerfile.instructions import build_instruction, stage_name
 from layerlab.dockerfile.lines import LineReader, decode
 from layerlab.dockerfile.nodes import Node, read_nodes
@@ -69,7 +69,7 @@ def parse(text: bytes | str, file: str = "Dockerfile") -> Dockerfile:
         meta_args=tuple(meta_args),
         stages=stages,
         escape=reader.directives.escape,
-        syntax=detect_syntax(reader.physical),
+        syntax=detect("syntax", reader.physical),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from layerlab.interrupt import Stop
-from layerlab.model import BuildRecord, HistoryEntry, PlanRecord, StepRecord
+from layerlab.model import BuildRecord, CheckRecord, HistoryEntry, PlanRecord, StepRecord
 
 
 class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +70,10 @@ class Engine(Protocol):
 
     def plan(self, options: BuildOptions, edits: tuple[str, ...] = ()) -> PlanRecord:
         """The verdicts of ``build(options)`` if it ran now, with the files in ``edits`` assumed to be changed."""
+        ...
+
+    def check(self, options: BuildOptions) -> CheckRecord:
+        """What BuildKit's build checks have to say of the Dockerfile; nothing is built. Raises ``UsageError``."""
         ...
 
     def matrix(self, options: BuildOptions, edits: tuple[str, ...]) -> tuple[tuple[str, PlanRecord], ...]:

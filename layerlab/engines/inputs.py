@@ -19,7 +19,7 @@ def no_context(path: str) -> UsageError:
     )
 
 
-def read_dockerfile(file: str, shown: str, context: str) -> Dockerfile:
+def _read_dockerfile(file: str, shown: str, context: str) -> bytes:
     if leads_out(file, context):
         # What is wrong with its lines would be printed, and they are none of a stranger's repository.
         raise UsageError(
@@ -30,7 +30,7 @@ def read_dockerfile(file: str, shown: str, context: str) -> Dockerfile:
         if os.path.exists(file) and not os.path.isfile(file):
             raise UsageError(f"failed to read dockerfile: {shown} is not a regular file", remedy="Name a file with -f FILE.")
         with open(file, "rb") as stream:
-            text = stream.read(4 << 20)
+            return stream.read(4 << 20)
     except FileNotFoundError:
         raise UsageError(
             f"failed to read dockerfile: open {os.path.basename(file)}: no such file or directory",
@@ -40,14 +40,18 @@ def read_dockerfile(file: str, shown: str, context: str) -> Dockerfile:
         raise UsageError(
             f"failed to read dockerfile: {shown}: {error.strerror}", remedy="Give the path of a readable file with -f."
         ) from error
-    return parse(text, shown)
+
+
+def dockerfile_text(options: BuildOptions, file: str, shown: str) -> bytes:
+    """The text of the Dockerfile of a build: what is being typed, else the file's. Raises ``UsageError``."""
+    if options.dockerfile_text is None:
+        return _read_dockerfile(file, shown, options.context)
+    return options.dockerfile_text.encode()
 
 
 def dockerfile_for(options: BuildOptions, file: str, shown: str) -> Dockerfile:
-    """The Dockerfile of a build: the text that is being typed, else the file. Raises ``UsageError``, ``DockerfileError``."""
-    if options.dockerfile_text is None:
-        return read_dockerfile(file, shown, options.context)
-    return parse(options.dockerfile_text.encode(), shown)
+    """The Dockerfile of a build. Raises ``UsageError``, ``DockerfileError``."""
+    return parse(dockerfile_text(options, file, shown), shown)
 
 
 def not_here(name: str) -> BaseImageError:

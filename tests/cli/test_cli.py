@@ -163,7 +163,7 @@ def test_bad_usage_is_one_message_and_status_2(cli: Cli, app: Path, arguments: t
         (("-o", "out"), "--output is not supported\n  Build with -t, then: layerlab save"),
         (("--output=type=local,dest=out",), "--output is not supported"),
         (("--push",), "--push is not supported\n  Build with -t, then: layerlab push"),
-        (("--load", "--check"), "--check is not supported"),
+        (("--load", "--call=outline"), "--call is not supported\n  For the checks: --check"),
     ],
     ids=lambda value: "-".join(value)[:40] if isinstance(value, tuple) else "",
 )

@@ -18,6 +18,7 @@ import msgspec
 
 from layerlab.context import load_context
 from layerlab.engines.base import BuildOptions, Event, Progress
+from layerlab.engines.checking import check_build
 from layerlab.engines.docker import containers
 from layerlab.engines.docker.build import DockerBuild, ImageFacts
 from layerlab.engines.docker.client import DockerError, connect_api, find_builder, find_client, said, translated
@@ -32,6 +33,7 @@ from layerlab.graph import build_graph
 from layerlab.interrupt import Stop
 from layerlab.model import (
     BuildRecord,
+    CheckRecord,
     ContainerSummary,
     HistoryEntry,
     ImageSummary,
@@ -203,6 +205,10 @@ class DockerEngine:
         inputs = self._inputs(options, _quiet)
         paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
         return _with_doubt(make_plan("docker", options, inputs, DaemonRecords(self.state), paths))
+
+    def check(self, options: BuildOptions) -> CheckRecord:
+        """See ``Engine.check``."""
+        return check_build(options, lambda name: self._base(name, options, lambda _text: None))
 
     def matrix(self, options: BuildOptions, edits: tuple[str, ...]) -> tuple[tuple[str, PlanRecord], ...]:
         """A plan for each edit alone; see ``Engine.matrix``."""

@@ -17,6 +17,7 @@ import msgspec
 
 from layerlab.context import load_context
 from layerlab.engines.base import BuildOptions, Event, Progress
+from layerlab.engines.checking import check_build
 from layerlab.engines.embedded import images as image_store
 from layerlab.engines.embedded.bases import Bases, Report, canonical_name
 from layerlab.engines.embedded.build import Build, Executions
@@ -37,10 +38,11 @@ from layerlab.engines.inputs import dockerfile_for, edit_path, no_context, not_h
 from layerlab.engines.planning import Inputs, file_groups, make_matrix, make_plan
 from layerlab.errors import BuildInterruptedError, StoreError, UsageError
 from layerlab.fsutil import collection_paused
-from layerlab.graph import build_graph
+from layerlab.graph import Resolve, build_graph
 from layerlab.interrupt import Stop
 from layerlab.model import (
     BuildRecord,
+    CheckRecord,
     ContainerSummary,
     HistoryEntry,
     ImageSummary,
@@ -148,19 +150,9 @@ class EmbeddedEngine:
         context = load_context(path, dockerfile=file, cache_file=os.path.join(context_files, "checksums"))
         dockerfile = dockerfile_for(options, file, shown)
         warnings = syntax_warnings(dockerfile, shown)
-        bases = self.bases
-        report = _Throttled(progress or _silent)
-
-        def base(name: str) -> BaseImage:
-            if not options.fetch and self.store.image(canonical_name(name)) is None:
-                raise not_here(name)
-            if not runs:
-                return bases.describe(name, offline=options.offline, report=report)
-            return bases.resolve(name, offline=options.offline, pull=options.pull, report=report)
-
         graph = build_graph(
             dockerfile,
-            base,
+            self._resolver(options, _Throttled(progress or _silent), runs=runs),
             build_args=options.build_args,
             target=options.target,
             no_cache=options.no_cache,
@@ -171,6 +163,18 @@ class EmbeddedEngine:
         memory = BuildMemory(context_files, file, options.target)
         stand_in = tuple(sorted({image.stand_in for image in graph.images.values() if image.stand_in}))
         return Inputs(context, graph, memory, file, shown, (*warnings, *graph.warnings), stand_in)
+
+    def _resolver(self, options: BuildOptions, report: Report, *, runs: bool) -> Resolve:
+        bases = self.bases
+
+        def base(name: str) -> BaseImage:
+            if not options.fetch and self.store.image(canonical_name(name)) is None:
+                raise not_here(name)
+            if not runs:
+                return bases.describe(name, offline=options.offline, report=report)
+            return bases.resolve(name, offline=options.offline, pull=options.pull, report=report)
+
+        return base
 
     # --- build ------------------------------------------------------------------------------------------------------
 
@@ -211,6 +215,11 @@ class EmbeddedEngine:
             inputs = self._inputs(options)
             paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
             return make_plan(self.name, options, inputs, self.store, paths, self.look)
+
+    def check(self, options: BuildOptions) -> CheckRecord:
+        """See ``Engine.check``."""
+        with self.store.in_use():
+            return check_build(options, self._resolver(options, _Throttled(_silent), runs=False))
 
     def matrix(self, options: BuildOptions, edits: tuple[str, ...]) -> tuple[tuple[str, PlanRecord], ...]:
         """A plan for each edit alone; see ``Engine.matrix``."""

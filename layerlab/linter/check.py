@@ -1,0 +1,57 @@
+"""A Dockerfile, gone through without building anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from layerlab.context.ignore import IgnoreRules
+from layerlab.dockerfile.lines import decode
+from layerlab.errors import LayerlabError
+from layerlab.graph import Resolve, build_graph
+from layerlab.linter.findings import Findings
+from layerlab.linter.options import CheckOptions
+from layerlab.linter.stages import Stages, check_defaults
+from layerlab.linter.text import read
+from layerlab.model import CheckRecord, Failure
+
+
+def check(
+    text: bytes,
+    file: str,
+    resolve: Resolve,
+    is_reference: Callable[[str], bool],
+    *,
+    ignore: IgnoreRules | None = None,
+    build_args: Mapping[str, str] | None = None,
+    target: str | None = None,
+) -> CheckRecord:
+    """Apply BuildKit's rules to the stages that ``target`` needs, or to all.
+
+    ``file``          the name of the Dockerfile for people. ``ignore``: rules of the build context.
+    ``resolve``       a base image for a reference, as for ``build_graph``.
+    ``is_reference``  whether a text can name an image.
+
+    An error that a build would end with is the record's ``failure``, beside what had been found before. Raises what ``resolve`` raises,
+    if that is no ``LayerlabError``.
+    """
+    arguments = dict(build_args or {})
+    findings = Findings(CheckOptions())
+    failure: Failure | None = None
+    try:
+        dockerfile = read(text, file, arguments, findings)
+        check_defaults(dockerfile, findings, is_reference)
+        observer = Stages(dockerfile, ignore or IgnoreRules(), arguments, findings)
+        build_graph(dockerfile, resolve, build_args=arguments, target=target, network="host", emulates=True, observer=observer)
+        if findings.options.error and findings.warnings:
+            rules = ", ".join(sorted({warning.rule for warning in findings.warnings}))
+            raise LayerlabError(f"lint violation found for rules: {rules}", file=file, remedy="Mend them, or take error=true away.")
+    except LayerlabError as error:
+        failure = Failure(
+            kind=error.kind, message=error.message, file=error.file, line=error.line, column=error.column, remedy=error.remedy
+        )
+    warnings = tuple(sorted(findings.warnings, key=lambda warning: warning.line))
+    try:
+        source = decode(text, file)
+    except LayerlabError:
+        source = ""
+    return CheckRecord(dockerfile=file, source=source, warnings=warnings, failure=failure)

@@ -1,0 +1,38 @@
+"""What layerlab says to a case, in the form of ``record``."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from layerlab.context import load_context
+from layerlab.engines.checking import is_reference
+from layerlab.engines.embedded.references import parse_reference
+from layerlab.linter import check
+from layerlab.ops import BaseImage
+from layerlab.platform import PLATFORM
+
+
+def answer(case: dict[str, Any]) -> dict[str, Any]:
+    """As ``record.ask``. Base images have nothing in them."""
+
+    def resolve(name: str) -> BaseImage:
+        parse_reference(name)
+        return BaseImage(name, (), {"os": "linux", "architecture": PLATFORM.split("/")[1], "config": {}})
+
+    with tempfile.TemporaryDirectory() as folder:
+        if "dockerignore" in case:
+            Path(folder, ".dockerignore").write_text(case["dockerignore"], encoding="utf-8")
+        record = check(
+            case["dockerfile"].encode(),
+            "Dockerfile",
+            resolve,
+            is_reference,
+            ignore=load_context(folder).rules,
+            build_args=case.get("build_args"),
+            target=case.get("target"),
+        )
+    warnings = sorted([warning.rule, warning.line, warning.end_line, warning.detail] for warning in record.warnings)
+    error = record.failure.message if record.failure is not None else ""
+    return {"warnings": warnings, "error": error, "status": int(bool(warnings or error))}
