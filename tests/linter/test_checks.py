@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerlab.engines.checking import is_reference
@@ -87,6 +87,7 @@ def test_a_base_image_for_another_platform() -> None:
     )
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([line for case in _CASES for line in case["dockerfile"].splitlines(keepends=True)]), max_size=8))
 def test_any_file_gets_an_answer(lines: list[str]) -> None:
     """An error of the file is part of it."""
@@ -96,7 +97,7 @@ def test_any_file_gets_an_answer(lines: list[str]) -> None:
 
 def _run(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "layerlab", *words, "--engine", "embedded", "--store", str(place / "store"), "--offline", "."]
-    return subprocess.run(command, cwd=place / "context", capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, cwd=place / "context", capture_output=True, text=True, check=False, timeout=300)
 
 
 @pytest.fixture
