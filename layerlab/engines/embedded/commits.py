@@ -90,6 +90,8 @@ class Committer:
             provisional = msgspec.structs.replace(record, diff_id=f"{PENDING}{made.number}")
             self._pending.append(_Pending(number, made, provisional, answer, release))
         except BaseException:
+            # Ctrl-C can come when it waits already, and what is given up must not be written later.
+            self._pending = [item for item in self._pending if item.made is not made]
             self._abandon(made, release)
             raise
         # Only now: earlier, the commit would have had to wait for the removal.
