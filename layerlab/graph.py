@@ -7,6 +7,7 @@ the target does not need left out. Nothing is read from the build context and no
 from __future__ import annotations
 
 import copy
+import ipaddress
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +31,7 @@ from layerlab.dockerfile import (
 )
 from layerlab.dockerfile.ast import Dockerfile, Instruction, Stage
 from layerlab.dockerfile.chars import quoted
+from layerlab.dockerfile.suggest import did_you_mean
 from layerlab.errors import DockerfileError, InvalidReferenceError, LayerlabError, UnsupportedError, UsageError
 from layerlab.ops import DEFAULT_PATH, BaseImage, CopyOp, MkdirOp, MountOp, Op, RunOp, Source
 from layerlab.platform import PLATFORM, PLATFORM_ARGUMENTS, normal_platform
@@ -116,13 +118,14 @@ class _State:
     def __init__(self) -> None:
         self.config: dict[str, Any] = {"config": {}}
         self.env: dict[str, str] = {}
-        self.arguments: list[tuple[str, str]] = []
+        self.arguments: dict[str, str] = {}
         self.from_arg: set[str] = set()
         self.cmd_set = False
 
     def clone(self) -> _State:
-        """The state that a child stage starts from. It has the parent's ARG values, but its history does not list them."""
+        """The state that a child stage starts from."""
         other = _State()
+        other.arguments = dict(self.arguments)
         other.config = copy.deepcopy(self.config)
         other.env = dict(self.env)
         other.from_arg = set(self.from_arg)
@@ -354,8 +357,9 @@ class _Builder:
         index = self._by_name(target, len(stages))
         if index is None:
             names = [stage.name for stage in stages if stage.name]
+            known = [stage.name or f"stage-{stage.index}" for stage in stages if stage.name or not self._alone()]
             raise UsageError(
-                f'target stage "{target}" could not be found',
+                f'target stage "{target}" could not be found{did_you_mean(target, known)}',
                 remedy=f"Stages with a name in this file: {', '.join(names)}." if names else "No stage has a name: write FROM … AS name.",
             )
         return index
@@ -478,9 +482,9 @@ class _Builder:
             state.set_env(key, value, argument=False)
         triggers = self._triggers(stage) if stage.index in self.triggered else []
         state.image.pop("OnBuild", None)
-        total = (1 if base_stage is None and name != "scratch" else 0) + sum(
-            1 for i in stage.instructions if i.keyword in ("RUN", "COPY", "ADD", "WORKDIR")
-        )
+        # Triggers count, those that make no layer too (``initOnBuildTriggers``).
+        total = (1 if base_stage is None and name != "scratch" else 0) + len(triggers)
+        total += sum(1 for i in stage.instructions if i.keyword in ("RUN", "COPY", "ADD", "WORKDIR"))
         label = "" if self._alone() else (stage.name or f"stage-{stage.index}")
         self.number += 1
         shown = f"FROM {name}" + (f" AS {stage.name}" if stage.name else "")
@@ -497,7 +501,7 @@ class _Builder:
             )
         ]
         first = True
-        for instruction in [*triggers, *stage.instructions]:
+        for place, instruction in enumerate([*triggers, *stage.instructions]):
             self.number += 1
             if self.observer is not None:
                 self.observer.reached(stage, instruction, shell=bool(state.image.get("Shell")))
@@ -512,7 +516,7 @@ class _Builder:
                     number=self.number,
                     stage=stage.index,
                     keyword=instruction.keyword,
-                    instruction=lowered.name,
+                    instruction=("ONBUILD " if place < len(triggers) else "") + lowered.name,
                     line=instruction.line,
                     end_line=instruction.end_line,
                     index=index,
@@ -619,7 +623,7 @@ class _Builder:
             printed = _upper_keyword(expand_keeping_quotes(name, state.env, self.dockerfile.escape, allowance=self.allowance))
         except DockerfileError as error:
             raise self._error(at, error.message, error.remedy) from error
-        arguments = [f"{key}={state.env.get(key, value)}" for key, value in state.arguments]
+        arguments = [f"{key}={state.env.get(key, value)}" for key, value in state.arguments.items()]
         self._take(sum(map(len, arguments)), at)
         prefix = f"|{len(arguments)} {' '.join(arguments)} " if arguments else ""
         return _Lowered(printed, op, f"RUN {prefix}{text} # buildkit")
@@ -787,6 +791,8 @@ class _Builder:
                 return f"{value:o}"
         elif re.fullmatch(r"[ugoa]*[-+=][rwxXst]*(,[ugoa]*[-+=][rwxXst]*)*", text):
             return text
+        if not text[0].isdigit():
+            raise self._error(at, f"invalid chmod parameter: '{text}': invalid syntax", "For example --chmod=u=rwX,go=rX.")
         raise self._error(
             at, f"invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777", "For example --chmod=755."
         )
@@ -840,9 +846,8 @@ class _Builder:
                 value = self.globals.get(key) if written is None else written
             if value is not None:
                 state.set_env(key, value, argument=True)
-            state.arguments.append((key, value or ""))
-            # The row has what the file says; the value that counts is in the rows of the RUNs below.
-            shown.append(key if written is None else f"{key}={written}")
+            state.arguments[key] = value or ""
+            shown.append(key if value is None else f"{key}={value}")
         return _Lowered(_upper_keyword(at.original), None, "ARG " + " ".join(shown))
 
     def _cmd(self, state: _State, at: Instruction) -> _Lowered:
@@ -866,8 +871,9 @@ class _Builder:
         return [*(state.image.get("Shell") or DEFAULT_SHELL), *at.args]
 
     def _expose(self, state: _State, at: Instruction) -> _Lowered:
-        ports: dict[str, dict[str, str]] = {}
-        for word in at.args:
+        ports: list[str] = []
+        # ``parseExpose`` sorts what is written.
+        for word in sorted(at.args):
             try:
                 pieces = expand_words(word, state.env, escape=self.dockerfile.escape, allowance=self.allowance)
             except DockerfileError as error:
@@ -875,31 +881,37 @@ class _Builder:
             for piece in pieces:
                 found = self._ports(piece, at)
                 self._take(sum(map(len, found)), at)
-                ports.update((port, {}) for port in found)
+                ports += found
         exposed = state.image.get("ExposedPorts") or {}
-        exposed.update(ports)
+        exposed.update((port, {}) for port in ports)
         state.image["ExposedPorts"] = exposed
-        listed = " ".join(f"{port}:{{}}" for port in sorted(ports))
-        return _Lowered(self._printed(state, at), None, f"EXPOSE map[{listed}]")
+        return _Lowered(self._printed(state, at), None, f"EXPOSE [{' '.join(ports)}]")
 
     def _ports(self, text: str, at: Instruction) -> list[str]:
         if self.observer is not None:
             self.observer.exposed(at, text)
         # An address and a port of the host may stand before the last colon; they are read and left out.
-        host, _, container = text.rpartition(":")
-        number, *more = container.split("/")
-        protocol = (more[0] if more else "").lower() or "tcp"
+        *host, container = text.split(":")
+        address, host_port = ":".join(host[:-1]), (host or [""])[-1]
+        number, _, protocol = container.partition("/")
         remedy = "A port is a number up to 65535, or a range like 8000-8010, and may end in /udp."
+        if not number:
+            raise self._error(at, f"invalid port: {quoted(text)}: no port specified", remedy)
+        if protocol.lower() not in ("", "tcp", "udp", "sctp"):
+            raise self._error(at, f"invalid port: {quoted(text)}: invalid proto: {protocol}", "Write tcp, udp or sctp behind the slash.")
+        if address and not _is_address(address):
+            raise self._error(at, f"invalid IP address: {address}", "EXPOSE takes no address: write the port alone.")
         ports = _port_range(number)
         if ports is None:
-            raise self._error(at, f"Invalid containerPort: {number}", remedy)
-        host_port = host.rpartition(":")[2]
-        if host_port and _port_range(host_port) is None:
-            raise self._error(at, f"Invalid hostPort: {host_port}", remedy)
+            raise self._error(at, f"invalid containerPort: {number}", remedy)
         low, high = ports
-        if protocol not in ("tcp", "udp", "sctp"):
-            raise self._error(at, f"Invalid proto: {protocol}", "Write tcp, udp or sctp behind the slash.")
-        return [f"{port}/{protocol}" for port in range(low, high + 1)]
+        if host_port:
+            hosts = _port_range(host_port)
+            if hosts is None:
+                raise self._error(at, f"invalid hostPort: {host_port}", remedy)
+            if low != high and high - low != hosts[1] - hosts[0]:
+                raise self._error(at, f"invalid ranges specified for container and host Ports: {number} and {host_port}", remedy)
+        return [f"{port}/{protocol.lower() or 'tcp'}" for port in range(low, high + 1)]
 
     def _user(self, state: _State, at: Instruction) -> _Lowered:
         user = self._expand(at.args[0], state.env, at)
@@ -986,10 +998,10 @@ _METADATA: Final[dict[str, Callable[[_Builder, _State, Instruction], _Lowered]]]
 
 
 def normalize(cwd: str, path: str, *, keep_slash: bool) -> str:
-    """BuildKit's ``system.NormalizePath``: absolute and clean; if asked a trailing ``/`` stays, and the ``/.`` of an absolute path."""
+    """BuildKit's ``system.NormalizePath``: absolute and clean; if asked a trailing ``/`` or ``/.`` stays."""
     joined = path if path.startswith("/") else posixpath.join(cwd, path)
     clean = _clean(joined)
-    if keep_slash and path.startswith("/") and path.endswith("/."):
+    if keep_slash and path.endswith("/."):
         return clean.rstrip("/") + "/."
     if keep_slash and clean != "/" and path.endswith("/"):
         return clean + "/"
@@ -1002,9 +1014,17 @@ def _clean(path: str) -> str:
 
 
 def _port_range(text: str) -> tuple[int, int] | None:
-    match = re.fullmatch(r"0*([0-9]{1,5})(?:-0*([0-9]{1,5}))?", text)
+    match = re.fullmatch(r"\+?0*([0-9]{1,5})(?:-\+?0*([0-9]{1,5}))?", text)
     low, high = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
     return (low, high) if low <= high <= 65535 else None
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_signal(text: str) -> bool:

@@ -21,7 +21,8 @@ import msgspec
 from layerlab.ops import CopyOp, MkdirOp, MountOp, Op, RunOp, Source
 
 SCRATCH_KEY: Final = hashlib.sha256(b"scratch").hexdigest()
-_VERSION: Final = "1"
+# Another number wherever the same step now makes another layer.
+_VERSION: Final = "2"
 
 
 def base_key(diff_ids: tuple[str, ...]) -> str:

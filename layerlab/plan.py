@@ -13,9 +13,9 @@ from typing import Literal, Protocol
 import msgspec
 
 from layerlab.context import BuildContext, Selected, Selection, select
-from layerlab.context.select import fixed_part, resolve
+from layerlab.context.select import fixed_part, matched_links, resolve
 from layerlab.context.tree import Directory
-from layerlab.errors import ContextError, LayerlabError
+from layerlab.errors import ContextError, LayerlabError, MissingSourceError
 from layerlab.graph import Graph, GraphStage, Step
 from layerlab.keys import SCRATCH_KEY, base_key, content_sources, inline_digest, merge_key, step_key
 from layerlab.ops import CopyOp, Op, RunOp, Source
@@ -165,6 +165,8 @@ class _Solver:
             try:
                 found, waits, wants = self._content(source, selection)
             except LayerlabError as error:
+                if isinstance(error, MissingSourceError) and _is_covered(source, content_sources(op)):
+                    error.message = f"lstat {source.path}: no such file or directory"
                 if error.line is None:
                     error.line, error.file = step.line, self.graph.file
                 return Decided(step=step, decision="failed", parent=tip.number, error=error, waits_for=step.number)
@@ -221,6 +223,8 @@ class _Solver:
                     if source.kind == "context":
                         # What cannot be read is the error of its own step.
                         with contextlib.suppress(LayerlabError):
+                            if source.wildcard and not source.pivot:
+                                paths.update(matched_links(self.root, source.path))
                             paths.update(picked.path for picked in select(self.root, selection_of(source)).picked)
             self._paths = frozenset(paths)
         return self._paths
@@ -240,6 +244,17 @@ class _Solver:
         if layers is None:
             return None, number, None
         return self.cache.content(layers, selection), number, (layers, selection)
+
+
+def _is_covered(source: Source, others: tuple[Source, ...]) -> bool:
+    """Whether another source holds it: then BuildKit looks for it only when it copies (``dedupeSelectors``)."""
+    return any(
+        (other.kind, other.stage, other.image) == (source.kind, source.stage, source.image)
+        and not other.wildcard
+        and other.path != source.path
+        and source.path.startswith(other.path.rstrip("/") + "/")
+        for other in others
+    )
 
 
 def _touches(path: str, directory: str) -> bool:

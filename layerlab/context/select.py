@@ -140,23 +140,12 @@ def _follow(root: Directory, path: str, where: str) -> Match:
     if isinstance(found, Match):
         return found
     written = "/" + path.lstrip("/")
+    named = posixpath.normpath(written)
     remedy = f"Check the spelling and the ignore file: {found.lstrip('/')} is not in {where}."
     raise MissingSourceError(
-        f'failed to compute cache key: failed to calculate checksum of {where}: "{_missing(root, path)}": not found',
+        f'failed to compute cache key: failed to calculate checksum of {where}: "{named}": not found',
         remedy=remedy if found == written else f"{remedy} The symbolic link {written} leads there.",
     )
-
-
-def _missing(root: Directory, path: str) -> str:
-    """What BuildKit calls a path that leads to nothing (``checksumFollow``): links in the last place are followed by their text."""
-    name = posixpath.normpath("/" + path.lstrip("/"))
-    for _ in range(_LINK_LIMIT):
-        found = _find(root, name, follow=False)
-        target = found.entry.target if isinstance(found, Match) else None
-        if target is None:
-            break
-        name = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
-    return "/" + name.lstrip("/")
 
 
 def resolve(root: Directory, path: str, *, follow: bool = True) -> Match | None:
@@ -202,6 +191,21 @@ def _find(root: Directory, path: str, *, follow: bool) -> Match | str:
     real = "/".join(name for name, _ in trail)
     entry = trail[-1][1] if trail else Entry(0o40755, directory=root)
     return Match(selected, real, real, entry)
+
+
+def matched_links(root: Directory, path: str) -> list[str]:
+    """The links that the first part of ``path`` with a wildcard matches: a client sends them, whatever the rest of the pattern finds.
+
+    Rule: fsutil ``followlinks.go``.
+    """
+    prefix = fixed_part(path)
+    base = resolve(root, prefix)
+    parts = [part for part in path.split("/") if part][prefix.count("/") + 1 if prefix else 0 :]
+    if base is None or base.entry.directory is None or not parts:
+        return []
+    expression = compile_glob(parts[0])
+    found = [name for name, entry in base.entry.directory.entries().items() if entry.is_symlink and expression.match(name)]
+    return [f"{base.real}/{name}" if base.real else name for name in found]
 
 
 def _wildcard(root: Directory, path: str, where: str) -> Iterator[Match]:
@@ -291,7 +295,8 @@ def _class(items: str, *, negated: bool) -> str:
 def _digest_of(matches: list[Match], exclude: tuple[str, ...], *, wildcard: bool) -> str:
     sha = hashlib.sha256(b"list" if wildcard else b"one")
     for match in matches:
-        sha.update(match.name.encode("utf-8", "surrogateescape") + b"\0")
+        # Of a path the last part alone, as in BuildKit until 0.25 (``contenthash/checksum.go``).
+        sha.update(posixpath.basename(match.name).encode("utf-8", "surrogateescape") + b"\0")
         # The context root has no header of its own: its mode does not count.
         sha.update(match.entry.header() if match.real else b"root")
         if exclude and match.entry.directory is not None:

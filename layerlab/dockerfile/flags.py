@@ -1,7 +1,6 @@
 """Which flags each instruction has, and reading them.
 
-Rule: BuildKit ``frontend/dockerfile/instructions/bflag.go`` and ``parse.go``; messages name a flag without its dashes, as the
-recorded engine does.
+Rule: BuildKit ``frontend/dockerfile/instructions/bflag.go`` and ``parse.go``.
 """
 
 from __future__ import annotations
@@ -59,16 +58,16 @@ def read_flags(keyword: str, raw: Iterable[RawFlag]) -> list[tuple[str, str, int
         if kind is None:
             known = ", ".join(f"--{option}" for option in allowed)
             remedy = f"The flags of {keyword} are {known}." if known else f"{keyword} has no flags."
-            raise FlagError(f"unknown flag: {name}{did_you_mean(name, allowed)}", flag, remedy)
+            raise FlagError(f"unknown flag: --{name}{did_you_mean(name, allowed)}", flag, remedy)
         if name in seen and kind != "list":
-            raise FlagError(f"duplicate flag specified: {name}", flag, f"Write --{name} once.")
+            raise FlagError(f"duplicate flag specified: --{name}", flag, f"Write --{name} once.")
         seen.add(name)
         if (equals and not value and kind == "bool") or (not equals and kind != "bool"):
-            raise FlagError(f"missing a value on flag: {name}", flag, f"Write --{name}=VALUE.")
+            raise FlagError(f"missing a value on flag: --{name}", flag, f"Write --{name}=VALUE.")
         if kind == "bool":
             lowered = value.lower()
             if lowered not in ("", "true", "false"):
-                raise FlagError(f"expecting boolean value for flag {name}, not: {value}", flag, f"Write --{name} or --{name}=false.")
+                raise FlagError(f"expecting boolean value for flag --{name}, not: {value}", flag, f"Write --{name} or --{name}=false.")
             value = lowered or "true"
         flags.append((name, value, flag.offset))
     return flags

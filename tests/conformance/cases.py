@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 CASES = Path(__file__).parent / "cases"
+
+ENGINES = ("26.1.5", "28.5.2", "28.5.2-containerd")
+"""The recorded engines, oldest first: a version, and the image store where it is not the classic one (graph drivers)."""
+
+REFERENCE = ENGINES[-1]
+"""The engine that the embedded one follows where they differ: the newest, with the store of new installations."""
+
+ANSWERS = ("expect", "error", "expect_error", "image")
+"""The keys of a build that an engine answered."""
 
 Entry = str | dict[str, Any]
 
@@ -66,8 +76,17 @@ class Image(msgspec.Struct, frozen=True, kw_only=True):
     architecture: str
 
 
+class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
+    """What another engine answered in another way; ``None`` is what is not there with it."""
+
+    expect: list[Row] | msgspec.UnsetType = msgspec.UNSET
+    error: str | msgspec.UnsetType | None = msgspec.UNSET
+    expect_error: str | msgspec.UnsetType | None = msgspec.UNSET
+    image: Image | msgspec.UnsetType | None = msgspec.UNSET
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One build of a case with what the recorded engine answered."""
+    """One build of a case with what the newest engine of the case answered, and in ``elsewhere`` where others differ."""
 
     edit: list[dict[str, Any]] = []
     project: str = "main"
@@ -76,6 +95,12 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     expect_error: str | None = None
     image: Image | None = None
+    elsewhere: dict[str, Elsewhere] = {}
+
+    def on(self, engine: str) -> Step:
+        """The build with the answers of ``engine``."""
+        other = msgspec.structs.asdict(self.elsewhere.get(engine, Elsewhere()))
+        return msgspec.structs.replace(self, **{key: value for key, value in other.items() if value is not msgspec.UNSET})
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +115,11 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     build: dict[str, Any] = {}
     projects: dict[str, Project] = {}
     tags: list[str] = []
+    recorded: list[str] = []
+
+    def on(self, engine: str) -> Case:
+        """The case with the answers of ``engine``."""
+        return msgspec.structs.replace(self, steps=[step.on(engine) for step in self.steps])
 
     def all_projects(self) -> dict[str, Project]:
         """Every context by name; the top-level one is ``main``."""
@@ -109,6 +139,44 @@ def load(path: Path) -> Case:
 def load_all(folder: Path) -> list[Case]:
     """Every case of a folder, by file name."""
     return [load(path) for path in sorted(folder.glob("*.json"))]
+
+
+def answers(value: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """What each engine of a case file answered: its version, to ``ANSWERS`` of each build."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for engine in value.get("recorded", ()):
+        found[engine] = [
+            {key: item for key, item in {**_answer(step), **step.get("elsewhere", {}).get(engine, {})}.items() if item is not None}
+            for step in value["steps"]
+        ]
+    return found
+
+
+def with_answers(value: Mapping[str, Any], found: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """A case file with these answers in place of its own: the newest engine's in full, of the others what differs."""
+    engines = [engine for engine in ENGINES if engine in found]
+    steps = []
+    for number, step in enumerate(value["steps"]):
+        newest = found[engines[-1]][number]
+        answer = {key: item for key, item in step.items() if key not in (*ANSWERS, "elsewhere")}
+        answer = {"edit": [], **answer, **{key: newest[key] for key in ANSWERS if key in newest}}
+        if "image" in step:
+            # Null says that it was asked for, and that there is none.
+            answer.setdefault("image", None)
+        elsewhere = {engine: _differing(found[engine][number], newest) for engine in engines[:-1]}
+        if any(elsewhere.values()):
+            answer["elsewhere"] = {engine: differing for engine, differing in elsewhere.items() if differing}
+        steps.append(answer)
+    rest = {key: item for key, item in value.items() if key not in ("recorded", "steps")}
+    return {**rest, "recorded": engines, "steps": steps}
+
+
+def _answer(step: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: step[key] for key in ANSWERS if key in step}
+
+
+def _differing(answer: Mapping[str, Any], newest: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: answer.get(key) for key in ANSWERS if answer.get(key) != newest.get(key)}
 
 
 def write(path: Path, value: dict[str, Any]) -> None:

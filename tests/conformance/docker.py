@@ -14,7 +14,7 @@ import re
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,14 @@ from .cases import Image, Row, Settings
 from .outcome import Outcome, in_order
 from .raw_progress import Written
 
+# What the client, or the builder, says before each error.
+_SAID_FIRST = re.compile(r"(?:failed to build: )?(?:failed to solve: |failed to run Build function: )*")
+_ONBUILD = "ONBUILD "
 _VOLATILE = (
     (re.compile(r"checksum of ref \S+: "), "checksum of <...>: "),
     (re.compile(r"metadata for docker\.io/library/"), "metadata for <...>"),
     (re.compile(r"failed to do request: .*"), "failed to do request: <...>"),
-    (re.compile(r"/\S+/buildkit-mount\d+/"), "<...>/"),
+    (re.compile(r"/\S+/(?:buildkit-mount|cachemounts/buildkit)\d+/"), "<...>/"),
     (re.compile(r"/\S+/overlay2/\w+/merged/"), "<...>/"),
     (re.compile(r"rpc error: code = Unknown desc = invalid (?:in|ex)cludepatterns: .*\]: "), "<...>"),
     (re.compile(r"unsupported modifier \([^ -~]+\)"), "unsupported modifier <...>"),
@@ -61,6 +64,7 @@ class DockerRunner:
     def __init__(self, *, told: bool = False) -> None:
         """``told``: the daemon may be anybody's. Raises ``SharedDaemonError`` where it is not one of the tests' own."""
         check_private(told=told)
+        self.engine = _engine()
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(borrowed("docker", [base.name for base in bases.bases()]))
         self._stack.callback(self._forget)
@@ -96,7 +100,15 @@ class DockerRunner:
         self._made.add(image)
         if settings.tag:
             self._made.add(settings.tag)
-        return Outcome(rows=rows, image=read_image(image) if want_image else None)
+        return Outcome(rows=rows, image=read_image(image, self.engine) if want_image else None)
+
+
+def _engine() -> str:
+    """The daemon's version, and its image store where it is not the classic one, as in ``cases.ENGINES``."""
+    asked = subprocess.run(["docker", "version", "--format={{.Server.Version}}"], capture_output=True, text=True, check=True)
+    version = re.match(r"[\d.]*\d", asked.stdout)
+    store = subprocess.run(["docker", "info", "--format={{json .DriverStatus}}"], capture_output=True, text=True, check=True)
+    return (version[0] if version else "?") + ("-containerd" if "io.containerd.snapshotter" in store.stdout else "")
 
 
 def _arguments(directory: Path, settings: Settings, folder: Path) -> Iterator[str]:
@@ -130,7 +142,7 @@ def stable_error(message: str) -> tuple[str, str]:
     """An error message with its volatile parts as ``<...>``, and the longest stable piece of it."""
     for pattern, replacement in _VOLATILE:
         message = pattern.sub(replacement, message)
-    pieces = [piece.strip(" :") for piece in message.removeprefix("failed to solve: ").split("<...>")]
+    pieces = [piece.strip(" :") for piece in _SAID_FIRST.sub("", message, count=1).split("<...>")]
     if "failed to calculate checksum of" in pieces[0]:
         pieces = pieces[1:]
     return message, max(pieces, key=len)
@@ -163,21 +175,37 @@ def _with_shared(rows: list[Row], stages: list[Written], labels: list[str], targ
     for index, (stage, label) in enumerate(zip(stages, labels, strict=True)):
         if index not in _needed(stages, target):
             continue
-        own = [instruction for instruction in stage.instructions if raw_progress.makes_files(instruction)]
-        present = [row.instruction.partition(" ")[0] for row in rows if row.stage == label]
+        triggered = _triggers(stage, stages[:index])
+        own = [one for one in (*triggered, *stage.instructions) if raw_progress.makes_files(one)]
+        present = [row for row in rows if row.stage == label and not row.instruction.startswith("LINK ")]
         if len(own) <= len(present) or any(row.error for row in rows):
             continue
         have = [_blanks(row.instruction) for row in rows if row.stage == label]
         for instruction in own:
-            text = _blanks(instruction)
-            if text in have:
-                have.remove(text)
+            printed = _printed(instruction)
+            mine = next((text for text in have if printed.fullmatch(text)), None)
+            if mine is not None:
+                have.remove(mine)
                 continue
             for position, row in enumerate(rows):
-                if row.stage != label and _blanks(row.instruction) == text and label not in shared.get(position, []):
+                if row.stage != label and printed.fullmatch(_blanks(row.instruction)) and label not in shared.get(position, []):
                     shared.setdefault(position, [row.stage]).append(label)
                     break
     return [msgspec.structs.replace(row, shared=tuple(shared.get(position, ()))) for position, row in enumerate(rows)]
+
+
+def _triggers(stage: Written, above: Sequence[Written]) -> list[str]:
+    """The triggers that a stage gets from a stage."""
+    parent = next((other for other in reversed(above) if other.name and other.name == stage.base.lower()), None)
+    return [] if parent is None else [one[len(_ONBUILD) :] for one in parent.instructions if one.upper().startswith(_ONBUILD)]
+
+
+def _printed(instruction: str) -> re.Pattern[str]:
+    """How an instruction may be printed: with the values of its variables, and a heredoc of RUN with a piece of it."""
+    text = _blanks(instruction)
+    # Newer engines say of a trigger that it is one.
+    pattern = "(?:onbuild )?" + ".*".join(re.escape(piece) for piece in re.split(r"\$\{[^}]*\}|\$\w+", text))
+    return re.compile(pattern + (r"(?: \(.*\))?" if text.startswith("run ") and "<<" in text else ""), re.DOTALL)
 
 
 def _blanks(text: str) -> str:
@@ -201,22 +229,15 @@ def _needed(stages: list[Written], target: str | None) -> set[int]:
     return needed
 
 
-def read_image(image: str) -> Image:
+def read_image(image: str, engine: str) -> Image:
     """History, config and layer contents of an image of the daemon. Raises ``subprocess.CalledProcessError``."""
-    listed = subprocess.run(
-        ["docker", "history", "--human=false", "--no-trunc", "--format={{json .}}", image], capture_output=True, text=True, check=True
-    )
-    sizes = [int(json.loads(line)["Size"]) for line in reversed(listed.stdout.splitlines())]
     saved = subprocess.run(["docker", "save", image], capture_output=True, check=True)
     with tarfile.open(fileobj=io.BytesIO(saved.stdout)) as archive:
         (manifest,) = json.load(_member(archive, "manifest.json"))
         config = json.load(_member(archive, manifest["Config"]))
         known = bases.diff_ids()
-        layers = [
-            _members(_member(archive, name).read())
-            for name, diff_id in zip(manifest["Layers"], config["rootfs"]["diff_ids"], strict=True)
-            if diff_id not in known
-        ]
+        every = [_members(_member(archive, name).read()) for name in manifest["Layers"]]
+    layers = [layer for layer, diff_id in zip(every, config["rootfs"]["diff_ids"], strict=True) if diff_id not in known]
     history = [
         {
             "created_by": row.get("created_by", ""),
@@ -224,10 +245,24 @@ def read_image(image: str) -> Image:
             "empty_layer": bool(row.get("empty_layer")),
             "size": size,
         }
-        for row, size in zip(config["history"], sizes, strict=True)
+        for row, size in zip(config["history"], _sizes(image, engine, config, every), strict=True)
     ]
     settings = {key: value for key, value in config["config"].items() if value}
     return Image(history=history, config=settings, layers=layers, os=config["os"], architecture=config["architecture"])
+
+
+def _sizes(image: str, engine: str, config: dict[str, Any], layers: list[list[dict[str, Any]]]) -> list[int]:
+    """The size of each row of the history: of the files in its layer, in bytes.
+
+    The classic store says so itself; containerd's says how many blocks of a disk a layer takes, which is another thing on each disk.
+    """
+    if engine.endswith("-containerd"):
+        sizes = iter([sum(member.get("size", 0) for member in layer) for layer in layers])
+        return [0 if row.get("empty_layer") else next(sizes) for row in config["history"]]
+    listed = subprocess.run(
+        ["docker", "history", "--human=false", "--no-trunc", "--format={{json .}}", image], capture_output=True, text=True, check=True
+    )
+    return [int(json.loads(line)["Size"]) for line in reversed(listed.stdout.splitlines())]
 
 
 def _member(archive: tarfile.TarFile, name: str) -> io.BytesIO:

@@ -12,10 +12,10 @@ from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.errors import LayerlabError
-from layerlab.model import StepRecord
+from layerlab.model import BuildRecord, StepRecord
 
 from . import bases
-from .cases import Image, Row, Settings
+from .cases import REFERENCE, Image, Row, Settings
 from .outcome import Outcome
 
 _STATUSES = ("cached", "executed", "failed")
@@ -25,6 +25,7 @@ class EmbeddedRunner:
     """A new store for every case, in a directory of its own."""
 
     name = "embedded"
+    engine = REFERENCE
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -66,8 +67,11 @@ class EmbeddedRunner:
 
     def build(self, directory: Path, settings: Settings, *, want_image: bool) -> Outcome:
         """Build a context without network."""
-        assert self._engine is not None
-        options = BuildOptions(
+        return self.built(self.options(directory, settings), want_image=want_image)[0]
+
+    def options(self, directory: Path, settings: Settings) -> BuildOptions:
+        """What the engine is asked for."""
+        return BuildOptions(
             context=str(directory),
             file=str(directory / settings.file),
             target=settings.target,
@@ -80,17 +84,21 @@ class EmbeddedRunner:
             network="none",
             offline=True,
         )
+
+    def built(self, options: BuildOptions, *, want_image: bool) -> tuple[Outcome, BuildRecord | str]:
+        """What a build did, and its record or the message of the error that there was instead."""
+        assert self._engine is not None
         try:
             record = self._engine.build(options)
         except LayerlabError as error:
-            return Outcome(rows=[], error=error.message)
+            return Outcome(rows=[], error=error.message), error.message
         rows = [_row(step) for step in record.steps if step.status in _STATUSES and step.index]
         if record.failure is not None:
-            return Outcome(rows=rows, error=record.failure.message)
+            return Outcome(rows=rows, error=record.failure.message), record
         if not want_image:
-            return Outcome(rows=rows)
+            return Outcome(rows=rows), record
         assert record.image is not None
-        return Outcome(rows=rows, image=self._image(record.image))
+        return Outcome(rows=rows, image=self._image(record.image)), record
 
     def _image(self, reference: str) -> Image:
         assert self._engine is not None

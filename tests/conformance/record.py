@@ -1,9 +1,9 @@
 """Record cases: ``python -m tests.conformance.record --docker CASE.json …``.
 
-Every build of a case is run on the Docker Engine that ``DOCKER_HOST`` names, and ``expect``, ``error``, ``expect_error`` and
-``image`` are written into the file as that engine answers. ``image`` is recorded for the builds that have the key already
-(``"image": null`` asks for it) or for all with ``--images``. With ``--check`` nothing is written, and the exit code says
-whether the engine still answers the same.
+Every build of a case is run on the Docker Engine that ``DOCKER_HOST`` names, and what it answers is written into the file as the
+answers of that engine and its image store; a case is recorded on all of ``cases.ENGINES``, one after the other. ``image`` is recorded
+for the builds that have the key already (``"image": null`` asks for it) or for all with ``--images``. With ``--check`` nothing is
+written, and the exit code says whether the engine still answers the same.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import msgspec
 
 from tests.docker.private import FLAG, FLAG_HELP, SharedDaemonError
 
-from .cases import load, write
+from .cases import ENGINES, answers, load, with_answers, write
 from .docker import DockerRunner, stable_error
 from .outcome import COMMENT, Outcome
 from .run import run_case
@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runner = DockerRunner(told=options.told)
     except SharedDaemonError as error:
         parser.error(str(error))
+    if runner.engine not in ENGINES:
+        parser.error(f"this is Docker Engine {runner.engine}; cases are recorded on {', '.join(ENGINES)} (cases.py)")
     different = 0
     with contextlib.closing(runner):
         for path in options.docker:
@@ -58,31 +60,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def record(path: Path, value: dict[str, Any], runner: DockerRunner, *, images: bool) -> dict[str, Any]:
     """The case with the answers of the engine in place of whatever was recorded before."""
     case = load(path)
-    wanted = [images or "image" in step for step in value["steps"]]
+    wanted = [images or "image" in step or any("image" in other for other in step.get("elsewhere", {}).values()) for step in value["steps"]]
     with tempfile.TemporaryDirectory() as folder:
         outcomes = run_case(case, runner, Path(folder, "contexts"), images=lambda position: wanted[position])
-    steps = [_step(step, outcome, image=image) for step, (_, outcome), image in zip(value["steps"], outcomes, wanted, strict=True)]
-    return {**value, "steps": steps}
+    found = [answer(outcome, image=image) for (_, outcome), image in zip(outcomes, wanted, strict=True)]
+    return with_answers(value, {**answers(value), runner.engine: found})
 
 
 def _without_base_size(value: dict[str, Any]) -> dict[str, Any]:
     value = copy.deepcopy(value)
-    for step in value["steps"]:
-        for row in (step.get("image") or {"history": []})["history"]:
-            if row["comment"] == COMMENT:
-                del row["size"]
+    for found in answers(value).values():
+        for build in found:
+            for row in build.get("image", {"history": []})["history"]:
+                if row["comment"] == COMMENT:
+                    row.pop("size", None)
     return value
 
 
-def _step(step: dict[str, Any], outcome: Outcome, *, image: bool) -> dict[str, Any]:
-    answer = {key: item for key, item in step.items() if key not in ("image", "expect", "error", "expect_error")}
-    answer.setdefault("edit", [])
-    if image:
-        answer["image"] = msgspec.to_builtins(outcome.image)
-    answer["expect"] = [row.to_json() for row in outcome.rows]
+def answer(outcome: Outcome, *, image: bool) -> dict[str, Any]:
+    """What a build did, as a case file says it: ``cases.ANSWERS``, those that there are."""
+    value: dict[str, Any] = {"expect": [row.to_json() for row in outcome.rows]}
     if outcome.error is not None:
-        answer["error"], answer["expect_error"] = stable_error(outcome.error)
-    return answer
+        value["error"], value["expect_error"] = stable_error(outcome.error)
+    if image and outcome.image is not None:
+        value["image"] = msgspec.to_builtins(outcome.image)
+    return value
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# A private Docker Engine for the tests: Debian trixie's packages (26.1.5) in a chroot, with a socket and a data root of its own.
+# A private Docker Engine for the tests: Debian's packages in a chroot, with a socket and a data root of its own. SUITE: trixie (26.1.5, the
+# default) or forky (28.5.2 in 2026); DOCKERD_FLAGS: for example --feature containerd-snapshotter=true. One DIR for each.
 #   daemon.sh start DIR   prints the variables to export as its last line
 #   daemon.sh stop DIR    stops it and removes its images; the installed packages stay in DIR, so that the next start takes seconds
 # Needs root and debootstrap (installed with apt-get where it is missing). Nothing outside DIR is changed but that package.
 set -eu
 verb=$1
 dir=$(realpath -m "$2")
-root=$dir/trixie
+suite=${SUITE:-trixie}
+root=$dir/$suite
 sock=$dir/share/docker.sock
 answers() { curl -s --max-time 2 --unix-socket "$sock" http://d/_ping >/dev/null 2>&1; }
 
@@ -20,7 +22,7 @@ start)
     mirror=$(apt-get indextargets --format '$(SITE)' 2>/dev/null | head -1)
     rm -rf "$root"
     debootstrap --variant=minbase --include=docker.io,docker-cli,docker-buildx,iptables,ca-certificates \
-      trixie "$root" "${mirror:?daemon.sh: no package mirror is configured}" >"$dir/debootstrap.log" 2>&1 ||
+      "$suite" "$root" "${mirror:?daemon.sh: no package mirror is configured}" /usr/share/debootstrap/scripts/sid >"$dir/debootstrap.log" 2>&1 ||
       { echo "daemon.sh: debootstrap failed: $(tail -1 "$dir/debootstrap.log")" >&2; exit 1; }
   fi
   cat >"$dir/inner.sh" <<INNER
@@ -33,7 +35,7 @@ mount --bind "$dir/data" "$root/data"
 cd "$root"
 pivot_root . .old
 exec chroot . /bin/sh -c 'umount -l /.old; rm -f /run/docker.pid; export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-  exec dockerd --data-root /data --exec-root /run/docker-exec --pidfile /run/docker.pid -H unix:///share/docker.sock'
+  exec dockerd --data-root /data --exec-root /run/docker-exec --pidfile /run/docker.pid -H unix:///share/docker.sock ${DOCKERD_FLAGS:-}'
 INNER
   if ! answers; then
     rm -f "$sock"

@@ -159,9 +159,10 @@ def test_a_stage_that_gives_other_content_is_named(docker_engine: DockerEngine, 
 
 
 def test_history_is_the_same(both: Both, docker_engine: DockerEngine, embedded_engine: EmbeddedEngine) -> None:
+    """But for the sizes: the classic store counts a file that is copied again, and the containerd store says how much disk it takes."""
     both(tag="layerlab-test:history", labels={"one": "1"})
     rows = [
-        [(row.created_by, row.size, row.empty_layer, row.comment) for row in engine.history("layerlab-test:history")[:-1]]
+        [(row.created_by, row.empty_layer, row.comment) for row in engine.history("layerlab-test:history")[:-1]]
         for engine in (embedded_engine, docker_engine)
     ]
     assert rows[0] == rows[1]

@@ -57,10 +57,10 @@ def test_the_descriptor_is_not_the_command_s(tmp_path: Path) -> None:
     assert os.waitstatus_to_exitcode(int.from_bytes(content, "little")) != 0
 
 
-def test_a_program_that_is_not_there_is_127(tmp_path: Path) -> None:
+def test_a_program_that_is_not_there_is_255(tmp_path: Path) -> None:
     """As in a shell."""
     program = _written(tmp_path, ["/no/such/program"], {}, Setup())
-    assert subprocess.run([program], check=False).returncode == 127
+    assert subprocess.run([program], check=False).returncode == 255
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_a_plan_asks_for_the_configuration_of_a_base_and_fetches_no_layer(engine
     with EmbeddedEngine(str(tmp_path / "elsewhere")) as other:
         plan = other.plan(BuildOptions(context=str(place), network="none"))
         assert [(step.instruction, step.status) for step in plan.steps[1:]] == [
-            ("COPY f /taken", "executed"),
+            ("ONBUILD COPY f /taken", "executed"),
             ("COPY f /copied", "executed"),
             (f"COPY --from={name} /made /m", "undecided"),
         ]

@@ -106,6 +106,9 @@ class StepRunner:
         try:
             owners, owner = self._apply(op, decided, solution, active, log)
             layer = active.finish()
+            if active.lowers:
+                # Before anything is mounted on it.
+                self.worker.ask("reduce", layer=layer, lowers=active.lowers, owners=owners)
             number = self.store.place_layer(layer)
             active.keep(f"s/{number}")
         except OSError as error:

@@ -91,7 +91,7 @@ class Setup(NamedTuple):
 def launcher(argv: Sequence[str], environment: Mapping[str, str], setup: Setup, machine: str = "") -> bytes | None:
     """The ELF file for this machine or the one named, or ``None`` where its instructions are not known here.
 
-    ``argv[0]`` is executed as it stands; nothing looks it up in PATH. The program exits with 127 where it cannot execute.
+    ``argv[0]`` is executed as it stands; nothing looks it up in PATH. The program exits with 255 where it cannot execute.
     """
     calls = _MACHINES.get(machine or os.uname().machine)
     if calls is None:
@@ -162,7 +162,7 @@ def _code(calls: _Calls, setup: Setup, addresses: Sequence[int]) -> bytes:
         becomes += make(calls.prctl, (_PR_SET_PDEATHSIG, setup.death_signal, 0, 0, 0))
     if setup.seccomp:
         becomes += make(calls.prctl, (_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) + make(calls.seccomp, (_SET_MODE_FILTER, 0, program))
-    becomes += make(calls.execve, (path, argv, environment)) + make(calls.exit, (127,))
+    becomes += make(calls.execve, (path, argv, environment)) + make(calls.exit, (255,))
     if setup.report < 0:
         return becomes
     fork = make(calls.clone, (_SIGCHLD, 0, 0, 0, 0))

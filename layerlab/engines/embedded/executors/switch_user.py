@@ -6,7 +6,7 @@ while it enters a directory, and its own process 1 does so for a moment after th
 ``/proc/self/fd/3`` is then the host's (the class of CVE-2024-21626). An image need not hold a ``setpriv`` or a shell. So the program is
 made here, some hundred bytes of machine code in an ELF file: close_range, while nobody else is there; fork; in the child chdir, with a
 look whether that is inside of the root, setgroups, setresgid, setresuid, execve; in the parent wait4 for whatever ends, and then the exit
-status of the child, or 128 and its signal. What fails ends with 127.
+status of the child, or 128 and its signal. What fails ends with 255, as under runc.
 
 Whoever started it may be killed at any moment, before bwrap or the kernel could be told to end with it. So process 1 holds one of two
 connected sockets, and ends, and with it everything, when nobody has the other one any more. On it goes one byte before the command is
@@ -31,6 +31,7 @@ _PIDFD_OPEN: Final = 434
 _GUARD: Final = 3
 _LAST: Final = 0xFFFFFFFF
 _KILLED: Final = 137
+_FAILED: Final = 255
 _NO_SIGNAL: Final = 0x4000
 _LOST: Final = b"the working directory cannot be entered, or is outside of the image\n"
 
@@ -177,7 +178,7 @@ def _x86_64(ids: tuple[int, int, tuple[int, ...]] | None, guard: int) -> _Code:
         b"\x48\x8b\x7c\x24\x10" + b"\x48\x8d\x74\x24\x10",
         *(_To(b"\x48\x8d\x15", "environment"), move(eax, 59) + syscall),
         _Label("leave"),
-        move(edi, 127) + move(eax, 231) + syscall,
+        move(edi, _FAILED) + move(eax, 231) + syscall,
         _Label("lost"),
         *(move(edi, 2), _To(b"\x48\x8d\x35", "words"), move(edx, len(_LOST)) + move(eax, 1) + syscall, _To(jump, "leave")),
     ]
@@ -251,7 +252,7 @@ def _aarch64(ids: tuple[int, int, tuple[int, ...]] | None, guard: int) -> _Code:
         words(0xF9400BE0, 0x910043E1),  # x0 = argv[1]; x1 = &argv[1]
         *(to(0x10000002, "environment", "adr"), call(221)),
         _Label("leave"),
-        move(0, 127) + call(94),
+        move(0, _FAILED) + call(94),
         _Label("lost"),
         *(move(0, 2), to(0x10000001, "words", "adr"), move(2, len(_LOST)) + call(64), to(0x14000000, "leave", "b")),
     ]

@@ -1,8 +1,9 @@
 """What COPY, ADD and WORKDIR do to a root filesystem.
 
 Rules: BuildKit ``solver/llbsolver/file/backend.go`` and fsutil ``copy/copy.go``: a directory is copied as its contents, a
-destination directory that exists keeps its own mode, directories made on the way are 0755 and get ``--chown``'s owner, links are
-copied as links except the one that was named, hard links within one source stay hard links, modification times are kept.
+destination directory that exists keeps its own mode, directories made on the way are 0755 or as a number of ``--chmod`` says, and get
+``--chown``'s owner, links are copied as links except the one that was named, hard links within one source stay hard links, modification
+times are kept.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.engines.embedded.rootfs.sizes import LEAST, weight
 from layerlab.engines.embedded.rootfs.unpack import ArchiveError, is_archive, unpack
 from layerlab.fsutil import is_directory
+
+_UMASK = 0o022  # of dockerd (moby ``daemon_unix.go``, ``setDefaultUmask``)
 
 Row = tuple[str, int, bytes]  # path below the picked one ("" for itself), st_mode, content digest (empty: do not check)
 
@@ -64,7 +67,7 @@ class Copier:
             raise LimitError(f"the copy would have more than {self._limit} bytes")
 
     def make_directories(self, path: str) -> None:
-        """``mkdir -p`` inside the root: mode 0755, owned by ``owner``. Raises ``CopyError``."""
+        """``mkdir -p`` inside the root, owned by ``owner``. Raises ``CopyError``."""
         self._make(resolve(self.root, path))
 
     def _make(self, host: str) -> None:
@@ -78,8 +81,13 @@ class Copier:
         for directory in reversed(missing):
             self._count(LEAST)
             os.mkdir(directory)
-            os.chmod(directory, 0o755)
+            os.chmod(directory, self._made_mode())
             self._own(directory, self.owner or (0, 0))
+
+    def _made_mode(self) -> int:
+        """The mode of a directory that is made on the way: as a daemon with the umask 022 makes it."""
+        numeric = self.chmod.isascii() and self.chmod.isdigit()
+        return int(self.chmod, 8) & 0o777 & ~_UMASK if numeric else 0o755
 
     def _make_below(self, host: str, relative: str) -> None:
         for part in relative.split("/") if relative else ():
@@ -251,8 +259,15 @@ class Copier:
         self._make(host)
         with open(source, "rb") as stream:
             try:
-                # --chown gives an owner to the directory, and what is in the archive keeps its own.
-                found = unpack(stream, self.root, "/" + inside(self.root, host), layer=False, real_ids=self.real_ids, count=self._count)
+                found = unpack(
+                    stream,
+                    self.root,
+                    "/" + inside(self.root, host),
+                    layer=False,
+                    real_ids=self.real_ids,
+                    owner=self.owner,
+                    count=self._count,
+                )
             except ArchiveError as error:
                 raise CopyError(f"cannot unpack {posixpath.basename(source)}: {error}") from error
         self.owners.update(found)

@@ -34,6 +34,17 @@ def readable(directory: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def changeable(directory: str) -> Iterator[None]:
+    """For the length of the block, entries of a directory can be removed and made. Its time is then what it was. Raises ``OSError``."""
+    status = os.lstat(directory)
+    with contextlib.ExitStack() as stack:
+        if not os.access(directory, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+            stack.enter_context(_permitted(directory, 0o700))
+        yield
+        os.utime(directory, ns=(status.st_mtime_ns, status.st_mtime_ns))
+
+
+@contextlib.contextmanager
 def _permitted(path: str, bits: int) -> Iterator[None]:
     status = os.lstat(path)
     if stat.S_ISLNK(status.st_mode) or status.st_uid != os.geteuid():

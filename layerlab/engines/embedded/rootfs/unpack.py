@@ -38,7 +38,8 @@ def unpack(
     owner: tuple[int, int] | None = None,
     count: Callable[[int], None] | None = None,
 ) -> dict[str, tuple[int, int]]:
-    """Unpack ``stream`` below ``dest`` (inside ``root``); returns owners by path within ``root``, for members not owned by 0:0.
+    """Unpack ``stream`` below ``dest`` (inside ``root``); returns owners by path within ``root``, for members not owned by 0:0 (with an
+    ``owner``: for all).
 
     ``stream``  a file at its start, compressed or not. ``layer``  the archive is an image layer: whiteouts become overlay whiteouts.
     ``owner``  overrides every owner. ``real_ids``  owners can be given to files. ``count``  is told the bytes of each member before it
@@ -101,7 +102,7 @@ def _member(
 ) -> None:
     parts = [part for part in member.name.split("/") if part not in ("", ".")]
     if ".." in parts:
-        raise ArchiveError(f"the archive has a member that leads outside: {member.name}")
+        raise ArchiveError(f'invalid entry name "{member.name}": the archive has a member that leads outside')
     if not parts:
         return
     parent = resolve(root, "/".join([dest, *parts[:-1]]))
@@ -137,7 +138,7 @@ def _member(
         raise ArchiveError(f"a member has an owner that no system has: {member.name}")
     where = inside(root, path)
     owners.pop(where, None)
-    if ids != (0, 0):
+    if ids != (0, 0) or owner is not None:
         owners[where] = ids
     if member.kind == "hardlink":
         return

@@ -25,7 +25,19 @@ import msgspec
 
 from layerlab.context.select import Selection, select
 from layerlab.context.tree import DiskDirectory
-from layerlab.engines.embedded.rootfs import compression, copying, layer_tar, laying, mountapi, namespaces, sizes, trees, unpack, users
+from layerlab.engines.embedded.rootfs import (
+    compression,
+    copying,
+    differ,
+    layer_tar,
+    laying,
+    mountapi,
+    namespaces,
+    sizes,
+    trees,
+    unpack,
+    users,
+)
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.errors import LayerlabError
 from layerlab.fsutil import collection_paused, remove_tree
@@ -399,6 +411,15 @@ class Worker:
             return {"size": sizes.tree_size(path), "deep": False}
         except sizes.TooDeepError:
             return {"size": 0, "deep": True}
+
+    def reduce(self, layer: str, lowers: list[str], owners: dict[str, tuple[int, int]]) -> dict[str, Any]:
+        """Take out of a finished layer directory what is no change of the layers below (``differ``)."""
+        below = self._owners(lowers)
+        if below is None:
+            differ.drop_unchanged(layer, lowers)
+            return {}
+        differ.drop_unchanged(layer, lowers, lambda path, *_: path not in owners or owners[path] == below.get(path, (0, 0)))
+        return {}
 
     def commit(
         self,
