@@ -30,6 +30,7 @@ from .raw_progress import Written
 # What the client, or the builder, says before each error.
 _SAID_FIRST = re.compile(r"(?:failed to build: )?(?:failed to solve: |failed to run Build function: )*")
 _ONBUILD = "ONBUILD "
+_NAME = "layerlab-conformance:newest"
 _VOLATILE = (
     (re.compile(r"checksum of ref \S+: "), "checksum of <...>: "),
     (re.compile(r"metadata for docker\.io/library/"), "metadata for <...>"),
@@ -64,7 +65,7 @@ class DockerRunner:
     def __init__(self, *, told: bool = False) -> None:
         """``told``: the daemon may be anybody's. Raises ``SharedDaemonError`` where it is not one of the tests' own."""
         check_private(told=told)
-        self.engine = _engine()
+        self.engine = engine_name()
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(borrowed("docker", [base.name for base in bases.bases()]))
         self._stack.callback(self._forget)
@@ -88,22 +89,19 @@ class DockerRunner:
     def build(self, directory: Path, settings: Settings, *, want_image: bool) -> Outcome:
         """Build a context without network. Raises ``RuntimeError`` where the client says nothing that can be understood."""
         with tempfile.TemporaryDirectory() as folder:
-            identity = Path(folder, "iid")
-            arguments = [*_arguments(directory, settings, Path(folder)), f"--iidfile={identity}", str(directory)]
+            # By a name: the containerd store does not always find an image that has none.
+            arguments = [*_arguments(directory, settings, Path(folder)), f"--tag={_NAME}", str(directory)]
             done = subprocess.run(["docker", "buildx", "build", *arguments], capture_output=True, text=True, check=False)
             rows = _rows(done.stderr, directory / settings.file, settings.target)
             if done.returncode != 0:
                 # Shown only where the test fails: the daemon's own words, should it have failed and not the build.
                 print(done.stderr[-6000:])
                 return Outcome(rows=_only_failed_copy(rows), error=_error(done.stderr))
-            image = identity.read_text().strip()
-        self._made.add(image)
-        if settings.tag:
-            self._made.add(settings.tag)
-        return Outcome(rows=rows, image=read_image(image, self.engine) if want_image else None)
+        self._made.update([_NAME] if settings.tag is None else [_NAME, settings.tag])
+        return Outcome(rows=rows, image=read_image(_NAME, self.engine) if want_image else None)
 
 
-def _engine() -> str:
+def engine_name() -> str:
     """The daemon's version, and its image store where it is not the classic one, as in ``cases.ENGINES``."""
     asked = subprocess.run(["docker", "version", "--format={{.Server.Version}}"], capture_output=True, text=True, check=True)
     version = re.match(r"[\d.]*\d", asked.stdout)
@@ -230,14 +228,16 @@ def _needed(stages: list[Written], target: str | None) -> set[int]:
 
 
 def read_image(image: str, engine: str) -> Image:
-    """History, config and layer contents of an image of the daemon. Raises ``subprocess.CalledProcessError``."""
-    saved = subprocess.run(["docker", "save", image], capture_output=True, check=True)
+    """History, config and layer contents of an image of the daemon. Raises ``RuntimeError``, ``subprocess.CalledProcessError``."""
+    saved = subprocess.run(["docker", "save", image], capture_output=True, check=False)
+    if saved.returncode != 0:
+        raise RuntimeError(f"docker save {image}: {saved.stderr.decode('utf-8', 'replace')}")
     with tarfile.open(fileobj=io.BytesIO(saved.stdout)) as archive:
         (manifest,) = json.load(_member(archive, "manifest.json"))
         config = json.load(_member(archive, manifest["Config"]))
         known = bases.diff_ids()
-        every = [_members(_member(archive, name).read()) for name in manifest["Layers"]]
-    layers = [layer for layer, diff_id in zip(every, config["rootfs"]["diff_ids"], strict=True) if diff_id not in known]
+        every = [_members(_member(archive, name).read()) for name in manifest["Layers"] or ()]
+    layers = [layer for layer, diff_id in zip(every, config["rootfs"].get("diff_ids") or (), strict=True) if diff_id not in known]
     history = [
         {
             "created_by": row.get("created_by", ""),
@@ -245,7 +245,7 @@ def read_image(image: str, engine: str) -> Image:
             "empty_layer": bool(row.get("empty_layer")),
             "size": size,
         }
-        for row, size in zip(config["history"], _sizes(image, engine, config, every), strict=True)
+        for row, size in zip(config.get("history") or (), _sizes(image, engine, config, every), strict=True)
     ]
     settings = {key: value for key, value in config["config"].items() if value}
     return Image(history=history, config=settings, layers=layers, os=config["os"], architecture=config["architecture"])
@@ -258,7 +258,7 @@ def _sizes(image: str, engine: str, config: dict[str, Any], layers: list[list[di
     """
     if engine.endswith("-containerd"):
         sizes = iter([sum(member.get("size", 0) for member in layer) for layer in layers])
-        return [0 if row.get("empty_layer") else next(sizes) for row in config["history"]]
+        return [0 if row.get("empty_layer") else next(sizes) for row in config.get("history") or ()]
     listed = subprocess.run(
         ["docker", "history", "--human=false", "--no-trunc", "--format={{json .}}", image], capture_output=True, text=True, check=True
     )

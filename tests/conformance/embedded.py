@@ -91,10 +91,10 @@ class EmbeddedRunner:
         try:
             record = self._engine.build(options)
         except LayerlabError as error:
-            return Outcome(rows=[], error=error.message), error.message
+            return Outcome(rows=[], error=error.message, line=error.line), error.message
         rows = [_row(step) for step in record.steps if step.status in _STATUSES and step.index]
         if record.failure is not None:
-            return Outcome(rows=rows, error=record.failure.message), record
+            return Outcome(rows=rows, error=record.failure.message, line=record.failure.line), record
         if not want_image:
             return Outcome(rows=rows), record
         assert record.image is not None

@@ -16,10 +16,11 @@ COMMENT = "Imported from -"
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """The verdict rows of one build. ``error`` is its message when it failed; ``image`` where it was asked for."""
+    """The verdict rows of one build. ``error``: its message when it failed, at ``line`` where known; ``image`` where it was asked for."""
 
     rows: list[Row]
     error: str | None = None
+    line: int | None = None
     image: Image | None = None
 
 

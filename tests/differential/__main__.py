@@ -31,6 +31,8 @@ from .draw import draw_case
 from .known import reason
 from .minimise import minimise
 
+_FAILING = 5
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status is 1 where something differs that ``known.py`` does not explain."""
@@ -65,7 +67,7 @@ def _run(options: argparse.Namespace, docker: DockerRunner, embedded: Runner) ->
             continue
         counts.update(cases=1, builds=found.builds, rows=found.rows, differ=bool(found))
         if found:
-            why = reason(case, found)
+            why = reason(case, found) or _race(case, found, embedded)
             explained.update([why] if why else [])
             print(f"{number}: build {found.builds}: {why or 'DIFFERENT'}: {found.summary}\n{found.details}", flush=True)
             if not why and options.keep is not None:
@@ -87,6 +89,30 @@ def _compare(case: dict[str, Any], docker: DockerRunner, embedded: Runner) -> tu
     return differ(answers, outcomes(case, embedded)), answers
 
 
+def _race(case: dict[str, Any], found: Found, embedded: Runner) -> str:
+    """Whether several steps fail, of which Docker, building side by side, tells of another one: without ours it must be the same one."""
+    if found.summary not in ("the error says something else", "verdicts differ") or not found.error:
+        return ""
+    dropped: set[int] = set()
+    while True:
+        outcome = outcomes(_without_lines(case, found.builds, dropped), embedded)[found.builds - 1]
+        if outcome.error is None or (dropped and found.error in outcome.error):
+            break
+        if outcome.line is None or outcome.line in dropped or len(dropped) > _FAILING:
+            return ""
+        dropped.add(outcome.line)
+    return "" if outcome.error is None else "several steps fail, and Docker, which builds side by side, tells of another one first"
+
+
+def _without_lines(case: dict[str, Any], builds: int, lines: set[int]) -> dict[str, Any]:
+    """The case up to a build, whose Dockerfile has comments in the place of these lines; numbers of lines stay."""
+    steps = [dict(step) for step in case["steps"][:builds]]
+    text = next((step["build"]["dockerfile"] for step in reversed(steps) if "dockerfile" in step.get("build", {})), case["dockerfile"])
+    left = "".join("#\n" if number in lines else f"{line}\n" for number, line in enumerate(text.splitlines(), 1))
+    steps[-1] = {**steps[-1], "build": {**steps[-1].get("build", {}), "dockerfile": left}}
+    return {**case, "steps": steps}
+
+
 def _keep(case: dict[str, Any], found: Found, options: argparse.Namespace, docker: DockerRunner, embedded: Runner) -> None:
     kind = _kind(found)
     last: dict[str, list[dict[str, Any]]] = {}
@@ -96,7 +122,7 @@ def _keep(case: dict[str, Any], found: Found, options: argparse.Namespace, docke
             other, answers = _compare(candidate, docker, embedded)
         except (CannotEditError, OSError, RuntimeError):
             return False
-        if not other or _kind(other) != kind or reason(candidate, other):
+        if not other or _kind(other) != kind or reason(candidate, other) or _race(candidate, other, embedded):
             return False
         last["answers"] = answers
         return True

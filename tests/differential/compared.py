@@ -18,12 +18,16 @@ from tests.conformance.run import run_case
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """The first build in which two runners differ (true), or nothing (false), and how many builds and rows were compared."""
+    """The first build in which two runners differ (true), or nothing (false), and how many builds and rows were compared.
+
+    ``error``: the stable piece of the error that the first of the two ended with.
+    """
 
     builds: int
     rows: int
     summary: str = ""
     details: str = ""
+    error: str = ""
 
     def __bool__(self) -> bool:
         return bool(self.summary)
@@ -55,7 +59,8 @@ def differ(wanted: Sequence[dict[str, Any]], actual: Sequence[Outcome]) -> Found
             outcome = msgspec.structs.replace(outcome, rows=[row for row in outcome.rows if row.error])
         difference = compare(step, outcome)
         if difference is not None:
-            return Found(builds=number, rows=rows, summary=difference.summary, details=difference.details)
+            error = step.expect_error or ""
+            return Found(builds=number, rows=rows, summary=difference.summary, details=difference.details, error=error)
         if step.image is None:
             continue
         lines = ["no image was built"] if outcome.image is None else compare_images(step.image, outcome.image)

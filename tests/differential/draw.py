@@ -271,7 +271,7 @@ class _Drawing:
             flags.append(f"--chmod={self._one(_CHMODS, _ODD_CHMODS)}")
         if self._chance(0.08):
             flags.append("--link")
-        if self._chance(0.05):
+        if self._chance(0.01):
             flags.append("--parents")
         if self._chance(0.06):
             flags.append(f"--exclude={self._one(('*.ts', 'src/deep', '**/x', 'a', '!a', 'src/*'))}")
