@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import posixpath
 import shutil
 import stat
 import sys
@@ -169,7 +170,8 @@ def _make(archive: TarReader, member: Member, root: str, dest: str, path: str) -
         try:
             os.link(linked, path, follow_symlinks=False)
         except OSError as error:
-            raise ArchiveError(f"hard link to a member that is not there: {member.name} -> {member.target}") from error
+            names = " ".join(posixpath.normpath(path) for path in (member.target, member.name))
+            raise ArchiveError(f"linkat {names}: no such file or directory: it is a hard link to a member that is not there") from error
     elif member.kind == "fifo":
         os.mkfifo(path)
     elif member.kind in ("char", "block"):

@@ -74,7 +74,12 @@ def process_ids(root: str, user: str) -> tuple[int, int, tuple[int, ...], str]:
     number = _number(name)
     entry = next((f for f in passwd if len(f) > 5 and (f[0] == name if number is None else f[2] == str(number))), None)
     if entry is None and number is None:
-        raise UnknownUserError(f"unable to find user {name}: no matching entries in passwd file")
+        why = (
+            "no matching entries in passwd file"
+            if os.path.isfile(resolve(root, "/etc/passwd"))
+            else "invalid argument (there is no /etc/passwd)"
+        )
+        raise UnknownUserError(f"unable to find user {name}: {why}")
     if number is not None and number > _HIGHEST:
         raise UnknownUserError(f"uids and gids must be in range 0-{_HIGHEST}")
     uid = _id(entry[2]) or 0 if entry is not None else number or 0
