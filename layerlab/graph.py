@@ -11,7 +11,7 @@ import ipaddress
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -55,6 +55,10 @@ _SIGNALS: Final = frozenset(
 # Names of 64 hex digits are digests.
 _LONGEST_NAME: Final = 255
 _REFERENCE: Final = re.compile(r"(?![0-9a-f]{64}\Z)[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*\Z")
+
+Like = Literal["26", "28"]
+NEWEST: Final[Like] = "28"
+"""Major versions of Docker whose cache verdicts part: 26.1.5 (BuildKit 0.13) and 28.5.2 (BuildKit 0.25)."""
 
 Resolve = Callable[[str], BaseImage]
 
@@ -101,6 +105,7 @@ class Graph(msgspec.Struct, frozen=True, kw_only=True):
     images: dict[str, BaseImage]
     warnings: tuple[str, ...] = ()
     uses_context: bool = False
+    like: Like = NEWEST
 
     def stage(self, index: int) -> GraphStage:
         """The needed stage with that index in the file."""
@@ -199,6 +204,7 @@ def build_graph(
     network: str = "default",
     emulates: bool = False,
     observer: Observer | None = None,
+    like: Like = NEWEST,
 ) -> Graph:
     """Resolve a Dockerfile into the steps that ``target`` (default: the last stage) needs.
 
@@ -207,7 +213,7 @@ def build_graph(
     ``resolve`` gives a base image for a reference and is asked once per name, only for what is needed.
     Raises ``DockerfileError`` with file and line, ``UsageError`` for an unknown target, and what ``resolve`` raises.
     """
-    builder = _Builder(dockerfile, resolve, dict(build_args or {}), no_cache, no_cache_filter, network, emulates, observer)
+    builder = _Builder(dockerfile, resolve, dict(build_args or {}), no_cache, no_cache_filter, network, emulates, observer, like)
     return builder.build(target, dict(labels or {}))
 
 
@@ -222,6 +228,7 @@ class _Builder:
         network: str,
         emulates: bool,
         observer: Observer | None,
+        like: Like,
     ) -> None:
         self.dockerfile = dockerfile
         self.file = dockerfile.file
@@ -232,6 +239,7 @@ class _Builder:
         self.network = network
         self.emulates = emulates
         self.observer = observer
+        self.like = like
         self.used_args: set[str] = set()
         self.globals: dict[str, str] = {**PLATFORM_ARGUMENTS}
         self.images: dict[str, BaseImage] = {}
@@ -298,6 +306,7 @@ class _Builder:
             images=self.images,
             warnings=tuple(self.warnings),
             uses_context=self.uses_context,
+            like=self.like,
         )
 
     def _platform(self, stage: Stage) -> str:
@@ -701,12 +710,19 @@ class _Builder:
                 "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround",
             )
         chown = self._expand(at.flag("chown") or "", state.env, at)
-        chmod = self._expand(at.flag("chmod") or "", state.env, at)
+        chmod = at.flag("chmod") or ""
+        if self.like == "26":
+            # What is no octal number, a variable among it, had no effect.
+            chmod = chmod if re.fullmatch("[0-7]+", chmod) else ""
+        else:
+            chmod = self._expand(chmod, state.env, at)
         parents = _truthy(at.flag("parents"))
         exclude = tuple(self._expand(pattern, state.env, at) for pattern in at.flag_values("exclude"))
         words = [self._expand(word, state.env, at) for word in at.args]
         cwd = state.image.get("WorkingDir") or "/"
         dest = normalize(cwd, "./" if words[-1] in (".", "") else words[-1], keep_slash=True)
+        if self.like == "26" and dest.endswith("/.") and not words[-1].startswith("/"):
+            dest = dest[:-2] or "/"
         documents = {doc.name: doc for doc in at.heredocs}
         sources: list[Source] = []
         names: list[str] = []
@@ -751,7 +767,8 @@ class _Builder:
             same = (source.kind == "stage" and base == source.stage) or (
                 source.kind == "image" and base is None and source.image == self.bases[stage.index]
             )
-        link = _truthy(at.flag("link")) and not chmod
+        # With the classic store, which was the usual one, --link had no effect.
+        link = _truthy(at.flag("link")) and not chmod and self.like != "26"
         flag = at.flag("unpack")
         op = CopyOp(
             sources=(*sources, *inline),
@@ -787,8 +804,8 @@ class _Builder:
             return ""
         if re.fullmatch(r"[0-7]+", text):
             value = int(text, 8)
-            if value <= 0o7777:
-                return f"{value:o}"
+            if value <= 0o7777 or self.like == "26":
+                return f"{value & 0o7777:o}"
         elif re.fullmatch(r"[ugoa]*[-+=][rwxXst]*(,[ugoa]*[-+=][rwxXst]*)*", text):
             return text
         if not text[0].isdigit():

@@ -8,7 +8,7 @@ call finds it there.
 from __future__ import annotations
 
 import contextlib
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -20,6 +20,7 @@ from layerlab.graph import Graph, GraphStage, Step
 from layerlab.keys import SCRATCH_KEY, base_key, content_sources, inline_digest, merge_key, step_key
 from layerlab.ops import CopyOp, Op, RunOp, Source
 
+_EVERYTHING: Final = Selection("/", False)
 Decision = Literal["base", "metadata", "cached", "run", "undecided", "failed"]
 
 
@@ -174,7 +175,15 @@ class _Solver:
                 return Decided(step=step, decision="undecided", waits_for=waits, wants=wants, parent=tip.number)
             digests.append(found.digest)
             contents.append(found)
-        key = step_key(op, tip.key, tuple(digests))
+        parent_key = tip.key
+        if self.graph.like == "26" and isinstance(op, RunOp) and any(mount.type in ("secret", "ssh") for mount in op.mounts):
+            # Until BuildKit 0.16 such a mount made what is in the root file system count, and not how it came there.
+            content = None if tip.layers is None else self.cache.content(tip.layers, _EVERYTHING)
+            if content is None:
+                wants = None if tip.layers is None else (tip.layers, _EVERYTHING)
+                return Decided(step=step, decision="undecided", waits_for=tip.waits_for or tip.number, wants=wants, parent=tip.number)
+            parent_key = f"content:{content.digest}"
+        key = step_key(op, parent_key, tuple(digests))
         out_key = merge_key(tip.key, key) if isinstance(op, CopyOp) and op.link else key
         # What stands on a step that ran without the cache runs too, WORKDIR and child stages included; what only copies from it does not.
         ignore = (tip.forced or _ignores_cache(stage, step)) and key not in self.fresh

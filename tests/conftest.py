@@ -22,6 +22,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--cases", type=Path, default=Path(__file__).parent / "conformance" / "cases", metavar="DIR", help="folder of the conformance cases"
     )
     group.addoption("--engine", choices=("embedded", "docker"), default="embedded", help="the engine that the conformance cases are run on")
+    group.addoption("--as", dest="like", choices=("26", "28"), default="28", help="whose verdicts the embedded engine must give there")
     parser.addoption(
         "--all", action="store_true", dest="all_tests", help="run the slow tests, too, which are left out where no path is named"
     )

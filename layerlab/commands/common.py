@@ -75,6 +75,14 @@ def add_context(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", metavar="STAGE", help="build up to this stage")
     parser.add_argument("--build-arg", action="append", default=[], metavar="NAME[=VALUE]", help="set a build argument")
     parser.add_argument("--network", choices=("default", "none", "host"), default="default", help="network of RUN steps")
+    parser.add_argument(
+        "--as",
+        dest="like",
+        choices=("26", "28"),
+        default="28",
+        metavar="VERSION",
+        help="whose verdicts count where those of Docker 26 and 28 part (embedded engine; default: 28)",
+    )
     parser.add_argument("--offline", action="store_true", help="ask no registry for base images")
     add_engine(parser)
 
@@ -120,6 +128,7 @@ def options_of(arguments: argparse.Namespace) -> BuildOptions:
         network=arguments.network,
         offline=arguments.offline,
         pull=getattr(arguments, "pull", False),
+        like=arguments.like,
     )
 
 

@@ -17,6 +17,9 @@ ENGINES = ("26.1.5", "28.5.2", "28.5.2-containerd")
 REFERENCE = ENGINES[-1]
 """The engine that the embedded one follows where they differ: the newest, with the store of new installations."""
 
+OLDER = {"26": "26.1.5"}
+"""The recorded engine whose verdicts ``--as`` asks for."""
+
 ANSWERS = ("expect", "error", "expect_error", "image")
 """The keys of a build that an engine answered."""
 
@@ -96,11 +99,21 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     expect_error: str | None = None
     image: Image | None = None
     elsewhere: dict[str, Elsewhere] = {}
+    asked: bool = True
 
     def on(self, engine: str) -> Step:
         """The build with the answers of ``engine``."""
         other = msgspec.structs.asdict(self.elsewhere.get(engine, Elsewhere()))
         return msgspec.structs.replace(self, **{key: value for key, value in other.items() if value is not msgspec.UNSET})
+
+    def with_verdicts_of(self, engine: str) -> Step:
+        """The build with nothing of ``engine`` but what it found in its cache. Of one that fails with one alone nothing is asked."""
+        other = self.on(engine)
+        if (other.error is None) != (self.error is None):
+            return msgspec.structs.replace(self, image=None, asked=False)
+        known = {(row.stage, row.index.partition("/")[0]): row.cached for row in other.expect}
+        rows = [msgspec.structs.replace(row, cached=known.get((row.stage, row.index.partition("/")[0]), row.cached)) for row in self.expect]
+        return msgspec.structs.replace(self, expect=rows, image=None)
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +133,10 @@ class Case(msgspec.Struct, frozen=True, kw_only=True):
     def on(self, engine: str) -> Case:
         """The case with the answers of ``engine``."""
         return msgspec.structs.replace(self, steps=[step.on(engine) for step in self.steps])
+
+    def with_verdicts_of(self, engine: str) -> Case:
+        """The case with the verdicts of ``engine``, and everything else as it is."""
+        return msgspec.structs.replace(self, steps=[step.with_verdicts_of(engine) for step in self.steps])
 
     def all_projects(self) -> dict[str, Project]:
         """Every context by name; the top-level one is ``main``."""

@@ -37,7 +37,7 @@ def runner(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         return
     from .embedded import EmbeddedRunner
 
-    with contextlib.closing(EmbeddedRunner(tmp_path_factory.mktemp("engine"))) as embedded:
+    with contextlib.closing(EmbeddedRunner(tmp_path_factory.mktemp("engine"), request.config.getoption("like"))) as embedded:
         yield embedded
 
 

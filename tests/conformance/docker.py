@@ -56,6 +56,7 @@ class DockerRunner:
     """Builds with buildx and reads its verdicts from the raw progress stream."""
 
     name = "docker"
+    like = "28"
 
     @property
     def lacks(self) -> dict[str, str]:

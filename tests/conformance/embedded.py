@@ -12,6 +12,7 @@ from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.errors import LayerlabError
+from layerlab.graph import NEWEST, Like
 from layerlab.model import BuildRecord, StepRecord
 
 from . import bases
@@ -27,7 +28,8 @@ class EmbeddedRunner:
     name = "embedded"
     engine = REFERENCE
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, like: Like = NEWEST) -> None:
+        self.like = like
         self._directory = directory
         self._layouts: dict[str, Path] = {}
         self._engine: EmbeddedEngine | None = None
@@ -83,6 +85,7 @@ class EmbeddedRunner:
             no_cache_filter=settings.no_cache_filter,
             network="none",
             offline=True,
+            like=self.like,
         )
 
     def built(self, options: BuildOptions, *, want_image: bool) -> tuple[Outcome, BuildRecord | str]:

@@ -25,10 +25,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Runner(Protocol):
-    """An engine under test. ``engine`` says whose recorded answers it must give (``cases.ENGINES``)."""
+    """An engine under test. ``engine`` says whose recorded answers it must give (``cases.ENGINES``), ``like`` whose verdicts."""
 
     name: str
     engine: str
+    like: str
 
     @property
     def lacks(self) -> Mapping[str, str]:

@@ -1,9 +1,12 @@
-"""Drawn builds on Docker and on the embedded engine agree: 60 of a fresh seed, or as many as ``LAYERLAB_DRAWN`` says."""
+"""Drawn builds on Docker and on the embedded engine agree.
+
+One seed, until long runs of fresh ones find nothing any more (``docs/roadmap.md``): ``LAYERLAB_DRAWN_SEED`` and ``LAYERLAB_DRAWN`` (how
+many) say otherwise.
+"""
 
 from __future__ import annotations
 
 import os
-import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -20,8 +23,8 @@ def test_drawn_builds_agree(capsys: pytest.CaptureFixture[str]) -> None:
     name = engine_name()
     if name != REFERENCE:
         pytest.skip(f"the embedded engine follows Docker {REFERENCE}, and this is {name}")
-    seed = secrets.token_hex(4)
-    words = [sys.executable, "-m", "tests.differential", "--seed", seed, "--cases", os.environ.get("LAYERLAB_DRAWN", "60"), "--tries", "0"]
+    seed, cases = os.environ.get("LAYERLAB_DRAWN_SEED", "s3"), os.environ.get("LAYERLAB_DRAWN", "40")
+    words = [sys.executable, "-m", "tests.differential", "--seed", seed, "--cases", cases, "--tries", "0"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     with capsys.disabled():
         print(f"\n{(done.stdout.splitlines() or [seed])[-1]}")

@@ -159,6 +159,7 @@ class EmbeddedEngine:
             no_cache_filter=options.no_cache_filter,
             labels=options.labels,
             network=options.network,
+            like=options.like,
         )
         memory = BuildMemory(context_files, file, options.target)
         stand_in = tuple(sorted({image.stand_in for image in graph.images.values() if image.stand_in}))

@@ -9,6 +9,7 @@ is another file.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -44,7 +45,10 @@ class _Differ:
 
     def reduce(self, directory: str, relative: str, below: list[str], *, opaque: bool) -> None:
         """``below``: the directories of that path, topmost first. ``opaque``: they are hidden, so what is missing above was deleted."""
-        with changeable(directory):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(changeable(directory))
+            for place in below:
+                stack.enter_context(readable(place))
             with os.scandir(directory) as scan:
                 items = list(scan)
             names = set()
@@ -83,9 +87,10 @@ class _Differ:
             return False
         if stat.S_ISLNK(upper.st_mode):
             return os.readlink(place) == os.readlink(place_below)
-        if _attributes(place) != _attributes(place_below):
-            return False
-        return not stat.S_ISREG(upper.st_mode) or _same_bytes(place, place_below)
+        if stat.S_ISDIR(upper.st_mode):
+            with readable(place), readable(place_below):
+                return _attributes(place) == _attributes(place_below)
+        return not stat.S_ISREG(upper.st_mode) or _same_file(place, place_below)
 
 
 def _entries(below: list[str], name: str) -> Iterator[tuple[str, os.stat_result]]:
@@ -123,20 +128,21 @@ def _take_opaque(path: str) -> bool:
     return True
 
 
-def _attributes(path: str) -> list[tuple[str, bytes]]:
-    return [(name, os.getxattr(path, name, follow_symlinks=False)) for name in sorted(counted_names(path))]
+def _attributes(path: str | int) -> list[tuple[str, bytes]]:
+    return [(name, os.getxattr(path, name)) for name in sorted(counted_names(path))]
 
 
-def _same_bytes(left: str, right: str) -> bool:
-    descriptors: list[int] = []
-    try:
-        descriptors += [open_file(left), open_file(right)]
+def _same_file(left: str, right: str) -> bool:
+    with contextlib.ExitStack() as stack:
+        descriptors = []
+        for path in (left, right):
+            descriptors.append(open_file(path))
+            stack.callback(os.close, descriptors[-1])
+        if _attributes(descriptors[0]) != _attributes(descriptors[1]):
+            return False
         while True:
             blocks = [os.read(descriptor, _BLOCK) for descriptor in descriptors]
             if blocks[0] != blocks[1]:
                 return False
             if not blocks[0]:
                 return True
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)
