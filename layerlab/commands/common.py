@@ -81,7 +81,7 @@ def add_context(parser: argparse.ArgumentParser) -> None:
         choices=("26", "28"),
         default="28",
         metavar="VERSION",
-        help="whose verdicts count where those of Docker 26 and 28 part (embedded engine; default: 28)",
+        help="whose verdicts count where those of Docker 26 and 28 part (default: 28); a daemon gives its own",
     )
     parser.add_argument("--offline", action="store_true", help="ask no registry for base images")
     add_engine(parser)

@@ -21,7 +21,7 @@ class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
     ``secrets``   id to value; never in a key, a layer or a log. ``network`` is ``default``, ``none`` or ``host``.
     ``offline``   no registry is asked. ``pull`` asks it again for a base that is already here. ``fetch``: whether a base that is not here
                   is fetched or made; a plan for text that is being typed must not download whatever half a name happens to mean.
-    ``like``      whose verdicts count where versions of Docker part (``docs/differences.md``): for the embedded engine.
+    ``like``      whose verdicts count where versions of Docker part (``docs/differences.md``); a daemon's own verdicts are what they are.
     ``handed``    words for the client of Docker, for its engine alone.
     """
 

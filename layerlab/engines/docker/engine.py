@@ -121,6 +121,7 @@ class DockerEngine:
             labels=options.labels,
             network=options.network,
             emulates=True,
+            like=options.like,
         )
         memory = BuildMemory(context_files, file, options.target)
         stand_in = tuple(sorted({image.stand_in for image in graph.images.values() if image.stand_in}))
