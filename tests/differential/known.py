@@ -10,8 +10,8 @@ from .compared import Found
 def reason(case: dict[str, Any], found: Found) -> str:
     """Why a difference is none, or the empty string."""
     wanted, _, actual = found.details.partition("\nactual:")
-    if "unknown flag: --parents" in wanted or "unknown flag: --exclude" in wanted:
-        return "--parents and --exclude are flags of newer frontends"
+    if "unknown flag: --parents" in wanted:
+        return "--parents is a flag of newer frontends"
     if found.summary == "the error says something else" and _missing(wanted) and _missing(actual):
         return "several sources are missing, and which is told of is a race"
     return ""
