@@ -7,7 +7,7 @@ from typing import Final
 from layerlab.engines.embedded.references import INVALID_REFERENCE
 
 # What a student's Dockerfile, or the image that was made of it, can bring about. All else is the grader's own trouble.
-STUDENTS: Final = frozenset({"dockerfile", "context", "missing-source", "step-failed", "unsupported", "base-image"})
+STUDENTS: Final = frozenset({"dockerfile", "context", "missing-source", "step-failed", "unsupported", "base-image", "remote-file"})
 
 
 def is_students(kind: str, message: str) -> bool:

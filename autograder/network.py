@@ -35,4 +35,4 @@ def advice(failure: Failure, log: str) -> str:
 
 def advice_before(kind: str, message: str) -> str:
     """The same for what fails before any step: a base image that is not here, and ADD of a URL. Empty where it is about neither."""
-    return NO_NETWORK if kind == "base-image" or (kind == "unsupported" and "ADD from a URL" in message) else ""
+    return NO_NETWORK if kind in ("base-image", "remote-file") or (kind == "unsupported" and "ADD from a git" in message) else ""

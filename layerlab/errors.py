@@ -79,15 +79,25 @@ class ContextError(LayerlabError):
 
 
 class MissingSourceError(ContextError):
-    """A COPY or ADD whose source is not in the build context or in the stage that it names."""
+    """A COPY or ADD whose source is not in the build context or in the stage that it names.
+
+    ``missing``: the path there that is missing, links followed, where that is known.
+    """
 
     kind = "missing-source"
+    missing: str | None = None
 
 
 class BaseImageError(LayerlabError):
     """A base image that cannot be had, or that is not a valid image."""
 
     kind = "base-image"
+
+
+class RemoteFileError(LayerlabError):
+    """A file that ADD takes from a web server, and that cannot be had."""
+
+    kind = "remote-file"
 
 
 class StepFailedError(LayerlabError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import ipaddress
+import os
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -30,13 +31,16 @@ from layerlab.dockerfile import (
     parse_mount,
 )
 from layerlab.dockerfile.ast import Dockerfile, Instruction, Stage
-from layerlab.dockerfile.chars import quoted
+from layerlab.dockerfile.chars import quoted, quoted_rune
+from layerlab.dockerfile.devices import device_problem
+from layerlab.dockerfile.remote import checksum_problem, digest_problem, file_name, kind_of
 from layerlab.dockerfile.suggest import did_you_mean
 from layerlab.errors import DockerfileError, InvalidReferenceError, LayerlabError, UnsupportedError, UsageError
-from layerlab.ops import DEFAULT_PATH, BaseImage, CopyOp, MkdirOp, MountOp, Op, RunOp, Source
+from layerlab.ops import DEFAULT_PATH, BaseImage, CopyOp, MkdirOp, MountOp, Op, RemoteFile, RunOp, Source
 from layerlab.platform import PLATFORM, PLATFORM_ARGUMENTS, normal_platform
 
-PREDEFINED_ARGUMENTS: Final = frozenset(
+EPOCH: Final = "SOURCE_DATE_EPOCH"
+PREDEFINED_ARGUMENTS: Final = frozenset({EPOCH}) | frozenset(
     name for base in ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY") for name in (base, base.lower())
 )
 DEFAULT_SHELL: Final = ("/bin/sh", "-c")
@@ -54,6 +58,11 @@ _SIGNALS: Final = frozenset(
 # A path of one component, ``path-component`` of distribution/reference.
 # Names of 64 hex digits are digests.
 _LONGEST_NAME: Final = 255
+# What ``ParseBool`` of Go takes for yes.
+_TRUE: Final = ("1", "t", "T", "true", "TRUE", "True")
+# ARG makes no variable of these (``nonEnvArgs``).
+_NO_VARIABLES: Final = ("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE")
+_SECRET_MODES: Final = {"secret": 0o400, "ssh": 0o600}
 _REFERENCE: Final = re.compile(r"(?![0-9a-f]{64}\Z)[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*\Z")
 
 Like = Literal["26", "28"]
@@ -61,6 +70,14 @@ NEWEST: Final[Like] = "28"
 """Major versions of Docker whose cache verdicts part: 26.1.5 (BuildKit 0.13) and 28.5.2 (BuildKit 0.25)."""
 
 Resolve = Callable[[str], BaseImage]
+Remote = Callable[[Source], RemoteFile | None]
+# No file system has longer names.
+_LONGEST_FILE: Final = 255
+_LONGEST_HOST: Final = 64
+
+
+def _opaque(_source: Source) -> None:
+    """Nobody knows what ADD takes from elsewhere."""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,15 +114,21 @@ class GraphStage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Graph(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a build needs to know. ``stages`` are in file order; ``images`` are those that COPY or mounts name."""
+    """All that a build needs to know.
+
+    ``stages`` are in file order; ``images`` are those that COPY or mounts name; ``remotes`` what ADD takes from elsewhere, as far as it is
+    known. ``epoch``: the time that the image gets, in seconds since 1970, where a build asks for one.
+    """
 
     file: str
     stages: tuple[GraphStage, ...]
     target: int
     images: dict[str, BaseImage]
+    remotes: dict[Source, RemoteFile] = {}
     warnings: tuple[str, ...] = ()
     uses_context: bool = False
     like: Like = NEWEST
+    epoch: int | None = None
 
     def stage(self, index: int) -> GraphStage:
         """The needed stage with that index in the file."""
@@ -154,14 +177,17 @@ class _State:
 class Observer:
     """Told what happens while a graph is made, and does nothing about it: checks begin here."""
 
-    def expanded(self, at: Instruction, word: str, result: str, used: Variables) -> None:
-        """``word`` of an instruction became ``result``."""
+    def expanded(self, at: Instruction, word: str, result: str | None, used: Variables) -> None:
+        """``word`` of an instruction became ``result``; ``None``: that was an error, which comes next."""
 
-    def base(self, stage: Stage, name: str, image: BaseImage) -> None:
-        """A stage is built on an image."""
+    def base(self, stage: Stage, name: str, image: BaseImage, platform: str) -> None:
+        """A stage for a platform (in normal form) is built on an image."""
 
     def reached(self, stage: Stage, at: Instruction, *, shell: bool) -> None:
         """An instruction comes next. ``shell``: the image or a SHELL before it says what runs commands."""
+
+    def resolved(self, at: Instruction) -> None:
+        """An instruction that was reached had no error."""
 
     def copied(self, at: Instruction, source: str) -> None:
         """COPY or ADD takes ``source`` from the build context."""
@@ -204,17 +230,20 @@ def build_graph(
     network: str = "default",
     emulates: bool = False,
     observer: Observer | None = None,
+    every_stage: bool = False,
     like: Like = NEWEST,
+    remote: Remote = _opaque,
 ) -> Graph:
     """Resolve a Dockerfile into the steps that ``target`` (default: the last stage) needs.
 
-    ``emulates``: whether stages may be for other platforms than this machine's. With an ``observer`` and no ``target``, all stages are
-    gone through, and what only a build cannot do is no error.
-    ``resolve`` gives a base image for a reference and is asked once per name, only for what is needed.
+    ``emulates``: whether stages may be for other platforms than this machine's. ``every_stage``: go through those, too, that the target
+    does not need. With an ``observer``, what only a build cannot do is no error.
+    ``resolve`` gives a base image for a reference and is asked once per name, only for what is needed; ``remote`` likewise what ADD takes
+    from elsewhere, or ``None`` where nobody knows before a build.
     Raises ``DockerfileError`` with file and line, ``UsageError`` for an unknown target, and what ``resolve`` raises.
     """
-    builder = _Builder(dockerfile, resolve, dict(build_args or {}), no_cache, no_cache_filter, network, emulates, observer, like)
-    return builder.build(target, dict(labels or {}))
+    builder = _Builder(dockerfile, resolve, dict(build_args or {}), no_cache, no_cache_filter, network, emulates, observer, like, remote)
+    return builder.build(target, dict(labels or {}), every_stage=every_stage)
 
 
 class _Builder:
@@ -229,6 +258,7 @@ class _Builder:
         emulates: bool,
         observer: Observer | None,
         like: Like,
+        remote: Remote,
     ) -> None:
         self.dockerfile = dockerfile
         self.file = dockerfile.file
@@ -240,9 +270,13 @@ class _Builder:
         self.emulates = emulates
         self.observer = observer
         self.like = like
+        epoch = build_args.get(EPOCH, "")
+        self.epoch = int(epoch) if epoch else None
+        self.remote = remote
         self.used_args: set[str] = set()
         self.globals: dict[str, str] = {**PLATFORM_ARGUMENTS}
         self.images: dict[str, BaseImage] = {}
+        self.remotes: dict[Source, RemoteFile] = {}
         self.states: dict[int, _State] = {}
         self.built: dict[int, GraphStage] = {}
         self.bases: dict[int, str] = {}
@@ -253,7 +287,18 @@ class _Builder:
         self.triggered: set[int] = set()
         self.allowance = Allowance()
 
-    def build(self, target: str | None, labels: dict[str, str]) -> Graph:
+    def build(self, target: str | None, labels: dict[str, str], *, every_stage: bool) -> Graph:
+        if self.like != "26" and self.dockerfile.stages:
+            # As it is asked for, not as it is called.
+            self.globals["TARGETSTAGE"] = target or self.dockerfile.stages[-1].name or "default"
+        # Without an ARG, too (``defaultArgs``).
+        self.globals.update((name, self.build_args[name]) for name in self.globals if name in self.build_args)
+        if len(os.fsencode(self.build_args.get("BUILDKIT_SANDBOX_HOSTNAME", ""))) > _LONGEST_HOST:
+            raise UsageError(
+                f"BUILDKIT_SANDBOX_HOSTNAME is longer than a host name may be, {_LONGEST_HOST} bytes", remedy="Give a shorter one."
+            )
+        if self.build_args.get("BUILDKIT_DISABLE_FILEOP") in _TRUE:
+            raise UsageError('support for "BUILDKIT_DISABLE_FILEOP" build-arg was removed in BuildKit 0.11', remedy="Leave it out.")
         self._meta_args()
         stages = self.dockerfile.stages
         for stage in stages:
@@ -275,7 +320,7 @@ class _Builder:
         self._check_circles()
         # Triggers come into what the target needs, and nowhere else (``resolveReachableStages``).
         needed = self.triggered = self._needed(goal)
-        if self.observer is not None and not target:
+        if every_stage:
             needed = {stage.index for stage in stages}
         for stage in stages:
             if stage.index in needed and not self.emulates and self.platforms[stage.index] != PLATFORM:
@@ -296,7 +341,7 @@ class _Builder:
                 self._stage(stage)
         if labels:
             self.states[goal].image.setdefault("Labels", {}).update(labels)
-        unused = sorted(set(self.build_args) - self.used_args - PREDEFINED_ARGUMENTS)
+        unused = sorted(name for name in set(self.build_args) - self.used_args - PREDEFINED_ARGUMENTS if not name.startswith("BUILDKIT_"))
         if unused:
             self.warnings.append(f"build arguments that no ARG asks for: {', '.join(unused)}")
         return Graph(
@@ -304,20 +349,28 @@ class _Builder:
             stages=tuple(self.built[index] for index in sorted(self.built)),
             target=goal,
             images=self.images,
+            remotes=self.remotes,
             warnings=tuple(self.warnings),
             uses_context=self.uses_context,
             like=self.like,
+            epoch=self.epoch,
         )
 
     def _platform(self, stage: Stage) -> str:
         """The platform that a stage is for. Raises ``DockerfileError`` for a word that names none."""
         if not stage.platform:
             return PLATFORM
-        text = self._expand(stage.platform, self.globals, stage.from_instruction)
+        try:
+            text = self._expand(stage.platform, self.globals, stage.from_instruction)
+        except DockerfileError as error:
+            error.message = f"failed to process arguments for platform : {error.message}"
+            raise
         known = ", ".join(f"${name}" for name in ("BUILDPLATFORM", "TARGETPLATFORM"))
         if not text:
             raise self._error(
-                stage.from_instruction, f"empty platform value from expression {stage.platform}", f"Variables that are set: {known}."
+                stage.from_instruction,
+                f"empty platform value from expression {stage.platform}{self._meant(stage.platform)}",
+                f"Variables that are set: {known}.",
             )
         try:
             return normal_platform(text)
@@ -326,18 +379,24 @@ class _Builder:
                 stage.from_instruction, f"failed to parse platform {stage.platform}: {error}", f"Write one like {PLATFORM}, or {known}."
             ) from error
 
+    def _meant(self, word: str) -> str:
+        variables = Variables(self.globals)
+        expand(word, variables, escape=self.dockerfile.escape, allowance=self.allowance)
+        return next((hint for name in variables.missing if (hint := did_you_mean(name, self.globals))), "")
+
     def _error(self, at: Instruction, message: str, remedy: str | None = None) -> DockerfileError:
         return DockerfileError(message, file=self.file, line=at.line, column=at.column, remedy=remedy)
 
     def _expand(self, word: str, env: Mapping[str, str], at: Instruction) -> str:
+        variables = env if self.observer is None else Variables(env)
+        result: str | None = None
         try:
-            if self.observer is None:
-                return expand(word, env, escape=self.dockerfile.escape, allowance=self.allowance)
-            variables = Variables(env)
             result = expand(word, variables, escape=self.dockerfile.escape, allowance=self.allowance)
         except DockerfileError as error:
             raise self._error(at, error.message, error.remedy) from error
-        self.observer.expanded(at, word, result, variables)
+        finally:
+            if self.observer is not None and isinstance(variables, Variables):
+                self.observer.expanded(at, word, result, variables)
         return result
 
     def _meta_args(self) -> None:
@@ -366,7 +425,8 @@ class _Builder:
         index = self._by_name(target, len(stages))
         if index is None:
             names = [stage.name for stage in stages if stage.name]
-            known = [stage.name or f"stage-{stage.index}" for stage in stages if stage.name or not self._alone()]
+            # That a single stage is not called so in the rows is settled later.
+            known = [stage.name or f"stage-{stage.index}" for stage in stages]
             raise UsageError(
                 f'target stage "{target}" could not be found{did_you_mean(target, known)}',
                 remedy=f"Stages with a name in this file: {', '.join(names)}." if names else "No stage has a name: write FROM … AS name.",
@@ -379,6 +439,12 @@ class _Builder:
             found = [self._by_name(name, len(self.dockerfile.stages)) for value in at.flag_values("mount") if (name := mount_origin(value))]
         else:
             origin = at.flag("from") if at.keyword == "COPY" else None
+            if origin and "$" in origin:
+                raise self._error(
+                    at,
+                    "variable expansion is not supported for --from, "
+                    "define a new stage with FROM using ARG from global scope as a workaround",
+                )
             found = [self._copied_stage(origin, at)] if origin else []
         return [index for index in found if index is not None]
 
@@ -477,7 +543,7 @@ class _Builder:
         else:
             base_image = self._image(name, stage.from_instruction)
             if self.observer is not None:
-                self.observer.base(stage, name, base_image)
+                self.observer.base(stage, name, base_image, self.platforms[stage.index])
             state = _State()
             state.config = {k: copy.deepcopy(v) for k, v in base_image.config.items() if k not in ("rootfs", "history", "created")}
             state.config.setdefault("config", {})
@@ -515,6 +581,8 @@ class _Builder:
             if self.observer is not None:
                 self.observer.reached(stage, instruction, shell=bool(state.image.get("Shell")))
             lowered = self._instruction(stage, state, instruction, first=first)
+            if self.observer is not None:
+                self.observer.resolved(instruction)
             index = ""
             if lowered.op is not None:
                 counter += 1
@@ -547,7 +615,7 @@ class _Builder:
     def _instruction(self, stage: Stage, state: _State, at: Instruction, *, first: bool) -> _Lowered:
         keyword = at.keyword
         if keyword == "RUN":
-            return self._run(stage, state, at)
+            return self._run(stage, state, at, first=first)
         if keyword in ("COPY", "ADD"):
             return self._copy(stage, state, at, first=first)
         if keyword == "WORKDIR":
@@ -567,12 +635,14 @@ class _Builder:
         except DockerfileError as error:
             raise self._error(at, error.message, error.remedy) from error
 
-    def _run(self, stage: Stage, state: _State, at: Instruction) -> _Lowered:
+    def _run(self, stage: Stage, state: _State, at: Instruction, *, first: bool) -> _Lowered:
         name = at.original
         shell = tuple(state.image.get("Shell") or DEFAULT_SHELL)
         shebang = ""
         if at.form == "exec":
             argv = at.args
+            if not argv:
+                raise self._error(at, "failed to marshal LLB definition: arguments are required", "Write a command between the brackets.")
             text = " ".join(argv)
         else:
             command = at.args[0] if at.args else ""
@@ -609,6 +679,8 @@ class _Builder:
                 "Leave --network=host out: every RUN has the network unless it says none.",
             )
         network = self.network if network == "default" else network
+        if at.flag_values("device"):
+            self._check_devices(at)
         security = at.flag("security") or "sandbox"
         if security != "sandbox":
             raise UnsupportedError(
@@ -626,16 +698,31 @@ class _Builder:
             network=network,
             security=security,
             shebang=shebang,
+            hostname=self.build_args.get("BUILDKIT_SANDBOX_HOSTNAME", ""),
             arguments=tuple(sorted(state.from_arg & set(state.env))),
+            mounts_parent=any(self._is_parent(stage, mount.source) for mount in mounts if mount.source is not None) if first else False,
         )
         try:
-            printed = _upper_keyword(expand_keeping_quotes(name, state.env, self.dockerfile.escape, allowance=self.allowance))
+            shown = {**state.env, **{mount.env: "****" for mount in mounts if mount.type == "secret" and mount.env}}
+            printed = _upper_keyword(expand_keeping_quotes(name, shown, self.dockerfile.escape, allowance=self.allowance))
         except DockerfileError as error:
             raise self._error(at, error.message, error.remedy) from error
         arguments = [f"{key}={state.env.get(key, value)}" for key, value in state.arguments.items()]
         self._take(sum(map(len, arguments)), at)
         prefix = f"|{len(arguments)} {' '.join(arguments)} " if arguments else ""
         return _Lowered(printed, op, f"RUN {prefix}{text} # buildkit")
+
+    def _check_devices(self, at: Instruction) -> None:
+        """``RUN --device`` is of labs: it is read, and refused (``ParseDevice``, ``dispatchRunDevices``)."""
+        for value in at.flag_values("device"):
+            problem = device_problem(value)
+            if problem:
+                raise self._error(at, problem, "Write --device=VENDOR/CLASS=NAME.")
+        raise self._error(
+            at,
+            "device feature is only supported in Dockerfile frontend 1.14.0-labs or later",
+            "Leave --device out: a step has no devices of this machine.",
+        )
 
     def _mount(self, stage: Stage, state: _State, at: Instruction, value: str) -> MountOp:
         try:
@@ -652,25 +739,45 @@ class _Builder:
                 raise self._error(at, 'invalid mount target "/"', "Give the mount a target=.")
         source: Source | None = None
         owned = True
+        kind = mount.type
         if mount.type in ("bind", "cache"):
             path = _clean(posixpath.join("/", mount.source))
             # Mode and owner make a new, empty directory in place of the whole source; a part of it is taken as it is.
             owned = path == "/"
-            if mount.from_stage and not (owned and (mount.mode, mount.uid, mount.gid) != (None, None, None)):
+            if mount.from_stage == "scratch" and self._by_name("scratch", len(self.dockerfile.stages)) is None:
+                # Nothing, as after FROM scratch: a plain cache, or an empty directory.
+                kind = "cache" if mount.type == "cache" else "tmpfs"
+            elif mount.from_stage and not (owned and (mount.mode, mount.uid, mount.gid) != (None, None, None)):
                 source = self._mounted(mount.from_stage, path, stage, at, target)
             elif mount.type == "bind":
                 self.uses_context = True
                 source = Source(kind="context", path=path)
+        identity = mount.id
+        namespace = self.build_args.get("BUILDKIT_CACHE_MOUNT_NS", "")
+        if mount.type == "cache" and namespace:
+            identity = f"{namespace}/{identity or target}"
+        # What is not written is what would be written (``setCacheUIDGID``, ``dispatchSecret``, ``dispatchSSH``).
+        mode, uid, gid = mount.mode, mount.uid or 0, mount.gid or 0
+        if mount.type in ("secret", "ssh"):
+            # A secret that is a variable alone has no file.
+            mode = (mode if mode is not None else _SECRET_MODES[mount.type]) if target else None
+            uid, gid = (uid, gid) if target else (0, 0)
+            owned = True
+        elif owned and (mount.mode, mount.uid, mount.gid) != (None, None, None):
+            mode = (mode if mode is not None else 0o755) & 0o777
+        else:
+            owned = False
         return MountOp(
-            type=mount.type,
+            type=kind,
             target=target,
+            written=mount.target if target and not mount.target.startswith("/") else "",
             source=source,
-            id=mount.id,
+            id=identity,
             readonly=mount.read_only,
             sharing=mount.sharing or "shared",
-            mode=mount.mode if owned else None,
-            uid=mount.uid if owned else None,
-            gid=mount.gid if owned else None,
+            mode=mode if owned else None,
+            uid=uid if owned else None,
+            gid=gid if owned else None,
             required=mount.required,
             env=mount.env or "",
             size=mount.size or 0,
@@ -690,6 +797,13 @@ class _Builder:
             )
         return Source(kind="stage", path=path, stage=found)
 
+    def _is_parent(self, stage: Stage, source: Source) -> bool:
+        """Whether a source is the very image or stage that the stage begins with."""
+        base = self._base_stage(stage)
+        if source.kind == "stage":
+            return base == source.stage
+        return source.kind == "image" and base is None and source.image == self.bases[stage.index]
+
     def _from(self, name: str, path: str, stage: Stage, at: Instruction, *, wildcard: bool, pivot: str = "") -> Source:
         found = self._copied_stage(name, at)
         if found is None:
@@ -704,11 +818,6 @@ class _Builder:
 
     def _copy(self, stage: Stage, state: _State, at: Instruction, *, first: bool) -> _Lowered:
         origin = at.flag("from") or None
-        if origin is not None and "$" in origin:
-            raise self._error(
-                at,
-                "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround",
-            )
         chown = self._expand(at.flag("chown") or "", state.env, at)
         chmod = at.flag("chmod") or ""
         if self.like == "26":
@@ -717,13 +826,18 @@ class _Builder:
         else:
             chmod = self._expand(chmod, state.env, at)
         parents = _truthy(at.flag("parents"))
-        exclude = tuple(self._expand(pattern, state.env, at) for pattern in at.flag_values("exclude"))
+        exclude = at.flag_values("exclude")
         words = [self._expand(word, state.env, at) for word in at.args]
         cwd = state.image.get("WorkingDir") or "/"
         dest = normalize(cwd, "./" if words[-1] in (".", "") else words[-1], keep_slash=True)
         if self.like == "26" and dest.endswith("/.") and not words[-1].startswith("/"):
             dest = dest[:-2] or "/"
         documents = {doc.name: doc for doc in at.heredocs}
+        checksum = self._expand(at.flag("checksum") or "", state.env, at)
+        if checksum:
+            problem = checksum_problem([word for raw, word in zip(at.args[:-1], words[:-1], strict=True) if parse_heredoc(raw) is None])
+            if problem:
+                raise self._error(at, problem, "--checksum stands before one URL or repository.")
         sources: list[Source] = []
         names: list[str] = []
         inline: list[Source] = []
@@ -731,21 +845,19 @@ class _Builder:
             marker = parse_heredoc(raw)
             if marker is not None and marker.name in documents:
                 document = documents[marker.name]
+                file = _clean(f"/{marker.name}")
+                if file.count("/") > 1 or file == "/":
+                    # BuildKit writes it into an empty root first (``preparing inline document``).
+                    problem = f"open {file}: no such file or directory" if file != "/" else "open : is a directory"
+                    raise self._error(at, problem, "A heredoc is called as its file is to be: write the directory in the destination.")
                 content = self._heredoc(document.content, state, at) if document.expand else document.content
                 inline.append(Source(kind="inline", path=marker.name, content=content))
                 continue
             names.append(word)
-            if re.match(r"^(https?|git|ssh)://|^git@", word) or word.endswith(".git"):
-                if at.keyword == "COPY":
-                    raise self._error(at, "source can't be a URL for COPY", "ADD takes URLs.")
-                if self.observer is not None:
-                    continue
-                raise UnsupportedError(
-                    f"ADD from a URL is not supported by the embedded engine: {word}",
-                    file=self.file,
-                    line=at.line,
-                    remedy="Download the file into the build context first, or build with Docker.",
-                )
+            elsewhere = kind_of(word)
+            if elsewhere != "local":
+                sources.append(self._elsewhere(at, word, elsewhere, checksum))
+                continue
             pivot = ""
             path = word
             if parents:
@@ -760,13 +872,7 @@ class _Builder:
                 sources.append(Source(kind="context", path=absolute, wildcard=wild, pivot=pivot))
             else:
                 sources.append(self._from(origin, absolute, stage, at, wildcard=wild, pivot=pivot))
-        same = False
-        if first and sources and sources[0].kind in ("stage", "image"):
-            source = sources[0]
-            base = self._base_stage(stage)
-            same = (source.kind == "stage" and base == source.stage) or (
-                source.kind == "image" and base is None and source.image == self.bases[stage.index]
-            )
+        same = first and bool(sources) and self._is_parent(stage, sources[0])
         # With the classic store, which was the usual one, --link had no effect.
         link = _truthy(at.flag("link")) and not chmod and self.like != "26"
         flag = at.flag("unpack")
@@ -777,7 +883,8 @@ class _Builder:
             chmod=self._chmod(chmod, at),
             link=link,
             # A heredoc is never unpacked, so that ADD and COPY of one are the same operation.
-            unpack=bool(sources) and (_truthy(flag) if flag is not None else at.keyword == "ADD"),
+            unpack=any(source.kind not in ("http", "git") for source in sources)
+            and (_truthy(flag) if flag is not None else at.keyword == "ADD"),
             parents=parents,
             exclude=exclude,
             same_as_parent=same and not link,
@@ -789,14 +896,43 @@ class _Builder:
         message = " ".join([message, *names, *(f"<<{source.path}" for source in inline), words[-1]])
         return _Lowered(self._printed(state, at), op, message + " # buildkit")
 
+    def _elsewhere(self, at: Instruction, word: str, kind: Literal["http", "git"], checksum: str) -> Source:
+        """What ADD takes from a web server, or from a git repository."""
+        if at.keyword == "COPY":
+            what = "a URL" if kind == "http" else "a git ref"
+            raise self._error(at, f"source can't be {what} for COPY", "ADD takes URLs and repositories.")
+        unpack = _truthy(at.flag("unpack"))
+        if kind == "git":
+            source = Source(kind="git", path="/", url=word, checksum=checksum, unpack=unpack)
+        else:
+            problem = digest_problem(checksum) if checksum else ""
+            if problem:
+                raise self._error(at, problem, "Write --checksum=sha256: and 64 hexadecimal digits.")
+            name = file_name(word)
+            if name == ".." or "\0" in name or not name.isprintable() or len(os.fsencode(name)) > _LONGEST_FILE:
+                raise self._error(at, f"{word} has no name for a file", "Give a URL that ends with the name of the file.")
+            source = Source(kind="http", path=f"/{name}", url=word, checksum=checksum, unpack=unpack)
+        if source not in self.remotes and self.observer is None:
+            try:
+                found = self.remote(source)
+            except LayerlabError as error:
+                if error.line is None:
+                    error.file, error.line = self.file, at.line
+                raise
+            if found is not None:
+                self.remotes[source] = found
+        return source
+
     def _heredoc(self, content: str, state: _State, at: Instruction) -> str:
+        variables = Variables(state.env)
+        result: str | None = None
         try:
-            variables = Variables(state.env)
             result = expand_body(content, variables, allowance=self.allowance)
         except DockerfileError as error:
             raise self._error(at, error.message, error.remedy) from error
-        if self.observer is not None:
-            self.observer.expanded(at, content, result, variables)
+        finally:
+            if self.observer is not None:
+                self.observer.expanded(at, content, result, variables)
         return result
 
     def _chmod(self, text: str, at: Instruction) -> str:
@@ -806,7 +942,7 @@ class _Builder:
             value = int(text, 8)
             if value <= 0o7777 or self.like == "26":
                 return f"{value & 0o7777:o}"
-        elif re.fullmatch(r"[ugoa]*[-+=][rwxXst]*(,[ugoa]*[-+=][rwxXst]*)*", text):
+        elif re.fullmatch(r"[ugoa]*([-+=][rwxXstugo]*)+(,[ugoa]*([-+=][rwxXstugo]*)+)*", text):
             return text
         if not text[0].isdigit():
             raise self._error(at, f"invalid chmod parameter: '{text}': invalid syntax", "For example --chmod=u=rwX,go=rX.")
@@ -815,16 +951,18 @@ class _Builder:
         )
 
     def _workdir(self, state: _State, at: Instruction) -> _Lowered:
-        path = self._expand(at.args[0], state.env, at)
         current = state.image.get("WorkingDir") or "/"
-        # system.NormalizeWorkdir: an absolute path stays as written, a relative one is joined and cleaned.
+        # system.NormalizeWorkdir: an absolute path stays as written, a relative one is joined and cleaned, none is the current one.
+        path = self._expand(at.args[0], state.env, at) or current
         cwd = path if path.startswith("/") else _clean(posixpath.join("/", current, path))
         state.image["WorkingDir"] = cwd
         clean = _clean(cwd)
         name = self._printed(state, at)
-        if clean == "/":
-            return _Lowered(name, None, f"WORKDIR {cwd}")
-        return _Lowered(name, MkdirOp(path=clean, owner=_normal_owner(state.image.get("User") or "")), f"WORKDIR {cwd}")
+        # As written: /. is a step that makes nothing.
+        if cwd == "/":
+            return _Lowered(name, None, "WORKDIR /")
+        made = MkdirOp(path=clean, owner=_normal_owner(state.image.get("User") or ""), created=self.epoch)
+        return _Lowered(name, made, f"WORKDIR {cwd}")
 
     # --- metadata ---------------------------------------------------------------------------------------------------
 
@@ -855,13 +993,14 @@ class _Builder:
         shown = []
         for key, default in at.pairs:
             value: str | None
-            written = None if default is None else self._expand(default, state.env, at)
             if key in self.build_args:
                 self.used_args.add(key)
                 value = self.build_args[key]
+            elif default is not None:
+                value = self._expand(default, state.env, at)
             else:
-                value = self.globals.get(key) if written is None else written
-            if value is not None:
+                value = self.globals.get(key)
+            if value is not None and key not in _NO_VARIABLES:
                 state.set_env(key, value, argument=True)
             state.arguments[key] = value or ""
             shown.append(key if value is None else f"{key}={value}")
@@ -985,7 +1124,7 @@ class _Builder:
             check["Retries"] = retries
         state.image["Healthcheck"] = check
         shown = " ".join(f'"{_go_duration(times[name])}"' for name in ("interval", "timeout", "start-period", "start-interval"))
-        return _Lowered(_upper_keyword(at.original), None, f"HEALTHCHECK &{{{_go_list(test)} {shown} '\\x{retries:02x}'}}")
+        return _Lowered(_upper_keyword(at.original), None, f"HEALTHCHECK &{{{_go_list(test)} {shown} {quoted_rune(retries)}}}")
 
 
 class _Lowered:
@@ -1070,10 +1209,18 @@ def _truthy(value: str | None) -> bool:
 
 
 def _normal_owner(text: str) -> str:
-    """``--chown`` in normal form: numbers without leading zeros; a missing group stays missing, as it keys differently."""
-    if not text:
-        return ""
-    return ":".join((part.lstrip("0") or "0") if part.isascii() and part.isdigit() else part for part in text.split(":", 1))
+    """``--chown`` and USER in normal form (``llb.WithUser``): numbers plain, ``root`` and nothing are 0.
+
+    A missing group stays missing: it keys differently.
+    """
+    return ":".join(_normal_id(part) for part in text.split(":", 1)) if text else ""
+
+
+def _normal_id(text: str) -> str:
+    if text in ("", "root"):
+        return "0"
+    # ``ParseInt`` with 32 bits; what it does not take is a name.
+    return str(int(text)) if re.fullmatch(r"[-+]?0*[0-9]{1,10}", text) and -(2**31) <= int(text) < 2**31 else text
 
 
 def _go_list(items: list[str]) -> str:
@@ -1081,12 +1228,21 @@ def _go_list(items: list[str]) -> str:
 
 
 def _go_duration(nanoseconds: int) -> str:
-    if nanoseconds < 1_000_000_000:
-        return f"{nanoseconds // 1_000_000}ms" if nanoseconds else "0s"
-    seconds = nanoseconds / 1_000_000_000
-    hours, rest = divmod(seconds, 3600)
-    minutes, left = divmod(rest, 60)
-    text = f"{left:g}s"
+    """Go's ``Duration.String``: the largest unit below a second, else hours, minutes and seconds; no zeros at the end."""
+    if nanoseconds == 0:
+        return "0s"
+    for unit, length in (("ns", 1), ("µs", 1_000), ("ms", 1_000_000)):
+        if nanoseconds < min(length * 1_000, 1_000_000_000):
+            return _decimal(nanoseconds, length) + unit
+    minutes, rest = divmod(nanoseconds, 60_000_000_000)
+    hours, minutes = divmod(minutes, 60)
+    text = _decimal(rest, 1_000_000_000) + "s"
     if hours:
-        return f"{int(hours)}h{int(minutes)}m{text}"
-    return f"{int(minutes)}m{text}" if minutes else text
+        return f"{hours}h{minutes}m{text}"
+    return f"{minutes}m{text}" if minutes else text
+
+
+def _decimal(value: int, unit: int) -> str:
+    whole, rest = divmod(value, unit)
+    fraction = f"{rest:0{len(str(unit)) - 1}d}".rstrip("0") if rest else ""
+    return f"{whole}.{fraction}" if fraction else str(whole)

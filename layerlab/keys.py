@@ -22,7 +22,7 @@ from layerlab.ops import CopyOp, MkdirOp, MountOp, Op, RunOp, Source
 
 SCRATCH_KEY: Final = hashlib.sha256(b"scratch").hexdigest()
 # Another number wherever the same step now makes another layer.
-_VERSION: Final = "2"
+_VERSION: Final = "3"
 
 
 def base_key(diff_ids: tuple[str, ...]) -> str:
@@ -45,7 +45,7 @@ def merge_key(parent: str, copied: str) -> str:
 def operation(op: Op) -> list[Any]:
     """The normal form of an operation: what of it counts, as plain values."""
     if isinstance(op, MkdirOp):
-        return ["mkdir", op.path, op.owner]
+        return ["mkdir", op.path, op.owner, *([op.created] if op.created is not None else [])]
     if isinstance(op, CopyOp):
         return [
             "copy",
@@ -64,10 +64,12 @@ def operation(op: Op) -> list[Any]:
         list(op.env),
         op.cwd,
         op.user,
-        [_mount(mount) for mount in op.mounts],
+        [_mount(mount) for mount in op.mounts if mount.type not in ("secret", "ssh")],
         op.network,
         op.security,
         op.shebang,
+        *([op.hostname] if op.hostname else []),
+        *_secrets(op),
     ]
 
 
@@ -87,20 +89,24 @@ def inline_digest(source: Source) -> str:
 
 def _source(source: Source, *, whole: bool) -> list[Any]:
     if source.kind == "inline":
-        return ["inline", source.path]
+        return ["inline", posixpath.basename(posixpath.normpath(f"/{source.path}"))]
+    if source.kind == "http":
+        return ["http", posixpath.basename(source.path), source.unpack]
+    if source.kind == "git":
+        return ["git", source.url, source.checksum, source.unpack]
     if source.pivot:
         return ["parents", posixpath.basename(source.pivot) or "/", source.path]
     return ["path", source.path if whole else posixpath.basename(source.path) or "/", source.wildcard]
 
 
 def _mount(mount: MountOp) -> list[Any]:
-    # The content of a cache mount and the value of a secret never count; nor does how a cache is shared.
+    # The content of a cache mount never counts; nor does how it is shared. Its mode is that of the directory, made under umask 022.
     return [
         mount.type,
         mount.target,
         _cache_id(mount) if mount.type == "cache" else mount.id,
         mount.readonly,
-        mount.mode,
+        None if mount.mode is None else mount.mode & 0o755,
         mount.uid,
         mount.gid,
         mount.required,
@@ -108,6 +114,17 @@ def _mount(mount: MountOp) -> list[Any]:
         mount.size,
         mount.source is not None,
     ]
+
+
+def _secrets(op: RunOp) -> list[Any]:
+    """Secrets and ssh agents, whose values never count: variables and files apart, each in the order written (``ExecOp.Marshal``)."""
+    secrets = [mount for mount in op.mounts if mount.type == "secret"]
+    variables = [[mount.id, mount.env, mount.required] for mount in secrets if mount.env]
+    files = [
+        [mount.type, mount.id, mount.written or mount.target, mount.mode, mount.uid, mount.gid, mount.required]
+        for mount in (*(secret for secret in secrets if secret.target), *(mount for mount in op.mounts if mount.type == "ssh"))
+    ]
+    return [variables, files] if variables or files else []
 
 
 def _cache_id(mount: MountOp) -> str:

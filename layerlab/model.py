@@ -74,6 +74,13 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     log: str = ""
     waits_for: int | None = None
 
+    @property
+    def open_question(self) -> str:
+        """What the verdict of an undecided step depends on where no other step decides it, as the rest of a sentence."""
+        if self.instruction.removeprefix("ONBUILD ").startswith("ADD "):
+            return "what the server has, which a build asks"
+        return "what is in an image whose layers are not here"
+
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """Why a build ended without an image."""
@@ -112,6 +119,7 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     ``executor``  ``bwrap``; ``snapshotter`` ``overlay`` or ``copy``; ``ids`` ``full`` or ``single``.
     ``stand_in``  names of base images for which a stand-in was used, with what that means.
+    ``checks``    what build checks object to in the stages that were needed.
     ``predicted``  where nothing on this machine can run a step: the verdicts that the build would have had. They were not run.
     """
 
@@ -128,6 +136,7 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[StepRecord, ...]
     stand_in: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    checks: tuple[CheckWarning, ...] = ()
     failure: Failure | None = None
     predicted: tuple[StepRecord, ...] = ()
     schema: int = SCHEMA

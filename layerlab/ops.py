@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from layerlab.context import Selected
+
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -28,28 +30,43 @@ class BaseImage(msgspec.Struct, frozen=True):
     stand_in: str = ""
 
 
+class RemoteFile(msgspec.Struct, frozen=True):
+    """What a URL gave: a file called ``name`` in ``directory`` (absolute), selected as from a build context."""
+
+    name: str
+    directory: str
+    selected: Selected
+
+
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """Where a COPY, ADD or bind mount reads.
 
-    ``kind``  ``context``, ``stage`` (``stage`` is its index), ``image`` (``image`` is its name) or ``inline`` (a heredoc:
-              ``path`` is the file name, ``content`` its text).
-    ``path``  absolute and clean, or a pattern.
+    ``kind``  ``context``, ``stage`` (``stage`` is its index), ``image`` (``image`` is its name), ``inline`` (a heredoc:
+              ``path`` is the file name, ``content`` its text), ``http`` (``url``; ``path`` is the file that it gives) or ``git`` (``url``).
+    ``path``  absolute and clean, or a pattern. ``checksum`` and ``unpack``: what ADD says of a URL or repository.
     """
 
-    kind: Literal["context", "stage", "image", "inline"]
+    kind: Literal["context", "stage", "image", "inline", "http", "git"]
     path: str
     wildcard: bool = False
     stage: int = -1
     image: str = ""
     content: str = ""
     pivot: str = ""
+    url: str = ""
+    checksum: str = ""
+    unpack: bool = False
 
 
 class MkdirOp(msgspec.Struct, frozen=True, tag="mkdir"):
-    """WORKDIR: a directory and its parents, mode 0755, owned by ``owner`` as written in USER (empty: 0:0)."""
+    """WORKDIR: a directory and its parents, mode 0755, owned by ``owner`` as written in USER (empty: 0:0).
+
+    ``created``: its time in seconds since 1970 where a build asks for one with ``SOURCE_DATE_EPOCH``.
+    """
 
     path: str
     owner: str = ""
+    created: int | None = None
 
 
 class CopyOp(msgspec.Struct, frozen=True, tag="copy", kw_only=True):
@@ -74,10 +91,14 @@ class CopyOp(msgspec.Struct, frozen=True, tag="copy", kw_only=True):
 
 
 class MountOp(msgspec.Struct, frozen=True, kw_only=True):
-    """One ``--mount`` of a RUN, resolved: ``target`` is absolute; ``source`` is set for bind and (optionally) cache."""
+    """One ``--mount`` of a RUN, resolved: ``target`` is absolute; ``source`` is set for bind and (optionally) cache.
+
+    ``written`` is the target of a secret where that is relative, which counts. ``mode``, ``uid`` and ``gid``: all or none.
+    """
 
     type: Literal["bind", "cache", "tmpfs", "secret", "ssh"]
     target: str = ""
+    written: str = ""
     source: Source | None = None
     id: str = ""
     readonly: bool = False
@@ -93,6 +114,8 @@ class MountOp(msgspec.Struct, frozen=True, kw_only=True):
 class RunOp(msgspec.Struct, frozen=True, tag="run", kw_only=True):
     """RUN: ``argv`` after the shell was put before it, the whole environment in order, working directory as text, user.
 
+    ``hostname`` is what a build asked for with ``BUILDKIT_SANDBOX_HOSTNAME``, or empty.
+    ``mounts_parent``: a mount shows the very image or stage that the step starts from, whose content counts then.
     ``arguments`` are the names in ``env`` that come from ARG; it is for explanations and not part of the key.
     """
 
@@ -104,7 +127,9 @@ class RunOp(msgspec.Struct, frozen=True, tag="run", kw_only=True):
     network: str = "default"
     security: str = "sandbox"
     shebang: str = ""
+    hostname: str = ""
     arguments: tuple[str, ...] = ()
+    mounts_parent: bool = False
 
 
 Op = MkdirOp | CopyOp | RunOp

@@ -8,18 +8,22 @@ call finds it there.
 from __future__ import annotations
 
 import contextlib
+import posixpath
 from typing import Final, Literal, Protocol
 
 import msgspec
 
 from layerlab.context import BuildContext, Selected, Selection, select
 from layerlab.context.select import fixed_part, matched_links, resolve
+from layerlab.context.sent import sent
 from layerlab.context.tree import Directory
 from layerlab.errors import ContextError, LayerlabError, MissingSourceError
 from layerlab.graph import Graph, GraphStage, Step
 from layerlab.keys import SCRATCH_KEY, base_key, content_sources, inline_digest, merge_key, step_key
 from layerlab.ops import CopyOp, Op, RunOp, Source
 
+# Stands before what is in the place of layers where nobody knows what a URL or a repository gives.
+OPAQUE: Final = "remote:"
 _EVERYTHING: Final = Selection("/", False)
 Decision = Literal["base", "metadata", "cached", "run", "undecided", "failed"]
 
@@ -57,6 +61,7 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
     ``contents`` belong to the operation's sources, in order; ``waits_for`` is the number of the step that must run (or
     whose output must be read) before this one can be decided. ``below`` are the diff IDs that the step starts from and ``layers``
     those that it ends with, as far as they are known; ``wants`` is the content that nobody has looked at yet.
+    ``in_turn``: the ``error`` is one that a build meets when it comes to the step, and not when it asks what the step reads.
     """
 
     step: Step
@@ -72,6 +77,7 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
     layers: tuple[str, ...] | None = None
     wants: tuple[tuple[str, ...], Selection] | None = None
     error: LayerlabError | None = None
+    in_turn: bool = False
 
 
 class Solution(msgspec.Struct, frozen=True):
@@ -82,6 +88,16 @@ class Solution(msgspec.Struct, frozen=True):
     def next_to_run(self) -> Decided | None:
         """The first step that must run and can: everything it needs is there."""
         return next((decided for decided in self.steps if decided.decision == "run"), None)
+
+    def failing(self) -> Decided | None:
+        """The step whose error ends a build now: an error that waits for its turn does so once all before it is done."""
+        wrong = [decided for decided in self.steps if decided.error is not None]
+        at_once = next((decided for decided in wrong if not decided.in_turn), None)
+        if at_once is not None or not wrong:
+            return at_once
+        number = wrong[0].step.number
+        before = any(decided.decision in ("run", "undecided") for decided in self.steps if decided.step.number < number)
+        return None if before else wrong[0]
 
     def last_of(self, stage: int) -> Decided:
         """The last step of a stage."""
@@ -123,6 +139,7 @@ class _Solver:
         self._paths: frozenset[str] | None = None
 
     def solve(self) -> Solution:
+        self.root = sent(self.root, self._asked_for())
         for stage in self.graph.stages:
             self._stage(stage)
         return Solution(tuple(self.decided))
@@ -144,7 +161,7 @@ class _Solver:
             decided = self._step(stage, step, tip)
             self.decided.append(decided)
             waits = decided.waits_for
-            if decided.decision in ("run", "failed"):
+            if decided.decision in ("run", "failed") or (decided.decision == "undecided" and waits is None):
                 waits = step.number
             tip = _Tip(decided.out_key, decided.layers, step.number, waits, forced=tip.forced or _ignores_cache(stage, step))
         self.tips[stage.index] = tip
@@ -166,8 +183,7 @@ class _Solver:
             try:
                 found, waits, wants = self._content(source, selection)
             except LayerlabError as error:
-                if isinstance(error, MissingSourceError) and _is_covered(source, content_sources(op)):
-                    error.message = f"lstat {source.path}: no such file or directory"
+                as_docker_says(error, source, op)
                 if error.line is None:
                     error.line, error.file = step.line, self.graph.file
                 return Decided(step=step, decision="failed", parent=tip.number, error=error, waits_for=step.number)
@@ -176,8 +192,9 @@ class _Solver:
             digests.append(found.digest)
             contents.append(found)
         parent_key = tip.key
-        if self.graph.like == "26" and isinstance(op, RunOp) and any(mount.type in ("secret", "ssh") for mount in op.mounts):
-            # Until BuildKit 0.16 such a mount made what is in the root file system count, and not how it came there.
+        if isinstance(op, RunOp) and (op.mounts_parent or (self.graph.like == "26" and _has_secrets(op))):
+            # What is in the root file system counts, and not how it came there: two mounts of one input (``getMountDeps``). Until
+            # BuildKit 0.16 a secret did so, too.
             content = None if tip.layers is None else self.cache.content(tip.layers, _EVERYTHING)
             if content is None:
                 wants = None if tip.layers is None else (tip.layers, _EVERYTHING)
@@ -192,7 +209,7 @@ class _Solver:
             missing = self._missing_directory(op)
             if missing is not None:
                 missing.line, missing.file = step.line, self.graph.file
-                return Decided(step=step, decision="failed", parent=tip.number, error=missing, waits_for=step.number)
+                return Decided(step=step, decision="failed", parent=tip.number, error=missing, waits_for=step.number, in_turn=True)
         layers = None
         if record is not None and tip.layers is not None:
             layers = (*tip.layers, record.diff_id)
@@ -224,9 +241,28 @@ class _Solver:
                 )
         return None
 
+    def _asked_for(self) -> set[str]:
+        """The paths that the builder asks the client for: sources, and what links among them lead to."""
+        paths: set[str] = set()
+        for step in self.graph.steps:
+            if isinstance(step.op, RunOp) and any(mount.type == "tmpfs" for mount in step.op.mounts):
+                # Such a mount has no source, which is taken for the root of the context.
+                return {""}
+            for source in content_sources(step.op) if step.op is not None else ():
+                if source.kind != "context":
+                    continue
+                path = posixpath.normpath(f"{source.pivot}/{source.path}").lstrip("/")
+                paths.add(path)
+                # What cannot be read is the error of its own step.
+                with contextlib.suppress(LayerlabError):
+                    for followed in matched_links(self.root, path) if source.wildcard else [path]:
+                        found = resolve(self.root, followed)
+                        paths.add(found.real if found is not None else path)
+        return paths
+
     def _sent(self) -> frozenset[str]:
         if self._paths is None:
-            paths: set[str] = set()
+            paths: set[str] = {""} & self._asked_for()
             for step in self.graph.steps:
                 for source in content_sources(step.op) if step.op is not None else ():
                     if source.kind == "context":
@@ -243,6 +279,12 @@ class _Solver:
     ) -> tuple[Selected | None, int | None, tuple[tuple[str, ...], Selection] | None]:
         if source.kind == "context":
             return select(self.root, selection), None, None
+        if source.kind in ("http", "git"):
+            remote = self.graph.remotes.get(source)
+            if remote is not None:
+                return remote.selected, None, None
+            # Nobody has asked for it; whoever plans can only take it for what it was.
+            return self.cache.content((f"{OPAQUE}{source.url}",), selection), None, None
         if source.kind == "image":
             layers: tuple[str, ...] | None = self.graph.images[source.image].diff_ids
             number = None
@@ -250,13 +292,25 @@ class _Solver:
             tip = self.tips[source.stage]
             layers = tip.layers
             number = tip.waits_for or tip.number
+            if tip.waits_for is None and self.graph.steps[tip.number - 1].op is None:
+                # Nothing runs in that stage: it is its base image, whose layers are not here.
+                number = None
         if layers is None:
             return None, number, None
         return self.cache.content(layers, selection), number, (layers, selection)
 
 
+def as_docker_says(error: LayerlabError, source: Source, op: Op) -> None:
+    """Word what a source lacks as Docker does where another source of the step holds it.
+
+    BuildKit looks for such a source only when it copies (``dedupeSelectors``), and says what the copy says.
+    """
+    if isinstance(error, MissingSourceError) and _is_covered(source, content_sources(op)):
+        error.message = f"lstat {error.missing or source.path}: no such file or directory"
+
+
 def _is_covered(source: Source, others: tuple[Source, ...]) -> bool:
-    """Whether another source holds it: then BuildKit looks for it only when it copies (``dedupeSelectors``)."""
+    """Whether another source holds it."""
     return any(
         (other.kind, other.stage, other.image) == (source.kind, source.stage, source.image)
         and not other.wildcard
@@ -264,6 +318,10 @@ def _is_covered(source: Source, others: tuple[Source, ...]) -> bool:
         and source.path.startswith(other.path.rstrip("/") + "/")
         for other in others
     )
+
+
+def _has_secrets(op: RunOp) -> bool:
+    return any(mount.type in ("secret", "ssh") for mount in op.mounts)
 
 
 def _touches(path: str, directory: str) -> bool:

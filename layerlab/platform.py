@@ -24,7 +24,6 @@ PLATFORM_ARGUMENTS: Final[dict[str, str]] = {
     "TARGETOSVERSION": "",
     "TARGETARCH": ARCHITECTURE,
     "TARGETVARIANT": "",
-    "TARGETSTAGE": "default",
 }
 
 # Go's, as containerd/platforms lists them.
@@ -43,6 +42,8 @@ _ARCHITECTURES: Final = frozenset(
     )
 )
 _SAME: Final = {"i386": "386", "x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm/v7", "armel": "arm/v6"}
+_PARTS: Final = 3
+_VERSION: Final = re.compile(r"([a-z0-9_.-]+)\([a-z0-9_.-]*\)\Z")
 # What a processor is without a word about it.
 _USUAL: Final = {"amd64": "v1", "arm64": "v8", "arm": "v7"}
 
@@ -53,8 +54,12 @@ def normal_platform(text: str) -> str:
     One word is a system or an architecture; the other half is then this machine's. Raises ``ValueError`` with containerd's words.
     """
     parts = text.lower().split("/")
-    if len(parts) > 3 or not all(re.fullmatch(r"[a-z0-9_.-]+", part) for part in parts):
+    # A system may have a version, of which nothing depends here.
+    parts[0] = _VERSION.sub(r"\1", parts[0])
+    if not all(re.fullmatch(r"[a-z0-9_.-]+", part) for part in parts):
         raise ValueError(f'"{text}": platform specifier component must match "^[A-Za-z0-9_.-]+$": invalid argument')
+    if len(parts) > _PARTS:
+        raise ValueError(f'"{text}": cannot parse platform specifier: invalid argument')
     if len(parts) == 1:
         architecture = _SAME.get(parts[0], parts[0])
         if parts[0] in _SYSTEMS:

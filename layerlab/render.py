@@ -13,6 +13,7 @@ from typing import IO, Final
 from layerlab.errors import LayerlabError
 from layerlab.model import (
     BuildRecord,
+    CheckWarning,
     ContainerSummary,
     HistoryEntry,
     ImageSummary,
@@ -36,6 +37,8 @@ _WORDS = {
 }
 _COLORS = {"cached": "32", "executed": "33", "failed": "31", "undecided": "35", "metadata": "2", "base": "2", "skipped": "2"}
 _COMMAND_ROOM = 20
+# So many warnings of build checks are listed after a build.
+_OBJECTIONS: Final = 20
 
 
 class Painter:
@@ -90,7 +93,7 @@ def steps_table(steps: tuple[StepRecord, ...], *, planned: bool = False, stream:
         if step.waits_for is not None:
             note = f"Its verdict depends on step {step.waits_for}, which must run first."
         elif step.status == "undecided":
-            note = "Its verdict depends on what is in an image whose layers are not here."
+            note = f"Its verdict depends on {step.open_question}."
         if note:
             pad = " " * (left + 4)
             lines.extend(textwrap.wrap(note, columns, initial_indent=pad + "└ ", subsequent_indent=pad + "  ", break_on_hyphens=False))
@@ -128,7 +131,16 @@ def build_summary(record: BuildRecord, stream: IO[str] | None = None) -> str:
         lines.append(f"Image {(record.image or '')[7:19]}{' ' + record.tag if record.tag else ''}, built by the {how(record)}.")
     else:
         lines.append(f"No image: step {next((s.number for s in ran if s.status == 'failed'), '?')} failed after {record.seconds:.1f} s.")
+    if record.checks:
+        lines += ["", *_objections(record.checks)]
     return "\n".join(lines)
+
+
+def _objections(checks: tuple[CheckWarning, ...]) -> list[str]:
+    number = len(checks)
+    listed = [f" - {warning.rule}: {printable(warning.detail)} (line {warning.line})" for warning in checks[:_OBJECTIONS]]
+    rest = [f" - and {number - _OBJECTIONS} more"] if number > _OBJECTIONS else []
+    return [f"{number} warning{'s' if number > 1 else ''} found (layerlab build --check shows the lines):", *listed, *rest]
 
 
 def prediction(record: BuildRecord) -> str:

@@ -31,7 +31,9 @@ class One(msgspec.Struct, frozen=True):
 
 
 class Folders(msgspec.Struct, frozen=True):
-    """Nothing, or anything that ends with a slash."""
+    """Nothing, or anything but ``but`` (one character, or none) that ends with a slash."""
+
+    but: str = ""
 
 
 Token = str | re.Pattern[str] | Run | One | Folders
@@ -64,7 +66,7 @@ class Automaton:
             else:
                 # From here on to the run that ends with a slash, or past it.
                 forks.append(size)
-                runs.setdefault("", []).append(size + 1)
+                runs.setdefault(token.but, []).append(size + 1)
                 characters.setdefault("/", []).append(size + 2)
                 size += 2
             size += 1

@@ -8,6 +8,7 @@ same time stamp ("racily clean") is not trusted and is hashed again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -18,15 +19,16 @@ from typing import Final
 import msgspec
 
 from layerlab.context.ignore import IgnoreRules, parse_ignore_file
-from layerlab.context.tree import Directory, Entry, context_directory_digest, file_digest
+from layerlab.context.select import resolve
+from layerlab.context.tree import Directory, DiskDirectory, Entry, context_directory_digest, directory_attributes, file_digest
 from layerlab.errors import ContextError, DockerfileError, UsageError
-from layerlab.fsutil import leads_out, write_atomically
+from layerlab.fsutil import write_atomically
 
 _DIGEST: Final = 32
 _UNKNOWN: Final = bytes(_DIGEST)
 _FINE_WINDOW: Final = 50_000_000  # ns; a few ticks of the kernel's coarse clock
 _COARSE_WINDOW: Final = 2_000_000_000  # ns; file systems that store whole seconds
-_CACHE_VERSION: Final = 1
+_CACHE_VERSION: Final = 2
 
 # What an ignore file decides about an entry: hidden (0), or one of these.
 _FILE: Final = 1
@@ -181,6 +183,10 @@ class _ContextDirectory:
                     sums[number * _DIGEST : (number + 1) * _DIGEST] = cached.digests[start : start + _DIGEST]
         return sums
 
+    def attributes(self) -> bytes:
+        """Of the directory itself."""
+        return directory_attributes(os.path.join(self._owner.path, self.relative))
+
     def is_empty(self) -> bool:
         """Whether nothing below is kept; decides if an ignored directory shows at all."""
         self._load()
@@ -203,7 +209,7 @@ class _ContextDirectory:
                 else:
                     below = self._subdirectories[name]
                     if keep == _DIRECTORY or not below.is_empty():
-                        found[name] = Entry(mode, directory=below)
+                        found[name] = Entry(mode, directory=below, attributes=below.attributes)
             self._entries = found
         return self._entries
 
@@ -246,8 +252,10 @@ class _ContextDirectory:
                     below += sub
         cached = self._cached
         if cached is not None and cached.digest and cached.below == bytes(below):
+            # A change of attributes has changed a time in the listing.
             self._digest = cached.digest
             return cached.digest
+        shown = [(name, mode, self._subdirectories[name].attributes() + sub) for name, mode, sub in shown]
         for number, (row, keep) in enumerate(zip(listing, self._kept, strict=True)):
             if keep == _FILE:
                 shown.append((row[0], row[1], self._sum(number)))
@@ -266,7 +274,8 @@ class _ContextDirectory:
         for number, row in enumerate(listing):
             newest = row[3] if row[3] > row[4] else row[4]
             window = _FINE_WINDOW if row[4] % 1_000_000_000 else _COARSE_WINDOW
-            if newest > self._racy_after - window and not stat.S_ISDIR(row[1]):
+            if newest > self._racy_after - window:
+                # Of a directory the attributes may change once more.
                 sums[number * _DIGEST : (number + 1) * _DIGEST] = _UNKNOWN
                 racy = True
         digest = self._digest if self._digest is not None and not racy else b""
@@ -322,26 +331,35 @@ def load_context(path: str, *, dockerfile: str | None = None, cache_file: str | 
 def _ignore_rules(context: str, dockerfile: str | None) -> IgnoreRules:
     candidates = [f"{dockerfile}.dockerignore"] if dockerfile is not None else []
     candidates.append(os.path.join(context, ".dockerignore"))
-    for candidate in candidates:
-        if leads_out(candidate, context):
-            raise DockerfileError(
-                "the ignore file is a link that leads out of the build context", file=candidate, remedy="Put the file itself in its place."
-            )
+    for named in candidates:
+        candidate = _followed(named)
         if os.path.isdir(candidate):
             # As for Docker, a directory of that name is no ignore file.
             continue
         if os.path.exists(candidate) and not os.path.isfile(candidate):
-            raise DockerfileError("the ignore file is not a regular file", file=candidate, remedy="Remove it, or put a file in its place.")
+            raise DockerfileError("the ignore file is not a regular file", file=named, remedy="Remove it, or put a file in its place.")
         try:
             with open(candidate, "rb") as stream:
                 text = stream.read(1 << 20)
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise DockerfileError(f"the ignore file cannot be read: {error.strerror}", file=candidate) from error
-        shown = os.path.relpath(candidate, context)
-        return IgnoreRules(parse_ignore_file(text), file=candidate if shown.startswith("..") else shown)
+            raise DockerfileError(f"the ignore file cannot be read: {error.strerror}", file=named) from error
+        shown = os.path.relpath(named, context)
+        return IgnoreRules(parse_ignore_file(text), file=named if shown.startswith("..") else shown)
     return IgnoreRules()
+
+
+def _followed(file: str) -> str:
+    """Where an ignore file is. A client sends nothing from above its folder, in which links lead as if it were ``/``; what is not there
+    is no ignore file."""
+    if not os.path.islink(file):
+        return file
+    folder, name = os.path.split(file)
+    found = None
+    with contextlib.suppress(OSError, DockerfileError):
+        found = resolve(DiskDirectory(folder), name)
+    return os.path.join(folder, found.real if found is not None else "")
 
 
 def _encoded(listing: list[_Row]) -> bytes:

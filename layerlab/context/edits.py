@@ -45,7 +45,8 @@ class EditedDirectory:
                     below = entry.directory if entry is not None else None
                     directory = EditedDirectory(below, inside, self._rules, path + "/")
                     if entry is not None or directory.entries():
-                        found[name] = Entry(entry.mode if entry is not None else 0o40755, directory=directory)
+                        attributes = entry.attributes if entry is not None and entry.directory is not None else b""
+                        found[name] = Entry(entry.mode if entry is not None else 0o40755, directory=directory, attributes=attributes)
                 else:
                     digest = hashlib.sha256(b"assumed edit of " + path.encode("utf-8", "surrogateescape")).digest()
                     found[name] = Entry(entry.mode if entry is not None and not entry.is_symlink else _NEW_FILE, digest=digest)

@@ -2,7 +2,7 @@
 
 The rules are moby/patternmatcher's (``patternmatcher.go``, ``ignorefile/ignorefile.go``), quirks included: the last
 matching line wins, ``*`` stops at ``/``, ``**`` does not, a directory that matches takes what is below it along
-unless a later ``!`` line brings it back.
+unless a later ``!`` line brings it back. A pattern becomes a regular expression of Go's, which ``expressions`` reads.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from __future__ import annotations
 import math
 import posixpath
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from layerlab.errors import DockerfileError
-from layerlab.wildcards import Automaton, Folders, One, Run, Token
+from layerlab.wildcards import Automaton, Folders, Run, Token
 
-_ESCAPED_IN_REGEX: Final = frozenset(".$+()|{}^")
-# Wildcards that match any number of characters, as regular expressions.
-_STAR: Final = "[^/]*"
-_FOLDERS: Final = "(?:.*/)?"
-_REST: Final = ".*"
-_ONE: Final = "[^/]"
-_WILD: Final[dict[str, Token]] = {_STAR: Run("/"), _FOLDERS: Folders(), _REST: Run(), _ONE: One("/")}
+if TYPE_CHECKING:
+    from layerlab.context.expressions import Expression
+
+# What patternmatcher escapes (``shouldEscape``): it means to escape "|", "{" and "}", too, but its table ends before them.
+_ESCAPED: Final = frozenset(".$+()")
+# Patterns that Go's ``filepath.Match`` takes.
+_WELL_FORMED: Final = re.compile(r"(?:[^\\\[]|\\.|\[\^?(?:(?:[^\\\]-]|\\.)(?:-(?:[^\\\]-]|\\.))?)++\])*+", re.DOTALL)
 # ``re`` is quick, but tries one way after the other: as many as there are choices of a place for each wildcard. So it matches what
 # can never take more steps than this; all else is matched by an automaton.
 _STEPS: Final = 200_000
@@ -60,8 +60,12 @@ def clean_path(path: str) -> str:
     return cleaned[1:] if cleaned.startswith("//") else cleaned
 
 
+class _MalformedError(ValueError):
+    """A pattern that Go's ``filepath.Match`` refuses, before an expression is made of it."""
+
+
 class _Pattern:
-    __slots__ = ("_automaton", "_exact", "_expression", "_longest", "_parts", "_plain", "_prefix", "_suffix", "exclusion", "text")
+    __slots__ = ("_automaton", "_exact", "_expression", "_longest", "_odd", "_plain", "_prefix", "_suffix", "_tokens", "exclusion", "text")
 
     def __init__(self, text: str, *, exclusion: bool) -> None:
         self.text = text
@@ -70,17 +74,21 @@ class _Pattern:
         self._prefix: str | None = None
         self._suffix: str | None = None
         self._expression: re.Pattern[str] | None = None
-        self._parts: list[str] = []
+        self._tokens: list[Token] = []
         # For longer paths the expression might take too long.
         self._longest = 0
         self._automaton: Automaton | None = None
+        self._odd: Expression | None = None
         self._plain = re.split(r"[*?\[\\]", text, maxsplit=1)[0]
         self._compile()
 
     def _compile(self) -> None:
+        """Rule: ``Pattern.compile``, its way through the kinds of match included."""
         text = self.text
+        if _WELL_FORMED.fullmatch(text) is None:
+            raise _MalformedError(text)
         kind = "exact"
-        expression: list[str] = []
+        expression = ["^"]
         position = 0
         turn = 0
         while position < len(text):
@@ -91,43 +99,31 @@ class _Pattern:
                     position += 1
                     if text[position : position + 1] == "/":
                         position += 1
-                    if position >= len(text):
-                        if kind == "exact":
-                            kind = "prefix"
-                        else:
-                            expression.append(_REST)
-                            kind = "regex"
+                    if position < len(text):
+                        expression.append("(.*/)?")
+                        kind = "regex"
+                    elif kind == "exact":
+                        kind = "prefix"
                     else:
-                        expression.append(_FOLDERS)
+                        expression.append(".*")
                         kind = "regex"
                     if turn == 0:
                         kind = "suffix"
                 else:
-                    expression.append(_STAR)
+                    expression.append("[^/]*")
                     kind = "regex"
             elif char == "?":
-                expression.append(_ONE)
+                expression.append("[^/]")
                 kind = "regex"
-            elif char in _ESCAPED_IN_REGEX:
+            elif char in _ESCAPED:
                 expression.append("\\" + char)
-            elif char == "\\":
-                if position < len(text):
-                    following = text[position]
-                    position += 1
-                    # Go's regexp refuses an escape of an ordinary letter or digit that means nothing to it.
-                    if following.isalnum():
-                        raise ValueError(text)
-                    expression.append(re.escape(following))
-                    kind = "regex"
-                else:
-                    raise ValueError(text)
-            elif char == "[":
-                end = _class_end(text, position)
-                expression.append(_translate_class(text[position:end]))
-                position = end + 1
-                kind = "regex"
             else:
-                expression.append(re.escape(char))
+                if char == "\\":
+                    char += text[position]
+                    position += 1
+                expression.append(char)
+                if char[0] in "\\[]":
+                    kind = "regex"
             turn += 1
         if kind == "exact":
             self._exact = text
@@ -136,18 +132,24 @@ class _Pattern:
         elif kind == "suffix":
             self._suffix = text[2:]
         else:
-            wild = sum(map(expression.count, (_STAR, _FOLDERS, _REST)))
-            try:
-                if wild <= _FEW and len(text) <= _LONG:
-                    self._longest = int((_STEPS * math.factorial(wild)) ** (1 / max(1, wild)))
-                    self._expression = re.compile("".join(expression) + r"\Z", re.DOTALL)
-                else:
-                    for part in set(expression) - _WILD.keys():
-                        if part.startswith("["):
-                            re.compile(part, re.DOTALL)
-            except re.error as error:
-                raise ValueError(text) from error
-            self._parts = expression
+            self._read("".join(expression) + "$")
+
+    def _read(self, expression: str) -> None:
+        # Many builds have no pattern that needs it.
+        from layerlab.context.expressions import Expression, parse, plain
+
+        alternatives = parse(expression)
+        tokens = plain(alternatives)
+        if tokens is None:
+            # It may match anywhere.
+            self._odd = Expression(alternatives)
+            self._plain = ""
+            return
+        self._tokens = tokens
+        wild = sum(isinstance(token, Run | Folders) for token in tokens)
+        if wild <= _FEW and len(self.text) <= _LONG:
+            self._longest = int((_STEPS * math.factorial(wild)) ** (1 / max(1, wild)))
+            self._expression = re.compile("".join(map(_translated, tokens)) + r"\Z")
 
     def matches(self, path: str) -> bool:
         if self._exact is not None:
@@ -158,8 +160,10 @@ class _Pattern:
             return path.endswith(self._suffix) or (self._suffix.startswith("/") and path == self._suffix[1:])
         if self._expression is not None and len(path) <= self._longest:
             return self._expression.match(path) is not None
+        if self._odd is not None:
+            return self._odd.matches(path)
         if self._automaton is None:
-            self._automaton = Automaton(_WILD.get(part) or _character(part) for part in self._parts)
+            self._automaton = Automaton(self._tokens)
         return self._automaton.matches(path)
 
     def may_match_below(self, directory: str) -> bool:
@@ -170,34 +174,15 @@ class _Pattern:
         return plain.startswith(directory + "/") or (directory + "/").startswith(plain)
 
 
-def _character(part: str) -> Token:
-    """One character of a pattern or a class of them, from its regular expression."""
-    if len(part) == 1:
-        return part
-    return part[1] if len(part) == 2 and part[0] == "\\" else re.compile(part, re.DOTALL)
-
-
-def _class_end(text: str, start: int) -> int:
-    position = start
-    if text[position : position + 1] == "^":
-        position += 1
-    first = position
-    while position < len(text):
-        if text[position] == "\\":
-            position += 2
-            continue
-        if text[position] == "]" and position > first:
-            return position
-        position += 1
-    raise ValueError(text)
-
-
-def _translate_class(body: str) -> str:
-    negated = body.startswith("^")
-    inner = body[1:] if negated else body
-    if re.match(r"^(?:[^\\-]|\\.)(?:-(?:[^\\-]|\\.)|[^\\-]|\\.)*$", inner, re.DOTALL) is None:
-        raise ValueError(body)
-    return ("[^/" if negated else "[") + inner.replace("[", "\\[").replace("&&", "&\\&").replace("||", "|\\|").replace("~~", "~\\~") + "]"
+def _translated(token: Token) -> str:
+    """A token as Python's regular expressions have it."""
+    if isinstance(token, str):
+        return re.escape(token)
+    if isinstance(token, re.Pattern):
+        return token.pattern
+    if isinstance(token, Folders):
+        return f"(?:[^{re.escape(token.but)}]*/)?"
+    return f"[^{re.escape(token.but)}]" + ("*" if isinstance(token, Run) else "")
 
 
 class IgnoreRules:
@@ -227,17 +212,26 @@ class IgnoreRules:
                 text = text[1:]
             try:
                 self.patterns.append(_Pattern(text, exclusion=exclusion))
-            except ValueError:
+            except DockerfileError as error:
+                error.file, error.line = file, line
+                raise
+            except ValueError as error:
                 raise DockerfileError(
-                    f"failed to match excludepatterns: syntax error in pattern: {written!r}",
+                    f"{self._refusal(patterns or [], malformed=isinstance(error, _MalformedError))}syntax error in pattern: {written!r}",
                     file=file,
                     line=line,
-                    remedy="A [ needs its ], and a backslash may only stand before a character that is special in patterns.",
+                    remedy="A [ needs its ]; a backslash and a letter are a class of characters, as in regular expressions, or an error.",
                 ) from None
         # The folders above the last path that was asked for, and what was found of them.
         self._trail: list[tuple[str, bytes]] = []
         self.has_exclusions = any(pattern.exclusion for pattern in self.patterns)
         self.signature = "\n".join(("!" if p.exclusion else "") + p.text for p in self.patterns)
+
+    def _refusal(self, patterns: list[tuple[int, str]], *, malformed: bool) -> str:
+        """How BuildKit begins to say that a pattern is none: an ignore file is the client's."""
+        if malformed:
+            return f"invalid excludepatterns: [{' '.join(pattern for _, pattern in patterns)}]: " if self.file == "--exclude" else ""
+        return f"{'' if self.file == '--exclude' else 'error from sender: '}failed to match excludepatterns: "
 
     def __bool__(self) -> bool:
         return bool(self.patterns)

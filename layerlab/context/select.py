@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
+import stat
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -43,12 +44,14 @@ class Match(msgspec.Struct):
 
     ``path``  as selected (before a symlink was followed); ``real`` where the content is; both without a leading slash.
     ``name``  how it counts in the digest: relative to the part of the selection before the first wildcard.
+    ``linked``  ``path`` itself is a symlink: then all of what it leads to counts, excluded or not (``includedPaths``).
     """
 
     path: str
     real: str
     name: str
     entry: Entry
+    linked: bool = False
 
 
 class Picked(msgspec.Struct, frozen=True, array_like=True):
@@ -122,6 +125,9 @@ def select(root: Directory, selection: Selection, *, where: str = "the build con
         return _selected(matches, selection.exclude, wildcard=True)
     match = _follow(root, selection.path, where)
     match.name = ""
+    if selection.exclude:
+        named = resolve(root, selection.path, follow=False)
+        match.linked = named is not None and named.entry.is_symlink
     return _selected([match], selection.exclude, wildcard=False)
 
 
@@ -142,10 +148,12 @@ def _follow(root: Directory, path: str, where: str) -> Match:
     written = "/" + path.lstrip("/")
     named = posixpath.normpath(written)
     remedy = f"Check the spelling and the ignore file: {found.lstrip('/')} is not in {where}."
-    raise MissingSourceError(
+    error = MissingSourceError(
         f'failed to compute cache key: failed to calculate checksum of {where}: "{named}": not found',
         remedy=remedy if found == written else f"{remedy} The symbolic link {written} leads there.",
     )
+    error.missing = found
+    raise error
 
 
 def resolve(root: Directory, path: str, *, follow: bool = True) -> Match | None:
@@ -234,8 +242,8 @@ def _descend(
             continue
         path = f"{prefix}/{relative}" if prefix else relative
         if entry.is_symlink:
-            followed = _follow(root, here, where)
-            yield Match(path, followed.real, relative, followed.entry)
+            followed = _follow(root, path, where)
+            yield Match(path, followed.real, relative, followed.entry, linked=True)
             continue
         yield Match(path, here, relative, entry)
 
@@ -295,16 +303,26 @@ def _class(items: str, *, negated: bool) -> str:
 def _digest_of(matches: list[Match], exclude: tuple[str, ...], *, wildcard: bool) -> str:
     sha = hashlib.sha256(b"list" if wildcard else b"one")
     for match in matches:
+        directory = match.entry.directory
+        rules = _excluding(exclude) if directory is not None and not match.linked else None
+        rows = _rows_below(directory, rules) if directory is not None and rules is not None else None
+        if rows == [] and rules is not None and rules.ignores(""):
+            # A pattern like ``*`` matches the directory itself, which then counts as that of what is in it or not at all.
+            continue
         # Of a path the last part alone, as in BuildKit until 0.25 (``contenthash/checksum.go``).
         sha.update(posixpath.basename(match.name).encode("utf-8", "surrogateescape") + b"\0")
         # The context root has no header of its own: its mode does not count.
         sha.update(match.entry.header() if match.real else b"root")
-        if exclude and match.entry.directory is not None:
-            for path, mode, uid, gid, digest, _ in _rows_below(match.entry.directory, exclude):
-                sha.update(path.encode("utf-8", "surrogateescape") + b"\0" + Entry(mode, uid=uid, gid=gid).header() + digest)
-        else:
+        if rows is None:
             sha.update(match.entry.digest())
+            continue
+        for path, mode, uid, gid, digest, _ in rows:
+            sha.update(path.encode("utf-8", "surrogateescape") + b"\0" + Entry(mode, uid=uid, gid=gid).header() + digest)
     return sha.hexdigest()
+
+
+def _excluding(exclude: tuple[str, ...]) -> IgnoreRules | None:
+    return IgnoreRules([(0, pattern) for pattern in exclude], file="--exclude") if exclude else None
 
 
 def _rows_of_match(match: Match, exclude: tuple[str, ...]) -> list[Row]:
@@ -312,44 +330,71 @@ def _rows_of_match(match: Match, exclude: tuple[str, ...]) -> list[Row]:
     path = match.path
     if entry.directory is None:
         return [(path, entry.mode, entry.uid, entry.gid, entry.digest(), entry.target)]
-    rows: list[Row] = [(path, entry.mode, entry.uid, entry.gid, b"", None)] if path else []
+    rows: list[Row] = [(path, entry.mode, entry.uid, entry.gid, entry.attributes(), None)] if path else []
     prefix = path + "/" if path else ""
-    below = _rows_below(entry.directory, exclude)
+    below = _rows_below(entry.directory, None if match.linked else _excluding(exclude))
     rows.extend((prefix + row[0], *row[1:]) for row in below)
     return rows
 
 
-def _rows_below(directory: Directory, exclude: tuple[str, ...]) -> list[Row]:
-    rows = list(rows_of(directory))
-    if exclude:
-        rules = IgnoreRules([(0, pattern) for pattern in exclude], file="--exclude")
-        rows = [row for row in rows if not rules.ignores(row[0])]
+def _rows_below(directory: Directory, rules: IgnoreRules | None) -> list[Row]:
+    """What is in a directory and not excluded, and the excluded directories that lead there: they are copied, too."""
+    if rules is None:
+        return list(rows_of(directory))
+    rows: list[Row] = []
+    above: list[Row] = []
+    for row in rows_of(directory):
+        while above and not row[0].startswith(f"{above[-1][0]}/"):
+            above.pop()
+        if not rules.ignores(row[0]):
+            rows += above
+            rows.append(row)
+            above.clear()
+        elif stat.S_ISDIR(row[1]):
+            above.append(row)
     return rows
 
 
 def _select_with_parents(root: Directory, selection: Selection) -> Selected:
-    pivot = resolve(root, selection.pivot)
-    if pivot is None or pivot.entry.directory is None:
+    """What a pattern below the pivot matches, with all that is in it. Rule: include patterns of ``moby/patternmatcher``."""
+    pivots = list(_wildcard(root, selection.pivot, "")) if has_wildcards(selection.pivot) else [resolve(root, selection.pivot)]
+    directories = [(pivot, pivot.entry.directory) for pivot in pivots if pivot is not None and pivot.entry.directory is not None]
+    if not directories:
         raise MissingSourceError(f'"{selection.pivot}": not found', remedy="The part before /./ must be a directory.")
-    parts = [compile_glob(part) for part in selection.path.split("/") if part]
+    # ``**`` is any number of directories, none among them.
+    parts = [None if part == "**" else compile_glob(part) for part in selection.path.split("/") if part]
     found: list[Match] = []
 
-    def walk(directory: Directory, real: str, relative: str, depth: int) -> None:
+    def reached(places: set[int]) -> set[int]:
+        """With the places in the pattern to which nothing has to be matched."""
+        skipped = {place + 1 for place in places if place < len(parts) and parts[place] is None}
+        return places if skipped <= places else reached(places | skipped)
+
+    def walk(directory: Directory, real: str, relative: str, places: set[int]) -> None:
         for name in sorted(directory.entries()):
-            if parts[depth].match(name) is None:
+            following: set[int] = set()
+            for place in places:
+                part = parts[place]
+                if part is None:
+                    following.add(place)
+                elif part.match(name) is not None:
+                    following.add(place + 1)
+            following = reached(following)
+            if not following:
                 continue
             entry = directory.entries()[name]
             here = f"{real}/{name}" if real else name
             below = f"{relative}/{name}" if relative else name
-            if depth + 1 == len(parts):
+            if len(parts) in following:
                 found.append(Match(below, here, below, entry))
             elif entry.directory is not None:
-                walk(entry.directory, here, below, depth + 1)
+                walk(entry.directory, here, below, following)
 
-    if parts:
-        walk(pivot.entry.directory, pivot.real, "", 0)
-    else:
-        found.append(Match("", pivot.real, "", pivot.entry))
+    for pivot, directory in directories:
+        if parts and parts != [None]:
+            walk(directory, pivot.real, "", reached({0}) - {len(parts)})
+        else:
+            found.append(Match("", pivot.real, "", pivot.entry))
     if not found and not has_wildcards(selection.path):
         raise MissingSourceError(f'"{selection.path}": not found', remedy="Check the spelling and the ignore file.")
     return _selected(found, selection.exclude, wildcard=True)

@@ -38,9 +38,10 @@ class Entry:
 
     ``mode`` is ``st_mode`` (kind and permissions); ``uid`` and ``gid`` count in a stage and are 0 in a build context.
     ``digest`` covers content: bytes of a file, target of a symlink, number of a device, what is below a directory.
+    ``attributes``  of a directory: a digest of its extended attributes that count, empty where it has none; those of a file are content.
     """
 
-    __slots__ = ("_compute", "_digest", "directory", "gid", "mode", "size", "target", "uid")
+    __slots__ = ("_attributes", "_compute", "_digest", "directory", "gid", "mode", "size", "target", "uid")
 
     def __init__(
         self,
@@ -52,6 +53,7 @@ class Entry:
         digest: bytes | Callable[[], bytes] = b"",
         target: str | None = None,
         directory: Directory | None = None,
+        attributes: bytes | Callable[[], bytes] = b"",
     ) -> None:
         self.mode = mode
         self.uid = uid
@@ -61,6 +63,7 @@ class Entry:
         self.directory = directory
         self._digest = digest if isinstance(digest, bytes) else b""
         self._compute = None if isinstance(digest, bytes) else digest
+        self._attributes = attributes
 
     def digest(self) -> bytes:
         """Content digest, computed on first use. Raises ``OSError`` when the file cannot be read."""
@@ -71,9 +74,16 @@ class Entry:
             self._compute = None
         return self._digest
 
+    def attributes(self) -> bytes:
+        """Of a directory's extended attributes, as they were when first asked for. It means nothing for anything else."""
+        if not isinstance(self._attributes, bytes):
+            self._attributes = self._attributes()
+        return self._attributes
+
     def header(self) -> bytes:
-        """What counts of an entry apart from name and content, as 12 bytes."""
-        return _HEADER.pack(self.mode, self.uid, self.gid)
+        """What counts of an entry apart from name and content: 12 bytes, and for a directory its attributes."""
+        packed = _HEADER.pack(self.mode, self.uid, self.gid)
+        return packed if self.directory is None else packed + self.attributes()
 
     @property
     def is_directory(self) -> bool:
@@ -97,7 +107,10 @@ def directory_digest(entries: Mapping[str, Entry]) -> bytes:
 
 
 def context_directory_digest(rows: list[tuple[str, int, bytes]]) -> bytes:
-    """``directory_digest`` for (name, mode, content digest) rows owned by 0:0; the fast path of a build context."""
+    """``directory_digest`` for (name, mode, content digest) rows owned by 0:0; the fast path of a build context.
+
+    The attributes of a directory stand before its digest.
+    """
     rows.sort()
     return hashlib.sha256(b"".join([os.fsencode(name) + b"\0" + _HEADER.pack(mode, 0, 0) + digest for name, mode, digest in rows])).digest()
 
@@ -167,6 +180,12 @@ def _counted_xattrs(target: int | str) -> bytes:
     )
 
 
+def directory_attributes(path: str) -> bytes:
+    """What ``Entry.attributes`` is of a directory on disk."""
+    found = _counted_xattrs(path)
+    return hashlib.sha256(found).digest() if found else b""
+
+
 class DiskDirectory:
     """A directory of a mounted root filesystem, read when asked.
 
@@ -198,7 +217,8 @@ class DiskDirectory:
         mode = status.st_mode
         path = item.path
         if stat.S_ISDIR(mode):
-            return Entry(mode, uid=owner[0], gid=owner[1], directory=DiskDirectory(path, relative, owners=self.owners))
+            directory = DiskDirectory(path, relative, owners=self.owners)
+            return Entry(mode, uid=owner[0], gid=owner[1], directory=directory, attributes=lambda: directory_attributes(path))
         target = os.readlink(path) if stat.S_ISLNK(mode) else None
         rdev = status.st_rdev
         return Entry(
@@ -213,7 +233,10 @@ class DiskDirectory:
 
 
 class StoredDirectory:
-    """A directory of a tree that an earlier build wrote down as rows of (path, mode, uid, gid, digest, target)."""
+    """A directory of a tree that an earlier build wrote down as rows of (path, mode, uid, gid, digest, target).
+
+    In the row of a directory the digest is that of its attributes.
+    """
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
@@ -242,7 +265,7 @@ def rows_of(directory: Directory, prefix: str = "") -> Iterator[Row]:
         for name, entry in entries:
             path = f"{above}{name}"
             if entry.directory is not None:
-                yield (path, entry.mode, entry.uid, entry.gid, b"", None)
+                yield (path, entry.mode, entry.uid, entry.gid, entry.attributes(), None)
                 pending.append((path + "/", iter(sorted(entry.directory.entries().items()))))
                 break
             yield (path, entry.mode, entry.uid, entry.gid, entry.digest(), entry.target)
@@ -260,5 +283,8 @@ def tree_of(rows: list[Row]) -> StoredDirectory:
         if stat.S_ISDIR(mode):
             below = StoredDirectory()
             directories[path] = below
-        directories[parent].add(name, Entry(mode, uid=uid, gid=gid, digest=digest, target=target, directory=below))
+        entry = Entry(
+            mode, uid=uid, gid=gid, digest=digest, target=target, directory=below, attributes=digest if below is not None else b""
+        )
+        directories[parent].add(name, entry)
     return root

@@ -7,6 +7,7 @@ Where a rule says "any space", it means ``SPACES``; where it says "blanks betwee
 from __future__ import annotations
 
 import re
+import sys
 
 SPACES = "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 """Every character that Go's ``unicode.IsSpace`` accepts; for ``str.strip`` and ``in``."""
@@ -23,6 +24,12 @@ _ESCAPES = {"\a": "a", "\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t", "\
 def quoted(text: str) -> str:
     """``text`` in double quotes, as Go's ``strconv.Quote`` writes it: in BuildKit's messages, and in the history of CMD and ENTRYPOINT."""
     return '"' + "".join(_shown(character) for character in text) + '"'
+
+
+def quoted_rune(number: int) -> str:
+    """A number as Go's ``%q`` writes it: as a character in single quotes. HEALTHCHECK's history has its retries so."""
+    character = chr(number) if number <= sys.maxunicode and not 0xD800 <= number <= 0xDFFF else "\ufffd"
+    return "'" + {"'": "\\'", '"': '"'}.get(character, _shown(character)) + "'"
 
 
 def _shown(character: str) -> str:

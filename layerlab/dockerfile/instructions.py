@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import msgspec
 
@@ -247,6 +247,9 @@ def _shell(node: Node) -> Instruction:
     return _instruction(node, tuple(node.words), flags=flags)
 
 
+_HEALTHCHECK_FLAGS: Final = ("interval", "timeout", "start-period", "start-interval", "retries")
+
+
 def _healthcheck(node: Node) -> Instruction:
     remedy = "Write HEALTHCHECK [flags] CMD command, or HEALTHCHECK NONE."
     if not node.words:
@@ -262,7 +265,8 @@ def _healthcheck(node: Node) -> Instruction:
         _fail(node, f"Unknown type {quoted(kind)} in HEALTHCHECK (try CMD)", remedy)
     if not arguments:
         _fail(node, "Missing command after HEALTHCHECK CMD", remedy)
-    for flag in flags:
+    # In the order in which BuildKit asks for them.
+    for flag in sorted(flags, key=lambda flag: _HEALTHCHECK_FLAGS.index(flag.name)):
         problem = _bad_retries(flag.value) if flag.name == "retries" else _bad_interval(flag)
         if problem is not None:
             example = "3." if flag.name == "retries" else "30s, or another duration of at least 1ms."

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 
+import msgspec
+
 from layerlab.context import load_context
 from layerlab.dockerfile import parse
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.references import parse_reference
-from layerlab.engines.inputs import dockerfile_text, shown_path, syntax_warnings
-from layerlab.engines.planning import dockerfile_of
+from layerlab.engines.inputs import build_arguments, check_frontend, dockerfile_of, dockerfile_text, shown_path
+from layerlab.engines.planning import Inputs
 from layerlab.errors import DockerfileError, InvalidReferenceError
 from layerlab.graph import Resolve
 from layerlab.linter import check
+from layerlab.linter.check import VIOLATION
+from layerlab.linter.text import UNREADABLE
 from layerlab.model import CheckRecord
 
 
@@ -22,9 +26,40 @@ def check_build(options: BuildOptions, resolve: Resolve) -> CheckRecord:
     shown = shown_path(file)
     text = dockerfile_text(options, file, shown)
     with contextlib.suppress(DockerfileError):
-        syntax_warnings(parse(text, shown), shown)
+        check_frontend(parse(text, shown), shown, options.build_args)
     ignore = load_context(path, dockerfile=file).rules
-    return check(text, shown, resolve, is_reference, ignore=ignore, build_args=options.build_args, target=options.target)
+    return check(
+        text,
+        shown,
+        resolve,
+        is_reference,
+        ignore=ignore,
+        build_args=build_arguments(options),
+        target=options.target,
+        every_stage=not options.target,
+    )
+
+
+def checked(options: BuildOptions, inputs: Inputs) -> Inputs:
+    """What a build starts from, with what its Dockerfile is warned of.
+
+    Rule: BuildKit ``toDispatchState``: of the stages that the target needs, once there is no other error.
+    Raises ``DockerfileError`` where ``# check=error=true`` makes warnings an error, or that line cannot be read.
+    """
+    record = check(
+        dockerfile_text(options, inputs.file, inputs.shown),
+        inputs.shown,
+        inputs.graph.images.__getitem__,
+        is_reference,
+        ignore=inputs.context.rules,
+        build_args=build_arguments(options),
+        target=options.target,
+    )
+    failure = record.failure
+    # Of anything else the graph, which is made by the rules that were asked for, has spoken.
+    if failure is not None and failure.message.startswith((VIOLATION, UNREADABLE)):
+        raise DockerfileError(failure.message, file=failure.file, line=failure.line, column=failure.column, remedy=failure.remedy)
+    return msgspec.structs.replace(inputs, checks=record.warnings)
 
 
 def is_reference(text: str) -> bool:

@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
+from typing import Final
 
 from layerlab.dockerfile import parse
 from layerlab.dockerfile.ast import Dockerfile
+from layerlab.dockerfile.chars import quoted
+from layerlab.dockerfile.mounts import FALSE, TRUE
 from layerlab.engines.base import BuildOptions
 from layerlab.errors import BaseImageError, UnsupportedError, UsageError
 from layerlab.fsutil import leads_out
+from layerlab.graph import EPOCH
+
+# Seconds since 1970 up to which there are dates, to both sides.
+_LATEST: Final = 60_000_000_000
 
 
-def no_context(path: str) -> UsageError:
+def dockerfile_of(options: BuildOptions) -> tuple[str, str]:
+    """Absolute paths of the build context and of the Dockerfile. Raises ``UsageError`` when the context is no directory."""
+    path = os.path.abspath(options.context)
+    if not os.path.isdir(path):
+        raise _no_context(options.context)
+    file = os.path.abspath(options.file) if options.file is not None else os.path.join(path, "Dockerfile")
+    folder, name = os.path.split(file)
+    if name == "Dockerfile" and not os.path.lexists(file) and os.path.lexists(os.path.join(folder, "dockerfile")):
+        # As Docker's clients do.
+        file = os.path.join(folder, "dockerfile")
+    return path, file
+
+
+def _no_context(path: str) -> UsageError:
     what = "is not a directory" if os.path.exists(path) else "does not exist"
     return UsageError(
         f"the build context {path} {what}", remedy="Give the directory that holds the files to copy, for example: layerlab build ."
@@ -64,18 +85,48 @@ def refuse_typed_text(options: BuildOptions) -> None:
         raise UsageError("dockerfile_text is for plans; a build reads the Dockerfile from its file", remedy="Save the text first.")
 
 
-def syntax_warnings(dockerfile: Dockerfile, shown: str) -> tuple[str, ...]:
-    syntax = dockerfile.syntax
-    if syntax is None:
-        return ()
+def build_arguments(options: BuildOptions) -> dict[str, str]:
+    """The arguments of a build: those that it was given, and ``SOURCE_DATE_EPOCH`` of the environment, as buildx hands it on.
+
+    Raises ``UsageError`` for one of the builder's own that it cannot read (BuildKit ``dockerui/config.go``).
+    """
+    found = dict(options.build_args)
+    if os.environ.get(EPOCH):
+        found.setdefault(EPOCH, os.environ[EPOCH])
+    epoch = found.get(EPOCH, "")
+    if epoch:
+        number = re.fullmatch(r"[-+]?[0-9]{1,20}", epoch)
+        if number is None or abs(int(epoch)) > _LATEST:
+            why = "value out of range" if number is not None else "invalid syntax"
+            raise UsageError(
+                f"invalid source-date-epoch: strconv.ParseInt: parsing {quoted(epoch)}: {why}",
+                remedy="Give SOURCE_DATE_EPOCH seconds since 1970, or unset it.",
+            )
+    platforms = found.get("BUILDKIT_MULTI_PLATFORM", "")
+    if platforms and platforms not in TRUE | FALSE:
+        raise UsageError(f"invalid boolean value for multi-platform: {platforms}", remedy="Leave it out: there is one platform here.")
+    if found.get("BUILDKIT_DOCKERFILE_CHECK"):
+        # Seldom given, and the rules cost time to load.
+        from layerlab.linter.options import CHECKS, parse_options
+
+        try:
+            parse_options(found[CHECKS])
+        except ValueError as error:
+            raise UsageError(f"failed to parse build-arg:{CHECKS}: {error}", remedy="For example skip=RULE;error=true.") from error
+    return found
+
+
+def check_frontend(dockerfile: Dockerfile, shown: str, build_args: Mapping[str, str]) -> None:
+    """That a Dockerfile is for the frontend that is built in. Raises ``UnsupportedError``."""
+    syntax = build_args.get("BUILDKIT_SYNTAX", "").strip().partition(" ")[0] or dockerfile.syntax
     # Upstream's own builds, and both behind a mirror, are the same language.
-    if re.fullmatch(r"(?:[^@]+/)?docker/dockerfile(?:-upstream)?(?::[^/@]*)?(?:@.*)?", syntax):
-        return ()
+    if syntax is None or re.fullmatch(r"(?:[^@]+/)?docker/dockerfile(?:-upstream)?(?::[^/@]*)?(?:@.*)?", syntax):
+        return
     raise UnsupportedError(
         f"the external frontend {syntax} is not supported: layerlab reads Dockerfiles itself and never fetches a frontend",
         file=shown,
         line=1,
-        remedy="Remove the # syntax line, or build with Docker.",
+        remedy="Remove the # syntax line (or BUILDKIT_SYNTAX), or build with Docker.",
     )
 
 

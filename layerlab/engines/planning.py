@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
+import posixpath
 import stat
 from collections.abc import Callable
 
@@ -12,24 +12,26 @@ import msgspec
 
 from layerlab.context import BuildContext, Selection
 from layerlab.context.edits import EditedDirectory
-from layerlab.context.select import Selected, select
+from layerlab.context.select import Selected, resolve, select
 from layerlab.context.tree import Directory, rows_of
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.state import BuildMemory
-from layerlab.engines.inputs import no_context
 from layerlab.errors import LayerlabError
 from layerlab.explain import BuildTrace, Explainer, trace_of
 from layerlab.graph import Graph
 from layerlab.keys import content_sources
-from layerlab.model import PlanRecord, Status, StepRecord
+from layerlab.model import CheckWarning, PlanRecord, Status, StepRecord
 from layerlab.ops import CopyOp
-from layerlab.plan import CacheRecord, CacheView, Decided, Solution, selection_of, solve
+from layerlab.plan import CacheRecord, CacheView, Decided, Solution, as_docker_says, selection_of, solve
 
 Look = Callable[[tuple[str, ...], Selection], bool]
 
 
 class Inputs(msgspec.Struct, frozen=True):
-    """What a build reads before it decides anything. ``file`` is the Dockerfile's absolute path, ``shown`` the one for people."""
+    """What a build reads before it decides anything. ``file`` is the Dockerfile's absolute path, ``shown`` the one for people.
+
+    ``checks``: what build checks object to, where they were made.
+    """
 
     context: BuildContext
     graph: Graph
@@ -38,6 +40,7 @@ class Inputs(msgspec.Struct, frozen=True):
     shown: str
     warnings: tuple[str, ...] = ()
     stand_in: tuple[str, ...] = ()
+    checks: tuple[CheckWarning, ...] = ()
 
 
 class AsBuilt:
@@ -76,9 +79,32 @@ def make_plan(
     if edits:
         return _WhatIf(engine, options, inputs, cache, look).plan(edits)
     solution = solve_looking(inputs.graph, inputs.context, cache, look)
+    _refuse_what_is_missing(inputs.graph, inputs.context.root, solution)
     record = _record(engine, options, inputs, solution, inputs.memory.trace())
     inputs.context.save()
     return record
+
+
+def _refuse_what_is_missing(graph: Graph, root: Directory, solution: Solution) -> None:
+    """Raise what an undecided step must fail with: a source that the build context lacks is missing whatever the stage before it gives."""
+    for decided in solution.steps:
+        if decided.error is not None:
+            # It is said of the first step that has one.
+            return
+        op = decided.step.op
+        if decided.decision != "undecided" or op is None:
+            continue
+        for source in content_sources(op):
+            # A pattern may match nothing.
+            where = posixpath.join(source.pivot or "/", source.path.lstrip("/"))
+            if source.kind == "context" and not source.wildcard and resolve(root, where) is None:
+                exclude = op.exclude if isinstance(op, CopyOp) else ()
+                try:
+                    select(root, selection_of(source, exclude))
+                except LayerlabError as error:
+                    as_docker_says(error, source, op)
+                    error.line, error.file = error.line or decided.step.line, error.file or graph.file
+                    raise
 
 
 def make_matrix(
@@ -130,12 +156,15 @@ class _WhatIf:
         self._inputs = inputs
         self._assumed = AsBuilt(cache)
         while True:
+            # At least once: what is undecided without the assumption runs with it.
+            solution = solve(graph, context, self._assumed)
             missing = [decided.key for decided in solution.steps if decided.decision == "run" and decided.key is not None]
+            # A step that may not use the cache runs whatever is in it.
+            missing = [key for key in missing if self._assumed.lookup(key) is None]
             if not missing:
                 break
             for key in missing:
                 self._assumed.assume(key)
-            solution = solve(graph, context, self._assumed)
         self._before = trace_of(graph, solution, inputs.shown)
         self._as_built = {decided.step.number: decided for decided in solution.steps}
 
@@ -144,6 +173,7 @@ class _WhatIf:
         context = self._inputs.context
         root = EditedDirectory(context.root, edits, context.rules)
         solution = self._certain(solve(self._inputs.graph, root, self._assumed), root)
+        _refuse_what_is_missing(self._inputs.graph, root, solution)
         record = _record(self._engine, self._options, self._inputs, solution, self._before, edits)
         context.save()
         return record
@@ -243,11 +273,3 @@ def planned(graph: Graph, decided: Decided, explainer: Explainer, solution: Solu
         cause=explainer.cause(decided, solution) if runs else None,
         waits_for=decided.waits_for if status == "undecided" else None,
     )
-
-
-def dockerfile_of(options: BuildOptions) -> tuple[str, str]:
-    """Absolute paths of the build context and of the Dockerfile. Raises ``UsageError`` when the context is no directory."""
-    path = os.path.abspath(options.context)
-    if not os.path.isdir(path):
-        raise no_context(options.context)
-    return path, os.path.abspath(options.file) if options.file is not None else os.path.join(path, "Dockerfile")

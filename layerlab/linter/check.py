@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from layerlab.context.ignore import IgnoreRules
 from layerlab.dockerfile.lines import decode
@@ -14,6 +15,8 @@ from layerlab.linter.stages import Stages, check_defaults
 from layerlab.linter.text import read
 from layerlab.model import CheckRecord, Failure
 
+VIOLATION: Final = "lint violation found for rules: "
+
 
 def check(
     text: bytes,
@@ -24,8 +27,9 @@ def check(
     ignore: IgnoreRules | None = None,
     build_args: Mapping[str, str] | None = None,
     target: str | None = None,
+    every_stage: bool = False,
 ) -> CheckRecord:
-    """Apply BuildKit's rules to the stages that ``target`` needs, or to all.
+    """Apply BuildKit's rules to the stages that ``target`` (default: the last stage) needs, or to every stage.
 
     ``file``          the name of the Dockerfile for people. ``ignore``: rules of the build context.
     ``resolve``       a base image for a reference, as for ``build_graph``.
@@ -41,10 +45,20 @@ def check(
         dockerfile = read(text, file, arguments, findings)
         check_defaults(dockerfile, findings, is_reference)
         observer = Stages(dockerfile, ignore or IgnoreRules(), arguments, findings)
-        build_graph(dockerfile, resolve, build_args=arguments, target=target, network="host", emulates=True, observer=observer)
+        build_graph(
+            dockerfile,
+            resolve,
+            build_args=arguments,
+            target=target,
+            network="host",
+            emulates=True,
+            observer=observer,
+            every_stage=every_stage,
+        )
         if findings.options.error and findings.warnings:
             rules = ", ".join(sorted({warning.rule for warning in findings.warnings}))
-            raise LayerlabError(f"lint violation found for rules: {rules}", file=file, remedy="Mend them, or take error=true away.")
+            remedy = "layerlab build --check shows where. Mend them, or take error=true away."
+            raise LayerlabError(f"{VIOLATION}{rules}", file=file, remedy=remedy)
     except LayerlabError as error:
         failure = Failure(
             kind=error.kind, message=error.message, file=error.file, line=error.line, column=error.column, remedy=error.remedy

@@ -10,15 +10,14 @@ from typing import Final
 import msgspec
 
 from layerlab.dockerfile.chars import quoted
+from layerlab.dockerfile.mounts import FALSE, TRUE
 from layerlab.linter.rules import EXPERIMENTAL
+
+CHECKS: Final = "BUILDKIT_DOCKERFILE_CHECK"
+"""The build argument that stands in the place of the line."""
 
 _ALL: Final = "all"
 _PARTS: Final = 3
-# strconv.ParseBool
-_BOOLEANS: Final = {
-    **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
-    **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
-}
 
 
 class CheckOptions(msgspec.Struct, frozen=True):
@@ -48,9 +47,9 @@ def parse_options(text: str) -> CheckOptions:
         if key in ("skip", "experimental"):
             found[key] = frozenset({_ALL}) if value == _ALL else frozenset(name.strip() for name in value.split(",")) - {_ALL}
         elif key == "error":
-            if value not in _BOOLEANS:
+            if value not in TRUE | FALSE:
                 raise ValueError(f"failed to parse check option {quoted(part)}: strconv.ParseBool: parsing {quoted(value)}: invalid syntax")
-            error = _BOOLEANS[value]
+            error = value in TRUE
         else:
             raise ValueError(f"invalid check option {quoted(key)}")
     return CheckOptions(found.get("skip", frozenset()), found.get("experimental", frozenset()), error)

@@ -19,7 +19,7 @@ from layerlab.graph import Observer, Variables
 from layerlab.linter.findings import Findings
 from layerlab.linter.text import written
 from layerlab.ops import BaseImage
-from layerlab.platform import PLATFORM, PLATFORM_ARGUMENTS, normal_platform
+from layerlab.platform import PLATFORM_ARGUMENTS, normal_platform
 
 _SECRET: Final = re.compile(
     r"(?:_|^)(?:apikey|auth|credential|credentials|key|password|pword|passwd|secret|token)(?:_|$)", re.IGNORECASE | re.ASCII
@@ -54,28 +54,27 @@ class Stages(Observer):
         self._seen: dict[int, _Seen] = {}
         self._current = _Seen(None)
 
-    def expanded(self, at: Instruction, word: str, result: str, used: Variables) -> None:
-        """See ``Observer``."""
+    def expanded(self, at: Instruction, word: str, result: str | None, used: Variables) -> None:
+        """See ``Observer``. What an error was read up to is spoken of, too."""
         if at.keyword == "FROM":
             self._from(at, word, result, used)
         elif at not in self._dockerfile.meta_args:
             self._undefined(at, word, used)
-            if at.keyword == "WORKDIR":
+            if at.keyword == "ARG" and result is None:
+                # Of an ARG each name is looked at before its default.
+                self._secrets(at, [key for key, _ in at.pairs][: [value for _, value in at.pairs].index(word) + 1])
+            if at.keyword == "WORKDIR" and result is not None:
                 if not self._current.workdir and not result.startswith("/"):
                     detail = f"Relative workdir {quoted(result)} can have unexpected results if the base image changes"
                     self._findings.add("WorkdirRelativePath", at, detail)
                 self._current.workdir = True
 
-    def base(self, stage: Stage, name: str, image: BaseImage) -> None:
+    def base(self, stage: Stage, name: str, image: BaseImage, platform: str) -> None:
         """See ``Observer``."""
-        wanted = PLATFORM
-        if stage.platform:
-            environment = {**PLATFORM_ARGUMENTS, **{key: value or "" for at in self._dockerfile.meta_args for key, value in at.pairs}}
-            wanted = normal_platform(expand(stage.platform, environment, escape=self._dockerfile.escape))
         system, architecture = image.config.get("os"), image.config.get("architecture")
-        if system and architecture and wanted.split("/")[:2] != [system, architecture]:
+        if system and architecture and platform.split("/")[:2] != [system, architecture]:
             found = f"{system}/{architecture}"
-            detail = f"Base image {name} was pulled with platform {quoted(found)}, expected {quoted(wanted)} for current build"
+            detail = f"Base image {name} was pulled with platform {quoted(found)}, expected {quoted(platform)} for current build"
             self._findings.add("InvalidBaseImagePlatform", stage.from_instruction, detail)
 
     def reached(self, stage: Stage, at: Instruction, *, shell: bool) -> None:
@@ -93,15 +92,22 @@ class Stages(Observer):
         if at.keyword in ("CMD", "ENTRYPOINT") and at.form == "shell" and not shell:
             detail = f"JSON arguments recommended for {name} to prevent unintended behavior related to OS signals"
             self._findings.add("JSONArgsRecommended", at, detail)
+        if at.keyword == "ARG" and all(value is None for _, value in at.pairs):
+            seen.arguments.update(key for key, _ in at.pairs)
+
+    def resolved(self, at: Instruction) -> None:
+        """See ``Observer``."""
+        name = written(at)
         if at.legacy:
             self._findings.add("LegacyKeyValueFormat", at, f'"{name} key=value" should be used instead of legacy "{name} key value" format')
         if at.keyword in ("ENV", "ARG"):
-            for key, _ in at.pairs:
-                if _SECRET.search(key) and not _PUBLIC.search(key):
-                    detail = f"Do not use ARG or ENV instructions for sensitive data ({at.keyword} {quoted(key)})"
-                    self._findings.add("SecretsUsedInArgOrEnv", at, detail)
-        if at.keyword == "ARG" and all(value is None for _, value in at.pairs):
-            seen.arguments.update(key for key, _ in at.pairs)
+            self._secrets(at, [key for key, _ in at.pairs])
+
+    def _secrets(self, at: Instruction, keys: list[str]) -> None:
+        for key in keys:
+            if _SECRET.search(key) and not _PUBLIC.search(key):
+                detail = f"Do not use ARG or ENV instructions for sensitive data ({at.keyword} {quoted(key)})"
+                self._findings.add("SecretsUsedInArgOrEnv", at, detail)
 
     def copied(self, at: Instruction, source: str) -> None:
         """See ``Observer``."""
@@ -131,12 +137,14 @@ class Stages(Observer):
             if name not in declared and name not in _NOT_SET:
                 self._findings.add("UndefinedVar", at, f"Usage of undefined variable '${name}'{_hint(name, list(used), '$')}")
 
-    def _from(self, at: Instruction, word: str, result: str, used: Variables) -> None:
+    def _from(self, at: Instruction, word: str, result: str | None, used: Variables) -> None:
         known = [*self._globals, *used]
         for name in used.missing:
             if name not in known:
                 detail = f"FROM argument '{name}' is not declared{did_you_mean(name, known)}"
                 self._findings.add("UndefinedArgInFrom", at, detail)
+        if result is None:
+            return
         if at.line not in self._bases:
             self._bases[at.line] = result
         else:
@@ -159,7 +167,7 @@ class Stages(Observer):
 
 def check_defaults(dockerfile: Dockerfile, findings: Findings, is_reference: Callable[[str], bool]) -> None:
     """That each stage has a base image when nobody gives an argument."""
-    environment = dict(PLATFORM_ARGUMENTS)
+    environment = {**PLATFORM_ARGUMENTS, "TARGETSTAGE": "default"}
     try:
         for at in dockerfile.meta_args:
             for key, default in at.pairs:

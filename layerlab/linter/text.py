@@ -17,34 +17,38 @@ from layerlab.dockerfile.lines import LineReader, decode
 from layerlab.dockerfile.nodes import Node, read_nodes
 from layerlab.errors import DockerfileError
 from layerlab.linter.findings import Findings
-from layerlab.linter.options import parse_options
+from layerlab.linter.options import CHECKS, parse_options
 
+UNREADABLE: Final = "failed to parse check options: "
 _RESERVED: Final = ("context", "scratch")
 _NAMED: Final = 3
-_ARGUMENT: Final = "BUILDKIT_DOCKERFILE_CHECK"
 
 
 def read(text: bytes, file: str, arguments: Mapping[str, str], findings: Findings) -> Dockerfile:
     """Parse a file and apply the rules of this module, in BuildKit's order. Raises ``DockerfileError``."""
     reader = LineReader(decode(text, file), file)
     try:
-        # The build argument stands in the place of the line.
-        findings.options = parse_options(arguments.get(_ARGUMENT) or detect("check", reader.physical) or "")
+        findings.options = parse_options(arguments.get(CHECKS) or detect("check", reader.physical) or "")
     except ValueError as error:
-        raise DockerfileError(f"failed to parse check options: {error}", file=file, line=1, remedy="Write # check=skip=RULE.") from error
+        raise DockerfileError(f"{UNREADABLE}{error}", file=file, line=1, remedy="Write # check=skip=RULE.") from error
     nodes = read_nodes(reader)
     for line in reader.gaps:
         findings.add_lines("NoEmptyContinuation", line, line, "Empty continuation line")
+    staged = False
     for node in nodes:
-        _instruction(node, findings)
+        keyword = _instruction(node, findings)
+        staged = staged or keyword == "FROM"
+        if not staged and keyword != "ARG":
+            # An error, and so nothing is said of what follows.
+            break
     dockerfile = parse(text, file)
     _stage_names(dockerfile, findings)
     _casing(dockerfile, findings)
     return dockerfile
 
 
-def _instruction(node: Node, findings: Findings) -> None:
-    """Raises ``DockerfileError`` for one that is none."""
+def _instruction(node: Node, findings: Findings) -> str:
+    """The rules of one, and its keyword. Raises ``DockerfileError`` for one that is none."""
     instruction = build_instruction(node)
     if instruction.keyword == "FROM":
         _from(instruction, stage_name(node), findings)
@@ -53,6 +57,7 @@ def _instruction(node: Node, findings: Findings) -> None:
     elif instruction.keyword == "MAINTAINER":
         detail = "Maintainer instruction is deprecated in favor of using label"
         findings.add("MaintainerDeprecated", instruction, detail)
+    return instruction.keyword
 
 
 def written(instruction: Instruction) -> str:

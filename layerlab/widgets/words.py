@@ -63,7 +63,7 @@ def shown(step: StepRecord, verdict: str | None = None) -> dict[str, Any]:
     if step.waits_for is not None:
         why = f"depends on step {step.waits_for}, which must run first"
     elif step.status == "undecided":
-        why = "depends on what is in an image whose layers are not here"
+        why = f"depends on {step.open_question}"
     return {
         "number": step.number,
         "instruction": one_line(step.instruction),

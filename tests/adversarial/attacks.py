@@ -356,7 +356,7 @@ RUN --mount=type=secret,id=HOME,required cat /run/secrets/HOME""",
         says="come to more than",
     ),
     "blanks-in-a-directive": Attack(
-        tries="a run of blanks", dockerfile=f"# check=a{' ' * 60_000}b\nFROM node:alpine\nRUN exit 4\n", says="exit code: 4"
+        tries="a run of blanks", dockerfile=f"# check=a{' ' * 60_000}b\nFROM node:alpine\nRUN exit 4\n", says="invalid check option"
     ),
     "digits-in-a-duration": Attack(
         tries="digits that could be many numbers",

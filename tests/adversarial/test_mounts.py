@@ -306,6 +306,7 @@ NESTED = {
         "df -k /dev/shm | tail -1 | awk '{print $2}'",
         "1024\n",
     ),
+    "a tmpfs that is read-only": ("--mount=type=tmpfs,ro,target=/t", "touch /t/x 2>/dev/null || echo stays; ls /t", "stays\n"),
     "by a link of the image": ("--mount=type=bind,source=d,target=/link/d", "ls /tmp/d", "f\n"),
 }
 

@@ -53,7 +53,8 @@ def test_another_failure_keeps_the_words_of_the_engine(log: str) -> None:
     ("kind", "message", "told"),
     [
         ("base-image", "alpine:3.20: failed to resolve source metadata", True),
-        ("unsupported", "ADD from a URL is not supported by the embedded engine: …", True),
+        ("remote-file", "http://host/f is not fetched: this build is offline", True),
+        ("unsupported", "ADD from a git repository is not supported by the embedded engine: …", True),
         ("unsupported", "the external frontend is not supported", False),
         ("dockerfile", "unknown instruction", False),
     ],

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -34,6 +35,9 @@ _SETTINGS: Final[dict[str, dict[str, object]]] = {
 # What Chromium says of requests under way, to loopback too, when any interface of the machine comes, goes or gets an address.
 # JupyterLab and the widgets ask again; a test that does not get what it waits for fails by that.
 _NETWORK_CHANGED: Final = "net::ERR_NETWORK_CHANGED"
+
+# ipykernel's word in a notebook when its thread that sends output gets no turn for ten seconds. What it holds comes later.
+_SLOW: Final = "IOStream.flush timed out"
 
 # JupyterLab's own error for what it still asks a kernel (for its debugger, for a subshell) that is restarted or ended.
 _KERNEL_ENDED: Final = "Canceled future for "
@@ -203,9 +207,13 @@ class Notebook:
         )
         self.wait_for_kernel()
         kinds = ("application/vnd.jupyter.stderr", "application/vnd.jupyter.error")
-        errors = self.page.locator(", ".join(f".jp-OutputArea-output[data-mime-type='{kind}']" for kind in kinds))
-        if errors.count():
-            raise AssertionError(errors.first.inner_text())
+        texts = self.page.locator(", ".join(f".jp-OutputArea-output[data-mime-type='{kind}']" for kind in kinds)).all_inner_texts()
+        words = [line for text in texts for line in text.splitlines() if line.strip()]
+        slow = words.count(_SLOW)
+        if slow < len(words):
+            raise AssertionError("\n".join(texts))
+        if slow:
+            warnings.warn(f"the kernel waited {slow} times ten seconds until its output was sent: this machine is slow", stacklevel=2)
 
     def shut_down(self) -> None:
         """End the kernel."""

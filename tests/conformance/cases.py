@@ -69,14 +69,18 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         return value
 
 
-class Image(msgspec.Struct, frozen=True, kw_only=True):
-    """What a build made: history oldest first, config, and the members of every layer above the base images' layers."""
+class Image(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a build made: history oldest first, config, and the members of every layer above the base images' layers.
+
+    ``top``: what else the configuration says (``layers.rest_of``), where two live engines are compared; it is never recorded.
+    """
 
     history: list[dict[str, Any]]
     config: dict[str, Any]
     layers: list[list[dict[str, Any]]]
     os: str
     architecture: str
+    top: dict[str, Any] | None = None
 
 
 class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import os
 import re
 import subprocess
 import tarfile
@@ -24,6 +23,7 @@ from tests.docker.private import borrowed, check_private, empty_cache
 
 from . import bases, raw_progress
 from .cases import Image, Row, Settings
+from .layers import members, rest_of
 from .outcome import Outcome, in_order
 from .raw_progress import Written
 
@@ -37,19 +37,15 @@ _VOLATILE = (
     (re.compile(r"failed to do request: .*"), "failed to do request: <...>"),
     (re.compile(r"/\S+/(?:buildkit-mount|cachemounts/buildkit)\d+/"), "<...>/"),
     (re.compile(r"/\S+/overlay2/\w+/merged/"), "<...>/"),
+    (re.compile(r"/\S+/snapshots/\d+/fs/"), "<...>/"),
+    (re.compile(r"/\S+/overlay2/\w+/diff"), "<...>"),
     (re.compile(r"rpc error: code = Unknown desc = invalid (?:in|ex)cludepatterns: .*\]: "), "<...>"),
     (re.compile(r"unsupported modifier \([^ -~]+\)"), "unsupported modifier <...>"),
 )
-_TYPES = {
-    tarfile.REGTYPE: "file",
-    tarfile.AREGTYPE: "file",
-    tarfile.DIRTYPE: "dir",
-    tarfile.SYMTYPE: "symlink",
-    tarfile.LNKTYPE: "hardlink",
-    tarfile.FIFOTYPE: "fifo",
-    tarfile.CHRTYPE: "char",
-    tarfile.BLKTYPE: "block",
-}
+
+
+class NotSavedError(RuntimeError):
+    """An image that the daemon does not hand out; the message is its own. The classic store does so with one that has no layer."""
 
 
 class DockerRunner:
@@ -63,9 +59,14 @@ class DockerRunner:
         """Nothing: it is what others are compared with."""
         return {}
 
-    def __init__(self, *, told: bool = False) -> None:
-        """``told``: the daemon may be anybody's. Raises ``SharedDaemonError`` where it is not one of the tests' own."""
+    def __init__(self, *, told: bool = False, live: bool = False) -> None:
+        """``told``: the daemon may be anybody's. Raises ``SharedDaemonError`` where it is not one of the tests' own.
+
+        ``live``: tell more than is recorded, for another engine that does so, too (``cases.Image``, ``layers.members``); of a build that
+        fails all rows, some of which are a race.
+        """
         check_private(told=told)
+        self._live = live
         self.engine = engine_name()
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(borrowed("docker", [base.name for base in bases.bases()]))
@@ -93,13 +94,14 @@ class DockerRunner:
             # By a name: the containerd store does not always find an image that has none.
             arguments = [*_arguments(directory, settings, Path(folder)), f"--tag={_NAME}", str(directory)]
             done = subprocess.run(["docker", "buildx", "build", *arguments], capture_output=True, text=True, check=False)
-            rows = _rows(done.stderr, directory / settings.file, settings.target)
+            interrupted = self._live and done.returncode != 0
+            rows = _rows(done.stderr, directory / settings.file, settings.target, interrupted=interrupted)
             if done.returncode != 0:
                 # Shown only where the test fails: the daemon's own words, should it have failed and not the build.
                 print(done.stderr[-6000:])
-                return Outcome(rows=_only_failed_copy(rows), error=_error(done.stderr))
+                return Outcome(rows=rows if self._live else _only_failed_copy(rows), error=_error(done.stderr))
         self._made.update([_NAME] if settings.tag is None else [_NAME, settings.tag])
-        return Outcome(rows=rows, image=read_image(_NAME, self.engine) if want_image else None)
+        return Outcome(rows=rows, image=read_image(_NAME, self.engine, live=self._live) if want_image else None)
 
 
 def engine_name() -> str:
@@ -147,10 +149,13 @@ def stable_error(message: str) -> tuple[str, str]:
     return message, max(pieces, key=len)
 
 
-def _rows(text: str, dockerfile: Path, target: str | None) -> list[Row]:
-    rows = raw_progress.rows(text)
+def _rows(text: str, dockerfile: Path, target: str | None, *, interrupted: bool) -> list[Row]:
+    rows = raw_progress.rows(text, interrupted=interrupted)
+    # What has no rows may be no Dockerfile.
+    if not rows:
+        return rows
     try:
-        stages = raw_progress.stages(dockerfile.read_text(encoding="utf-8"))
+        stages = raw_progress.stages(dockerfile.read_text(encoding="utf-8-sig"))
     except OSError:
         return rows
     if len(stages) < 2:
@@ -228,16 +233,16 @@ def _needed(stages: list[Written], target: str | None) -> set[int]:
     return needed
 
 
-def read_image(image: str, engine: str) -> Image:
-    """History, config and layer contents of an image of the daemon. Raises ``RuntimeError``, ``subprocess.CalledProcessError``."""
+def read_image(image: str, engine: str, *, live: bool = False) -> Image:
+    """History, config and layer contents of an image of the daemon. Raises ``NotSavedError``, ``subprocess.CalledProcessError``."""
     saved = subprocess.run(["docker", "save", image], capture_output=True, check=False)
     if saved.returncode != 0:
-        raise RuntimeError(f"docker save {image}: {saved.stderr.decode('utf-8', 'replace')}")
+        raise NotSavedError(f"docker save {image}: {saved.stderr.decode('utf-8', 'replace')}")
     with tarfile.open(fileobj=io.BytesIO(saved.stdout)) as archive:
         (manifest,) = json.load(_member(archive, "manifest.json"))
         config = json.load(_member(archive, manifest["Config"]))
         known = bases.diff_ids()
-        every = [_members(_member(archive, name).read()) for name in manifest["Layers"] or ()]
+        every = [members(_member(archive, name).read(), whole=live) for name in manifest["Layers"] or ()]
     layers = [layer for layer, diff_id in zip(every, config["rootfs"].get("diff_ids") or (), strict=True) if diff_id not in known]
     history = [
         {
@@ -249,7 +254,8 @@ def read_image(image: str, engine: str) -> Image:
         for row, size in zip(config.get("history") or (), _sizes(image, engine, config, every), strict=True)
     ]
     settings = {key: value for key, value in config["config"].items() if value}
-    return Image(history=history, config=settings, layers=layers, os=config["os"], architecture=config["architecture"])
+    top = rest_of(config) if live else None
+    return Image(history=history, config=settings, layers=layers, os=config["os"], architecture=config["architecture"], top=top)
 
 
 def _sizes(image: str, engine: str, config: dict[str, Any], layers: list[list[dict[str, Any]]]) -> list[int]:
@@ -270,24 +276,3 @@ def _member(archive: tarfile.TarFile, name: str) -> io.BytesIO:
     stream = archive.extractfile(name)
     assert stream is not None
     return io.BytesIO(stream.read())
-
-
-def _members(layer: bytes) -> list[dict[str, Any]]:
-    members = []
-    with tarfile.open(fileobj=io.BytesIO(layer)) as archive:
-        for info in archive:
-            path = info.name.strip("/")
-            folder, name = os.path.split(path)
-            if name == ".wh..wh..opq":
-                members.append({"path": folder, "type": "opaque"})
-                continue
-            if name.startswith(".wh."):
-                members.append({"path": os.path.join(folder, name.removeprefix(".wh.")), "type": "whiteout"})
-                continue
-            value: dict[str, Any] = {"path": path, "type": _TYPES[info.type], "mode": f"{info.mode:04o}", "uid": info.uid, "gid": info.gid}
-            if value["type"] == "file":
-                value["size"] = info.size
-            if value["type"] in ("symlink", "hardlink"):
-                value["target"] = info.linkname
-            members.append(value)
-    return sorted(members, key=lambda member: str(member["path"]))

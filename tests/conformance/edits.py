@@ -15,6 +15,10 @@ class CannotEditError(Exception):
     """This machine or user cannot do the operation (another owner, extended attributes)."""
 
 
+class MisfitError(OSError):
+    """A context or an edit that cannot be made, so that the case does not fit together. No engine had a part in it."""
+
+
 def apply(directory: Path, edit: dict[str, Any], clock: Clock) -> None:
     """Do one operation. Raises ``CannotEditError``, and ``OSError`` for a case that does not fit its context."""
     operation = edit["op"]

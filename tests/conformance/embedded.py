@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from layerlab.engines.base import BuildOptions
+from layerlab.engines.embedded.archives import export_layer
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.errors import LayerlabError
@@ -17,6 +18,7 @@ from layerlab.model import BuildRecord, StepRecord
 
 from . import bases
 from .cases import REFERENCE, Image, Row, Settings
+from .layers import members, rest_of
 from .outcome import Outcome
 
 _STATUSES = ("cached", "executed", "failed")
@@ -28,8 +30,10 @@ class EmbeddedRunner:
     name = "embedded"
     engine = REFERENCE
 
-    def __init__(self, directory: Path, like: Like = NEWEST) -> None:
+    def __init__(self, directory: Path, like: Like = NEWEST, *, live: bool = False) -> None:
+        """``live``: tell more than is recorded, as ``DockerRunner`` does then."""
         self.like = like
+        self._live = live
         self._directory = directory
         self._layouts: dict[str, Path] = {}
         self._engine: EmbeddedEngine | None = None
@@ -112,12 +116,23 @@ class EmbeddedRunner:
         ]
         known = bases.diff_ids()
         layers = [
-            sorted((_member(entry) for entry in layer), key=lambda member: str(member["path"]))
+            self._members(diff_id) if self._live else sorted((_member(entry) for entry in layer), key=lambda member: str(member["path"]))
             for layer, diff_id in zip(self._engine.layer_entries(reference), config["rootfs"]["diff_ids"], strict=True)
             if diff_id not in known
         ]
         settings = {key: value for key, value in config["config"].items() if value}
-        return Image(history=history, config=settings, layers=layers, os=config["os"], architecture=config["architecture"])
+        top = rest_of(config) if self._live else None
+        return Image(history=history, config=settings, layers=layers, os=config["os"], architecture=config["architecture"], top=top)
+
+    def _members(self, diff_id: str) -> list[dict[str, Any]]:
+        """A layer as it would be saved or pushed."""
+        assert self._engine is not None
+        target = self._directory / "layer.tar"
+        export_layer(self._engine.store, self._engine.worker, diff_id, str(target))
+        try:
+            return members(target.read_bytes(), whole=True)
+        finally:
+            target.unlink()
 
 
 def _row(step: StepRecord) -> Row:

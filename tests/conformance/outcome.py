@@ -148,6 +148,8 @@ def compare_images(wanted: Image, actual: Image) -> list[str]:
         for name in sorted(members.keys() | ours.keys()):
             lines += [f"layer {number}: {name}: {line}" for line in _fields(members.get(name), ours.get(name))]
     lines += [f"image: {line}" for line in _fields({"os": wanted.os}, {"os": actual.os})]
+    if wanted.top is not None and actual.top is not None:
+        lines += [f"image: {line}" for line in _fields(wanted.top, actual.top)]
     return lines
 
 

@@ -30,14 +30,24 @@ class Written(msgspec.Struct, frozen=True):
     instructions: tuple[str, ...]
 
 
-def rows(text: str) -> list[Row]:
-    """The steps in the order in which they were first heard of, but those that never began and those that were given up."""
+def rows(text: str, *, interrupted: bool = False) -> list[Row]:
+    """The steps in the order in which they were first heard of, but those that never began and those that were given up.
+
+    ``interrupted``: of a build that failed, where a step that was running when a source of the next one was not found is told of as
+    cached in between; what was running is what ran then.
+    """
     vertexes: dict[str, dict[str, Any]] = {}
     for document in _documents(text):
         for vertex in document.get("vertexes") or []:
             known = vertexes.setdefault(vertex["digest"], {})
             known["name"] = vertex.get("name") or known.get("name", "")
+            first = known.get("error", "")
             known.update({key: vertex[key] for key in _LATER if vertex.get(key)})
+            if first and "context canceled" not in first:
+                # A step that failed is told of once more when the build gives it up.
+                known["error"] = first
+            if interrupted and vertex.get("started") and not vertex.get("cached"):
+                known["ran"] = True
     found = []
     for vertex in vertexes.values():
         step = _NAME.match(vertex["name"])
@@ -52,7 +62,7 @@ def rows(text: str) -> list[Row]:
                 instruction=instruction,
                 stage=stage,
                 index=f"{position}/{total}",
-                cached=bool(vertex.get("cached")) and not error,
+                cached=bool(vertex.get("cached")) and not error and not vertex.get("ran"),
                 error=bool(error),
             )
         )
@@ -109,7 +119,7 @@ def _instructions(lines: list[str], escape: str) -> Iterator[str]:
                 break
             whole += following
         yield whole.strip()
-        if whole.split(maxsplit=1)[0].upper() in ("RUN", "COPY", "ADD"):
+        if whole.upper().removeprefix("ONBUILD ").split(maxsplit=1)[:1] in (["RUN"], ["COPY"], ["ADD"]):
             for word in whole.split():
                 if (marker := _HEREDOC.fullmatch(word)) is None:
                     continue

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .cases import Case, Step
 from .context import Clock, create, write_dockerfile
-from .edits import apply
+from .edits import MisfitError, apply
 from .outcome import Outcome, Runner
 
 _ATTEMPTS = 3
@@ -20,7 +21,8 @@ def run_case(case: Case, runner: Runner, directory: Path, *, images: Callable[[i
     """Run every build of a case in ``directory``.
 
     A case that met a fault of Docker's image store is run again. ``images`` says for which builds (by position) the image is read. Raises
-    ``CannotEditError`` where this machine cannot do an edit, and what the runner raises.
+    ``CannotEditError`` where this machine cannot do an edit, ``MisfitError`` where a case does not fit together, and what the
+    runner raises.
     """
     for attempt in range(_ATTEMPTS):
         outcomes = _run_once(case, runner, directory / str(attempt), images=images)
@@ -34,15 +36,25 @@ def _run_once(case: Case, runner: Runner, directory: Path, *, images: Callable[[
     folders = {}
     for name, project in case.all_projects().items():
         folders[name] = directory / name
-        create(folders[name], project)
+        with _fitting():
+            create(folders[name], project)
     runner.start()
     outcomes = []
     for position, step in enumerate(case.steps):
         folder = folders[step.project]
-        for edit in step.edit:
-            apply(folder, edit, clock)
         settings = case.settings(step)
-        if "dockerfile" in step.build:
-            write_dockerfile(folder, settings, clock)
+        with _fitting():
+            for edit in step.edit:
+                apply(folder, edit, clock)
+            if "dockerfile" in step.build:
+                write_dockerfile(folder, settings, clock)
         outcomes.append((step, runner.build(folder, settings, want_image=images(position))))
     return outcomes
+
+
+@contextlib.contextmanager
+def _fitting() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MisfitError(str(error)) from error

@@ -66,7 +66,33 @@ class Meant(msgspec.Struct, frozen=True):
 _LINKS = (
     "a new name of a file that a layer below has is another file in an image that was pushed and pulled, and so it is for the next step"
 )
+_WHITEOUTS = "a file is a file, whatever its name; in the image that the recorded engine pushes it deletes another one"
+_EMPTY = '"type": "file", "mode": "0640", "uid": 0, "gid": 0, "size": 0'
+_NAMES = (
+    f'layer 1: etc/.wh.passwd: not expected: {{"path": "etc/.wh.passwd", {_EMPTY}}}',
+    f'layer 1: etc/d/.wh.x: not expected: {{"path": "etc/d/.wh.x", {_EMPTY}}}',
+    'layer 1: etc/passwd: missing: {"path": "etc/passwd", "type": "whiteout"}',
+)
 MEANT: dict[str, dict[int, Meant]] = {
+    "found-add-archive-whiteouts": {
+        1: Meant(_WHITEOUTS, image=_NAMES),
+        2: Meant(
+            _WHITEOUTS,
+            image=(
+                'layer 1: etc/d/.wh..wh..opq: mode: expected null, actual "0640"',
+                'layer 1: etc/d/.wh..wh..opq: path: expected "etc/d", actual "etc/d/.wh..wh..opq"',
+                'layer 1: etc/d/.wh..wh..opq: type: expected "opaque", actual "file"',
+            ),
+        ),
+        3: Meant(
+            _WHITEOUTS,
+            image=(
+                *_NAMES,
+                f'layer 2: etc/.wh.group: not expected: {{"path": "etc/.wh.group", {_EMPTY.replace("0640", "0644")}}}',
+                'layer 2: etc/group: missing: {"path": "etc/group", "type": "whiteout"}',
+            ),
+        ),
+    },
     "own-error-bad-substitution": {1: Meant("the recorded engine reads a modifier after the end of the word", error="missing '}'")},
     "own-hard-links": {
         1: Meant(

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layerlab.context import IgnoreRules, parse_ignore_file
+from layerlab.context.expressions import Expression, parse
 from layerlab.errors import DockerfileError
+from layerlab.wildcards import Automaton, Folders, Run, Token
 
 # Ignore file, paths that it hides, paths that it does not.
 TABLE: dict[str, tuple[str, str, str]] = {
@@ -34,6 +36,22 @@ TABLE: dict[str, tuple[str, str, str]] = {
     "characters of other languages of patterns": ("a.b\n(c)\nd+\n{e,f}", "a.b (c) d+ {e,f}", "axb c dd e"),
     "an escaped character": ("\\*", "*", "a"),
     "upwards is accepted": ("../x", "", "x"),
+    # What reaches Go's regular expression as it is.
+    "a class by its letter": ("bin\\Debug", "bin/ebug binDebug", "bin/Debug bin1ebug"),
+    "a class by its letter in a class": ("a[\\d]", "a1 a1/b", "ad"),
+    "an edge of words": ("q\\b.y", "q.y", "qb.y"),
+    "no edge of words": ("q\\B?y", "qay", "q.y"),
+    "a class of POSIX": ("[[:alpha:]]x", "ax Zx", "1x :]x"),
+    "a class of Unicode": ("\\p{Lu}?", "Éa", "éa"),
+    "a character by its number": ("\\x41?", "Ab", "x41b"),
+    "a class that is not has the slash, too": ("x[^a]y", "xby x/y", "xay"),
+    "the start of a text within": ("*^x", "", "^x a^x"),
+    "alternatives, the first with a start, the last with an end": ("a*|*z", "ab/c a z b/z", "b zb"),
+    "a number of times": ("a{2}?{1,2}", "aab aabc", "aa aabcd a{2}?"),
+    "braces that are no number": ("*.{js,ts}", "a.{js,ts}", "a.js"),
+    "a wildcard in a class": ("[a*b]", "b] ab] /b]", "a * b *b]"),
+    "a quotation": ("\\Qab*", "ab[^/]*$", "abc"),
+    "a bracket alone": ("**]", "] a/]", "a"),
 }
 
 
@@ -50,6 +68,9 @@ def test_table(text: str, hidden: str, shown: str) -> None:
         ("a\n!\n", 'illegal exclusion pattern: "!"', 2),
         ("[\n", "syntax error in pattern", 1),
         ("a\nb\n\\README\n", "syntax error in pattern", 3),
+        *((f"{pattern}\n", "syntax error in pattern", 1) for pattern in ("[]a]", "[a-]", "*{2}", "a{2}{3}?", "a{1001}?", "a\\é", "a\\1")),
+        *((f"{pattern}\n", "syntax error in pattern", 1) for pattern in ("[\\b]", "[[:nope:]]", "x\\project", "a\\", "a|{2}*")),
+        ("a\\p{Greek}\n", "not supported", 1),
     ],
 )
 def test_errors_name_the_line(text: str, words: str, line: int) -> None:
@@ -104,3 +125,35 @@ def test_a_directory_that_may_keep_something_is_never_passed_over(patterns: list
         above = "/".join(parts[:length])
         if rules.ignores(above) and not rules.ignores(path):
             assert rules.may_keep_below(above)
+
+
+def test_a_large_expression_takes_neither_memory_nor_time() -> None:
+    with pytest.raises(DockerfileError, match="syntax error in pattern"):
+        IgnoreRules(parse_ignore_file(b"[a]{1000}" * 500))
+    IgnoreRules(parse_ignore_file(b"[" + b"[:" * 100_000 + b"x]\n" + b"\\Qa\\E" * 50_000 + b"*"))
+    rules = IgnoreRules(parse_ignore_file(b"x|" + b"*a" * 200 + b"b"))
+    assert not rules.ignores("a" * 250)
+
+
+_odd = st.text(alphabet="ab/*?.^|{}2[]\\\\d-,", min_size=1, max_size=8)
+
+
+@settings(max_examples=400, deadline=None)
+@given(pattern=_odd, path=st.text(alphabet="ab/2^|{}.d", min_size=1, max_size=6))
+def test_both_ways_of_matching_agree(pattern: str, path: str) -> None:
+    try:
+        compiled = IgnoreRules([(1, pattern)]).patterns
+    except DockerfileError:
+        return
+    for one in compiled:
+        if one._expression is not None:
+            alternatives = parse("^" + "".join(map(_written, one._tokens)) + "$")
+            assert one.matches(path) == Expression(alternatives).matches(path) == Automaton(one._tokens).matches(path)
+
+
+def _written(token: Token) -> str:
+    if isinstance(token, str):
+        return re.escape(token) if not token.isalnum() else token
+    if isinstance(token, re.Pattern):
+        return token.pattern
+    return "(.*/)?" if isinstance(token, Folders) else "[^/]*" if isinstance(token, Run) else "[^/]"

@@ -56,8 +56,38 @@ def test_a_tree_has_one_digest_wherever_it_is_read(tmp_path_factory: pytest.Temp
     _write(root, tree, 0)
     context = load_context(str(root)).root
     stage = DiskDirectory(str(root), owners={})
+    for path in root.rglob("a"):
+        if path.is_dir() and not path.is_symlink():
+            _set_attribute(path)
     assert context.digest() == stage.digest() == directory_digest(context.entries())
     assert tree_of(list(rows_of(context))).digest() == context.digest()
+
+
+def _set_attribute(path: Path) -> None:
+    try:
+        os.setxattr(path, "user.note", b"kept")
+    except OSError:
+        pytest.skip("no extended attributes here")
+
+
+def test_attributes_of_a_directory_count_with_and_without_a_cache(tmp_path: Path) -> None:
+    (tmp_path / "c/d/e").mkdir(parents=True)
+    (tmp_path / "c/d/e/f").write_text("x")
+
+    def digest() -> bytes:
+        loaded = load_context(str(tmp_path / "c"), cache_file=str(tmp_path / "checksums"))
+        found = loaded.root.digest()
+        loaded.save()
+        assert load_context(str(tmp_path / "c")).root.digest() == found == DiskDirectory(str(tmp_path / "c"), owners={}).digest()
+        return found
+
+    found = {digest()}
+    for place in ("c/d", "c/d/e"):
+        _set_attribute(tmp_path / place)
+        found.add(digest())
+    os.setxattr(tmp_path / "c/d/e", "user.note", b"other")
+    found.add(digest())
+    assert len(found) == 4
 
 
 COUNTS: dict[str, tuple[Callable[[Path], object], bool]] = {

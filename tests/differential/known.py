@@ -2,20 +2,91 @@
 
 from __future__ import annotations
 
-from typing import Any
+import posixpath
+import re
+from typing import Any, Final
 
+from tests.conformance.cases import Row
+
+from .ancestry import Outline, dockerfile_of
 from .compared import Found
+
+_NOT_FOUND: Final = re.compile(r'"(/[^"]*)": not found\Z')
+_LOOP: Final = re.compile(r"too many (?:symlinks|links)")
+_NO_PREFIX: Final = re.compile(r"lstat (/\S*): no such file or directory\Z")
 
 
 def reason(case: dict[str, Any], found: Found) -> str:
     """Why a difference is none, or the empty string."""
-    wanted, _, actual = found.details.partition("\nactual:")
-    if "unknown flag: --parents" in wanted:
-        return "--parents is a flag of newer frontends"
-    if found.summary == "the error says something else" and _missing(wanted) and _missing(actual):
-        return "several sources are missing, and which is told of is a race"
+    if found.kind == "error" and found.wanted.error is not None and found.actual.error is not None:
+        return _of_one_step(case, found, found.wanted.error.strip(), found.actual.error.strip())
+    if found.kind == "verdicts" and found.pairs:
+        outline = Outline(dockerfile_of(case, found.build))
+        if all(_workdir_of_scratch(outline, *pair) for pair in found.pairs):
+            return "WORKDIR right after FROM scratch is shown as run in every rebuild"
+        left = [pair for pair in found.pairs if not _workdir_of_scratch(outline, *pair)]
+        if all(_unsure(found, *pair) for pair in left):
+            return "a build that failed before had finished this step with one of the two engines alone"
     return ""
 
 
-def _missing(text: str) -> bool:
-    return text.strip().endswith("not found") and '": ' in text
+def _of_one_step(case: dict[str, Any], found: Found, wanted: str, actual: str) -> str:
+    rows = [row for row in found.wanted.rows if row.error and any(_step(row) == _step(other) for other in found.actual.rows if other.error)]
+    if len(rows) != 1:
+        return ""
+    if actual.startswith("RUN: nothing can be mounted at ") and "did not complete successfully: exit code: " in wanted:
+        return "a mount point that cannot be made is an error of a RUN in other words"
+    every = _sources(rows[0])
+    sources = [posixpath.normpath(f"/{source}") for source in every if not re.search(r"[*?\[\\]", source)]
+    missing, missed = _NOT_FOUND.search(wanted), _NOT_FOUND.search(actual)
+    # What a pattern matches is never missing: where Docker or we say so, it is no race.
+    if missing and missed and len(sources) > 1 and {missing[1], missed[1]} <= set(sources):
+        return "several sources of one step are missing, and which is told of is a race"
+    if len(every) > 1 and {_LOOP.search(text) is not None for text in (wanted, actual)} == {True, False}:
+        other = missing or missed
+        if other and other[1] in sources:
+            return "several sources of one step cannot be followed, and which is told of is a race"
+    lacking = missed or _NO_PREFIX.match(actual)
+    if wanted.endswith(": not a directory") and lacking:
+        holders = [source for source in sources if source == "/" or lacking[1].startswith(f"{source}/")]
+        if any(_is_directory(case, found.build, source) for source in holders if source != lacking[1]):
+            return "a missing source beside a directory that would hold it is told of before the destination"
+    return ""
+
+
+def _workdir_of_scratch(outline: Outline, wanted: Row | None, actual: Row | None) -> bool:
+    if wanted is None or actual is None or _step(wanted) != _step(actual):
+        return False
+    is_workdir = wanted.instruction.upper().removeprefix("ONBUILD ").startswith("WORKDIR ")
+    return is_workdir and not wanted.cached and actual.cached and outline.begins_on_scratch(wanted)
+
+
+def _unsure(found: Found, wanted: Row | None, actual: Row | None) -> bool:
+    if wanted is None or actual is None or _step(wanted) != _step(actual) or wanted.error or actual.error:
+        return False
+    return wanted.instruction in found.unsure
+
+
+def _step(row: Row) -> tuple[str, str, str]:
+    return row.stage, row.index, row.instruction
+
+
+def _sources(row: Row) -> list[str]:
+    """The sources that a printed COPY or ADD names."""
+    text = row.instruction
+    for keyword in ("ONBUILD ", "COPY ", "ADD "):
+        if text.upper().startswith(keyword):
+            text = text[len(keyword) :]
+    while text.startswith("--"):
+        text = text.partition(" ")[2].lstrip()
+    # JSON is printed without its quotes.
+    words = text[1:-1].split(", ") if text.startswith("[") and text.endswith("]") else text.split()
+    return [word.strip('"') for word in words[:-1]]
+
+
+def _is_directory(case: dict[str, Any], build: int, path: str) -> bool:
+    """Whether the context may have a directory there: something lies, or lay, below it."""
+    if path == "/":
+        return True
+    names = [*case["context"], *(edit.get("to", edit["path"]) for step in case["steps"][:build] for edit in step["edit"])]
+    return any(f"/{name}".startswith(f"{path}/") for name in names)

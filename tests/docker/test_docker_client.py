@@ -34,6 +34,7 @@ from layerlab.engines.docker.client import (
 from layerlab.engines.docker.engine import DockerEngine
 from layerlab.engines.docker.progress import Reader, Vertex
 from layerlab.errors import UsageError
+from tests.conformance import raw_progress
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -287,6 +288,28 @@ def test_raw_json(compact: bool) -> None:
     assert reader.steps()[1].log == "café\n"
     assert reader.error() == "failed to solve: exit code: 3"
     assert [what for what, _, _ in heard] == ["done", "start", "log", "done"]
+
+
+@pytest.mark.parametrize(
+    ("errors", "verdict", "kept"),
+    [
+        (["no such file", "context canceled: context canceled"], "failed", "no such file"),
+        (["context canceled", "no such file"], "failed", "no such file"),
+        (["context canceled: context canceled"], "skipped", "context canceled: context canceled"),
+    ],
+)
+def test_a_step_that_failed_and_was_given_up_failed(errors: list[str], verdict: str, kept: str) -> None:
+    """BuildKit tells of both, in either order: here it raced as a COPY of a missing file was the last step."""
+    ends = {"started": "2026-01-01T00:00:00Z", "completed": "2026-01-01T00:00:01Z"}
+    documents = [{"vertexes": [{"digest": "a", "name": "[2/2] COPY a /b", **ends, "error": error}]} for error in errors]
+    reader, _ = _read("".join(json.dumps(document) + "\n" for document in documents), rawjson=True)
+    assert [(vertex.verdict, vertex.error) for vertex in reader.steps()] == [(verdict, kept)]
+    plain = "".join("#6 CANCELED\n" if error.startswith("context") else f"#6 ERROR: {error}\n" for error in errors)
+    reader, _ = _read(f"#6 [2/2] COPY a /b\n{plain}", rawjson=False)
+    assert [vertex.verdict for vertex in reader.steps()] == [verdict]
+    assert [row.error for row in raw_progress.rows("".join(json.dumps(document) + "\n" for document in documents))] == [True] * (
+        verdict == "failed"
+    )
 
 
 @pytest.mark.parametrize(

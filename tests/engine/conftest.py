@@ -67,7 +67,7 @@ class Lab:
             file.write_text(dockerfile)
         options.setdefault("network", "none")
         options.setdefault("file", str(file))
-        return BuildOptions(context=str(options.pop("context", self.context)), offline=True, **options)
+        return BuildOptions(context=str(options.pop("context", self.context)), **{"offline": True, **options})
 
     def try_build(self, dockerfile: str | None = None, **options: Any) -> BuildRecord:
         """Build, whatever comes of it."""
@@ -99,6 +99,11 @@ class Lab:
         return [
             {entry.path + ("/*" if entry.type == "opaque" else ""): entry for entry in layer} for layer in (found[-own:] if own else [])
         ]
+
+    def leftovers(self) -> list[str]:
+        """What this process's builds have left of their work. Mount points stay for the next one, as long as the engine is open."""
+        store = self.engine.store
+        return [name for name in os.listdir(os.path.join(store.path, store.scratch())) if not name.startswith("stubs-")]
 
     def config(self, record: BuildRecord) -> dict[str, Any]:
         """The configuration of the image."""

@@ -100,6 +100,11 @@ FAILED = {
     "a WORKDIR with a name that is too long": (f"FROM base:1\nWORKDIR /{'x' * 300}\n", "dockerfile", "File name too long"),
     "a secret that is required": ("FROM base:1\nRUN --mount=type=secret,id=s,required=true true\n", "dockerfile", "secret s: not found"),
     "a command killed": ("FROM base:1\nRUN kill -9 $$\n", "step-failed", "exit code: 137"),
+    "an archive in a compression that is not read": (
+        "FROM base:1\nADD a.tar.zst /x/\n",
+        "context",
+        "cannot unpack a.tar.zst: archives that are compressed with zstd are not supported",
+    ),
     "an archive that is damaged": ("FROM base:1\nADD damaged.tar.gz /\n", "context", "damaged.tar.gz"),
 }
 
@@ -110,6 +115,7 @@ def _fill(lab: Lab) -> None:
     lab.file("tree/good/f", "f")
     (lab.context / "loop").symlink_to("loop")
     (lab.context / "out").symlink_to("../../../../../../../../../etc/passwd")
+    lab.file("a.tar.zst", b"\x28\xb5\x2f\xfd\x04\x00")
     subprocess.run(["tar", "-C", "/usr/bin", "-czf", lab.context / "whole.tgz", "env"], check=True)
     lab.file("damaged.tar.gz", (lab.context / "whole.tgz").read_bytes()[:9000])
 
@@ -133,7 +139,7 @@ def test_a_failed_build(lab: Lab, dockerfile: str, kind: str, words: str) -> Non
     assert (record.failure.kind, words in record.failure.message) == (kind, True), record.failure
     assert record.failure.line is not None
     assert verdicts(record).count("failed") == 1
-    assert os.listdir(os.path.join(lab.engine.store.path, lab.engine.store.scratch())) == []
+    assert lab.leftovers() == []
     assert verdicts(lab.build(GOOD)) == ["cached", "cached"]
 
 
@@ -153,17 +159,30 @@ def test_no_context_and_no_dockerfile(lab: Lab, tmp_path: Path) -> None:
     lab.build(GOOD)
 
 
-@pytest.mark.parametrize("name", ["Dockerfile", ".dockerignore"])
-def test_a_link_out_of_the_context_shows_nothing_of_what_it_leads_to(lab: Lab, tmp_path: Path, name: str) -> None:
+def test_an_ignore_file_that_leads_out_of_the_context_is_none(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "rules").write_text("[f\n")
+    lab.file("f", "x")
+    for target in ("../../rules", str(tmp_path / "rules"), ".dockerignore"):
+        for name in (".dockerignore", "Dockerfile.dockerignore"):
+            (lab.context / name).symlink_to(target)
+            lab.build("FROM base:1\nCOPY f /f\n")
+            (lab.context / name).unlink()
+    lab.file("rules", "f\n")
+    for target in ("../../rules", "/rules", "rules"):
+        (lab.context / ".dockerignore").symlink_to(target)
+        assert lab.try_build("FROM base:1\nCOPY f /f\n").failure is not None
+        (lab.context / ".dockerignore").unlink()
+
+
+def test_a_link_out_of_the_context_shows_nothing_of_what_it_leads_to(lab: Lab, tmp_path: Path) -> None:
+    name = "Dockerfile"
     (tmp_path / "secret").write_text("SECRET [words\n")
     (lab.context / name).symlink_to("../../secret")
-    if name != "Dockerfile":
-        lab.file("Dockerfile", "FROM base:1\n")
     with pytest.raises(LayerlabError, match="leads out of the build context") as caught:
         lab.engine.build(BuildOptions(context=str(lab.context), offline=True))
     assert "SECRET" not in f"{caught.value.message} {caught.value.remedy}"
     (lab.context / name).unlink()
-    lab.file(f"inside/{name}", "FROM base:1\n" if name == "Dockerfile" else "x\n")
+    lab.file(f"inside/{name}", "FROM base:1\n")
     (lab.context / name).symlink_to(f"inside/{name}")
     assert lab.engine.build(BuildOptions(context=str(lab.context), offline=True)).failure is None
 
@@ -189,6 +208,23 @@ def test_a_build_without_a_tag_below_a_path_that_is_long_as_a_name(lab: Lab, tmp
     assert record.image in {row.id for row in lab.engine.images(unnamed=True)}
 
 
+def test_a_dockerfile_may_have_a_small_letter(lab: Lab) -> None:
+    """As for Docker's clients: where there is no other, and for its ignore file, too."""
+    lab.file("dockerfile", "FROM base:1\nCOPY . /x/\n")
+    lab.file("dockerfile.dockerignore", "secret\n")
+    lab.file("secret")
+    options = BuildOptions(context=str(lab.context), offline=True)
+    record = lab.engine.build(options)
+    assert (record.failure, os.path.basename(record.dockerfile)) == (None, "dockerfile")
+    assert lab.engine.plan(options).steps[-1].status == "cached"
+    assert lab.engine.explain(options) is not None
+    lab.file("another", "changes nothing that is sent\n")
+    lab.file("dockerfile.dockerignore", "secret\nanother\n")
+    assert lab.engine.plan(options).steps[-1].status == "executed"
+    lab.file("Dockerfile", "FROM base:1\n")
+    assert os.path.basename(lab.engine.build(options).dockerfile) == "Dockerfile"
+
+
 def test_a_path_that_is_not_text_is_refused_before_anything_is_built(lab: Lab, tmp_path: Path) -> None:
     place = tmp_path / os.fsdecode(b"not-text-\xff")
     place.mkdir()
@@ -199,7 +235,9 @@ def test_a_path_that_is_not_text_is_refused_before_anything_is_built(lab: Lab, t
 
 def test_a_name_that_no_file_can_have_is_no_image(lab: Lab) -> None:
     with pytest.raises(LayerlabError, match="No such image"):
-        lab.engine.image_row("/".join(["component"] * 40))
+        lab.engine.image_row("/".join("a" * 120))
+    with pytest.raises(LayerlabError, match="must not be more than 255 characters"):
+        lab.engine.image_row("/".join("a" * 130))
 
 
 def test_a_worker_that_was_killed_is_not_taken_for_a_closed_output(lab: Lab) -> None:

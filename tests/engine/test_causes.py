@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from layerlab.engines.embedded.engine import EmbeddedEngine
+from layerlab.errors import LayerlabError
 
 from .conftest import Lab, MakeLab, missed, verdicts
 
@@ -243,6 +244,50 @@ def test_a_plan_waits_where_the_truth_depends_on_a_stage(lab: Lab) -> None:
     assert planned.steps[4].waits_for == 3
     assert lab.plan(dockerfile, edits=("src/index.ts",)).edits == ("src/index.ts",)
     assert verdicts(lab.build(dockerfile)) == ["executed"] * 4
+
+
+@pytest.mark.parametrize("step", ["ADD https://host.example/a.tgz /a.tgz", "COPY --from=elsewhere:1 /o /o"])
+def test_an_edit_costs_nothing_of_what_comes_from_elsewhere(lab: Lab, step: str) -> None:
+    """Also where nothing else was to run, so that all counts as built from the start."""
+    _fill(lab)
+    dockerfile = f"FROM base:1\n{step}\nRUN cat /o\n"
+    assert verdicts(lab.plan(dockerfile)) == ["undecided", "undecided"]
+    assert verdicts(lab.plan(dockerfile, edits=("README.md",))) == ["cached", "cached"]
+    assert verdicts(lab.plan(f"{dockerfile}COPY README.md .\n", edits=("README.md",))) == ["cached", "cached", "executed"]
+
+
+def test_without_the_cache_an_edit_is_planned_as_it_is_built(lab: Lab) -> None:
+    _fill(lab)
+    dockerfile = "FROM base:1\nCOPY README.md .\nRUN cat README.md\n"
+    assert verdicts(lab.plan(dockerfile, edits=("src/index.ts",), no_cache=True)) == ["executed", "executed"]
+
+
+def test_a_plan_does_not_wait_for_a_base_image_to_run(lab: Lab) -> None:
+    """A stage of nothing but an image that is not here is that image."""
+    planned = lab.plan("FROM elsewhere:1 AS a\nFROM base:1\nCOPY --from=a /o /o\nRUN cat /o\n")
+    copied, ran = planned.steps[2:]
+    assert (copied.status, copied.waits_for, copied.open_question) == ("undecided", None, "what is in an image whose layers are not here")
+    assert (ran.status, ran.waits_for) == ("undecided", 3)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ("COPY gone /g", '"/gone": not found'),
+        ("COPY --parents src/./gone /g/", '"/gone": not found'),
+        ("COPY . gone /g/", "lstat /gone: no such file or directory"),
+        ("RUN --mount=type=bind,source=gone,target=/g true", '"/gone": not found'),
+    ],
+)
+def test_a_plan_does_not_wait_with_what_is_missing_in_any_case(lab: Lab, step: str, message: str) -> None:
+    """Whatever the stage gives, the build fails there; what an edit would cost is refused with the same words."""
+    _fill(lab)
+    dockerfile = f"FROM base:1 AS a\nCOPY src /s\nRUN cat /s/index.ts > /o\nFROM base:1\nCOPY --from=a /o /o\n{step}\n"
+    for edits in ((), ("src/index.ts",)):
+        with pytest.raises(LayerlabError) as error:
+            lab.plan(dockerfile, edits=edits)
+        assert message in error.value.message
+        assert error.value.line == 6
 
 
 def test_a_plan_with_assumed_edits_changes_nothing(lab: Lab) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -46,33 +47,33 @@ def build_in_time(lab: Lab, dockerfile: str) -> str:
     return "".join(said)
 
 
-def _killed(worker: WorkerProcess) -> None:
-    process = worker._process
-    assert process is not None
+def _killed(process: subprocess.Popen[bytes]) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def _interrupted(_worker: WorkerProcess) -> None:
+def _interrupted(_process: subprocess.Popen[bytes]) -> None:
     raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("happens", [_killed, _interrupted], ids=["the worker is killed", "Ctrl-C"])
 @pytest.mark.parametrize("verb", ["prepare_run", "lay", "let_go", "commit", "tidy", "remove"])
-def test_a_worker_that_is_lost(each_lab: Lab, monkeypatch: pytest.MonkeyPatch, verb: str, happens: Callable[[WorkerProcess], None]) -> None:
+def test_a_worker_that_is_lost(
+    each_lab: Lab, monkeypatch: pytest.MonkeyPatch, verb: str, happens: Callable[[subprocess.Popen[bytes]], None]
+) -> None:
     lab = each_lab
     lab.build("FROM base:1\nRUN true\n")
-    ask, left = WorkerProcess.ask, [verb]
+    send, left = WorkerProcess._send, [verb]
 
-    def lost(worker: WorkerProcess, asked: str, **arguments: Any) -> dict[str, Any]:
+    def lost(process: subprocess.Popen[bytes], asked: str, arguments: dict[str, Any]) -> None:
         if asked in left:
             left.remove(asked)
-            happens(worker)
-        return ask(worker, asked, **arguments)
+            happens(process)
+        send(process, asked, arguments)
 
     dockerfile = "FROM base:1\nRUN echo made > /made\nRUN cat /made\n"
     with monkeypatch.context() as patch:
-        patch.setattr(WorkerProcess, "ask", lost)
+        patch.setattr(WorkerProcess, "_send", staticmethod(lost))
         with contextlib.suppress(LayerlabError, KeyboardInterrupt):
             lab.engine.build(lab.options(dockerfile))
     assert left == []

@@ -189,26 +189,36 @@ def test_other_users_of_the_machine_cannot_reach_into_the_store(lab: Lab) -> Non
 OPEN = {"mode": 0o777}
 Members = tuple[tuple[str, bytes | str | None, dict[str, Any]], ...]
 
-# Members of an archive, and whether it is refused. In names and targets, VICTIM is a directory of the host.
+# In names and targets, VICTIM is a directory of the host. In a layer these are links within the image.
+LINKS: dict[str, Members] = {
+    "a member through a link": (("l", "VICTIM", {}), ("l/x", b"x", {})),
+    "a member through a link upwards": (("l", "../../../../../..VICTIM", {}), ("l/x", b"x", {})),
+    "a link in place of a directory": (("d", None, OPEN), ("d", "VICTIM", {})),
+    "a link in place of a parent": (("d", None, OPEN), ("d/victim", None, OPEN), ("d", "VICTIM/..", {})),
+}
+# What ADD takes for plain files.
+NO_ARCHIVES: dict[str, Members] = {
+    "an absurd time": (("f", b"x", {"pax_headers": {"mtime": "9" * 40}}),),
+    "a header without end": (("f", b"x", {"pax_headers": {"comment": "x" * (3 << 20)}}),),
+}
+# Members of an archive, and whether it is refused.
 ARCHIVES: dict[str, tuple[Members, bool]] = {
     "a member upwards": ((("../../../../../..VICTIM/x", b"x", {}),), True),
     "a member with an absolute path": ((("/VICTIM/x", b"x", {}),), False),
-    "a member through a link": ((("l", "VICTIM", {}), ("l/x", b"x", {})), False),
-    "a member through a link upwards": ((("l", "../../../../../..VICTIM", {}), ("l/x", b"x", {})), False),
+    **{name: (members, name != "a member through a link") for name, members in LINKS.items()},
     "a hard link to the host": ((("h", b"", {"type": tarfile.LNKTYPE, "linkname": "VICTIM/kept"}),), True),
     "a hard link upwards": ((("h", b"", {"type": tarfile.LNKTYPE, "linkname": "../../../../..VICTIM/kept"}),), True),
-    "a link in place of a directory": ((("d", None, OPEN), ("d", "VICTIM", {})), False),
-    "a link in place of a parent": ((("d", None, OPEN), ("d/victim", None, OPEN), ("d", "VICTIM/..", {})), False),
     "a file through a hard link to a link": (
         (("l", "VICTIM/x", {}), ("h", b"", {"type": tarfile.LNKTYPE, "linkname": "l"}), ("h", b"x", {})),
         False,
     ),
     "an absurd owner": ((("f", b"x", {"uid": 1 << 60}),), True),
-    "an absurd time": ((("f", b"x", {"pax_headers": {"mtime": "9" * 40}}),), True),
-    "a header without end": ((("f", b"x", {"pax_headers": {"comment": "x" * (3 << 20)}}),), True),
+    **{name: (members, False) for name, members in NO_ARCHIVES.items()},
 }
 LAYERS: dict[str, tuple[Members, bool]] = {
     **ARCHIVES,
+    **{name: (members, False) for name, members in LINKS.items()},
+    **{name: (members, True) for name, members in NO_ARCHIVES.items()},
     "a whiteout of the parent": ((("d", None, OPEN), ("d/.wh...", b"", {})), True),
     "a whiteout of everything": (((".wh...", b"", {}),), True),
     "a whiteout of the directory itself": (((".wh..", b"", {}),), True),
@@ -334,3 +344,10 @@ def test_a_compressed_layer_that_is_damaged_inside(lab: Lab, damage: str) -> Non
 def test_a_passwd_that_is_not_a_file_is_not_waited_for(lab: Lab) -> None:
     os.mkfifo(lab.context / "pipe")
     lab.build("FROM base:1\nRUN rm /etc/passwd /etc/group\nCOPY pipe /etc/passwd\nCOPY pipe /etc/group\nUSER 5\nRUN true\n")
+
+
+def test_what_stands_for_an_engine_of_prisma_does_not_wait_for_input(lab: Lab) -> None:
+    """Its install script asks for a version with an open pipe; BusyBox's shell, which Alpine has, reads commands from that."""
+    command = 'sleep 3 | timeout 2 "$PRISMA_SCHEMA_ENGINE_BINARY" --version > /dev/null; echo $?'
+    lab.build(f"FROM base:1\nRUN {command}\n", offline=True, network="default")
+    assert lab.output == "0\n"

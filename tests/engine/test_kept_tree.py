@@ -4,48 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from layerlab.engines.embedded.rootfs.trees import UndoError, flatten, rebase
 from layerlab.model import BuildRecord
 
 from .conftest import Lab, MakeLab, verdicts
-
-_PATHS = ("a", "b", "a/x", "a/y", "a/x/p", "a/x/q", "b/x")
-_ENTRY = st.tuples(st.sampled_from(_PATHS), st.sampled_from(("file", "link", "directory", "opaque", "whiteout")), st.integers(0, 3))
-_LAYERS = st.lists(st.lists(_ENTRY, max_size=5), max_size=3)
-
-
-def _write_layer(place: Path, entries: list[tuple[str, str, int]]) -> str:
-    """A layer in overlay form: later entries stand where nothing else is yet."""
-    place.mkdir()
-    for path, kind, number in entries:
-        target = place / path
-        parents = [place / parent for parent in reversed(Path(path).parents[:-1])]
-        if os.path.lexists(target) or any(os.path.lexists(parent) and not parent.is_dir() for parent in parents):
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if kind == "file":
-            target.write_text(f"{number}", encoding="utf-8")
-            target.chmod(0o600 + number)
-        elif kind == "link":
-            target.symlink_to(f"to-{number}")
-        elif kind == "whiteout":
-            os.mknod(target, stat.S_IFCHR, os.makedev(0, 0))
-        else:
-            target.mkdir(mode=0o750 + number)
-            if kind == "opaque":
-                os.setxattr(target, "user.overlay.opaque", b"y")
-        os.utime(target, ns=(0, number * 1_000), follow_symlinks=False)
-    for folder, _, _ in os.walk(place, topdown=False):
-        os.utime(folder, ns=(0, len(entries) * 7_000))
-    return str(place)
+from .drawn_layers import LAYERS, write_layer
 
 
 def _seen(tree: Path) -> dict[str, tuple[int, int, str]]:
@@ -59,7 +28,7 @@ def _seen(tree: Path) -> dict[str, tuple[int, int, str]]:
     }
 
 
-@given(kept=_LAYERS, undone=_LAYERS, added=_LAYERS)
+@given(kept=LAYERS, undone=LAYERS, added=LAYERS)
 @settings(max_examples=150, deadline=None)
 def test_a_tree_that_goes_from_some_layers_to_others_is_what_a_fresh_copy_is(
     kept: list[list[tuple[str, str, int]]], undone: list[list[tuple[str, str, int]]], added: list[list[tuple[str, str, int]]]
@@ -67,7 +36,7 @@ def test_a_tree_that_goes_from_some_layers_to_others_is_what_a_fresh_copy_is(
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         place = Path(folder)
         groups = [
-            [_write_layer(place / f"{name}-{number}", entries) for number, entries in enumerate(group)]
+            [write_layer(place / f"{name}-{number}", entries) for number, entries in enumerate(group)]
             for name, group in (("kept", kept), ("undone", undone), ("added", added))
         ]
         for name in ("tree", "fresh"):

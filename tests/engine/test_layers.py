@@ -115,11 +115,15 @@ def test_copy_keeps_modes_times_links_and_attributes(each_lab: Lab) -> None:
     with_attributes = True
     try:
         os.setxattr(lab.context / "d/private", "user.note", b"\0binary\xff")
+        os.setxattr(lab.context / "d/empty", "user.note", b"of a directory")
     except OSError:
         with_attributes = False
     for path in (lab.context / "d").rglob("*"):
         os.utime(path, (MTIME, MTIME), follow_symlinks=False)
-    layer = lab.layers(lab.build("FROM base:1\nCOPY d /d\n"))[0]
+    layer, again = (
+        lab.layers(lab.build(f"FROM base:1 AS s\nCOPY d /d\n{more}"))[-1] for more in ("", "FROM base:1\nCOPY --from=s /d /d\n")
+    )
+    assert again == layer
     assert {path: (entry.type, entry.mode, entry.mtime) for path, entry in layer.items() if path != "d"} == {
         "d/tool": ("file", 0o4755, MTIME),
         "d/twin": ("hardlink", 0o4755, MTIME),
@@ -132,6 +136,7 @@ def test_copy_keeps_modes_times_links_and_attributes(each_lab: Lab) -> None:
     assert (layer["d/link"].target, layer["d/twin"].target) == ("../else where", "d/tool")
     if with_attributes:
         assert layer["d/private"].xattrs == {"user.note": b"\0binary\xff"}
+        assert layer["d/empty"].xattrs == {"user.note": b"of a directory"}
 
 
 def test_the_callers_umask_is_not_in_the_image(each_lab: Lab) -> None:
@@ -203,5 +208,31 @@ def test_a_deep_tree_is_kept_or_refused_and_always_cleaned_up(lab: Lab) -> None:
     assert too_deep.failure is not None
     assert "name too long" in too_deep.failure.message.lower()
     assert lab.build(f"FROM base:1\nWORKDIR /t\nRUN {deep}\n").steps[-1].status == "cached"
-    scratch = lab.engine.store.path + "/" + lab.engine.store.scratch()
-    assert os.listdir(scratch) == []
+    assert lab.leftovers() == []
+
+
+def test_a_step_that_changes_nothing_is_not_given_what_another_left_unsaid(each_lab: Lab) -> None:
+    """The tar of the first layer is empty, and so is that of the second."""
+    lab = each_lab
+    lab.build("FROM base:1\nRUN chmod 700 /\n")
+    lab.build("FROM base:1\nRUN true && true\nRUN stat -c %a / && echo > /tmp/x\n")
+    assert lab.output == "755\n"
+
+
+def test_a_step_may_close_its_root_directory(each_lab: Lab) -> None:
+    lab = each_lab
+    record = lab.build("FROM base:1\nRUN echo 1 > /one && chmod 555 /\nRUN cat /one && echo 2 > /two\n")
+    assert [sorted(layer) for layer in lab.layers(record)] == [["one"], ["two"]]
+
+
+def test_what_a_step_sees_does_not_depend_on_who_built_last(each_lab: Lab) -> None:
+    """A new name of an old file is another file for the steps that follow."""
+    lab = each_lab
+    steps = "FROM base:1\nRUN mkdir /d && echo a > /d/a && touch -d @1000 /d/a\nRUN ln /d/a /d/c\n"
+    last = "RUN echo more >> /d/c && cat /d/a\n"
+    lab.build(steps + last)
+    at_once = lab.output
+    lab.build(steps)
+    lab.build("FROM base:1\nRUN echo something else\n")
+    lab.build(steps + last.replace("more", "more "))
+    assert (at_once, lab.output) == ("a\n", "a\n")

@@ -79,3 +79,18 @@ def test_a_build_that_waits_for_another_can_be_stopped(lab: Lab) -> None:
         first.request()
         thread.join(30)
     assert not thread.is_alive()
+
+
+def test_a_layer_that_takes_for_ever_to_hash_is_given_up(each_lab: Lab) -> None:
+    lab = each_lab
+    stop = Stop()
+    huge = "FROM base:1\nRUN echo first\nRUN truncate -s 200G /huge\n"
+    timer = threading.Timer(3, stop.request)
+    began = time.monotonic()
+    timer.start()
+    with pytest.raises(BuildInterruptedError):
+        lab.engine.build(lab.options(huge), None, stop)
+    assert time.monotonic() - began < 30
+    assert verdicts(lab.plan(huge)) == ["cached", "executed"]
+    lab.build("FROM base:1\nRUN echo first\nRUN echo other\n")
+    assert lab.engine.verify(lambda _text: None).damaged == ()

@@ -21,7 +21,7 @@ _OPTIONS = (
 )
 # Not scratch: a mount without from= is of that stage, then.
 _NAMES = ("a", "b", "A", "Builder", "base", "context", "linux-base")
-_WORDS = ("a", "./a", "dir/x", ".", "/", "$v", "${v}", "${W:-w}", "$TARGETARCH", "$HOME", "b*", "a/", "../a", "${VV}", "$PATH")
+_WORDS = ("${W:w}", "a", "./a", "dir/x", ".", "/", "$v", "${v}", "${W:-w}", "$TARGETARCH", "$HOME", "b*", "a/", "../a", "${VV}", "$PATH")
 _KEYS = ("v", "W", "TOKEN", "my_key", "PUBLIC_KEY", "AUTH_FILE", "PATHS", "VV", "V")
 _IGNORE = ("a\n", "*\n", ".*\n", "*\n!a\n", "dir\n", "b*\n!b1\n", "**/x\n", "")
 

@@ -1,15 +1,19 @@
 """Ask Docker: ``python -m tests.linter.record`` writes the answers of the daemon of ``DOCKER_HOST`` into ``cases.json``.
 
-``--check`` writes nothing and says what is different now. Nothing is built, so any daemon will do. It takes buildx 0.17 or later.
+``docker`` is what it says to a check, ``built`` what it warns of when the file is built; that build needs no file to be there.
+``--check`` writes nothing and says what is different now. It takes buildx 0.17 or later.
 """
 
 from __future__ import annotations
 
 import argparse
+import base64
+import contextlib
 import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +23,7 @@ _RULES = "lint violation found for rules: "
 
 def ask(case: dict[str, Any]) -> dict[str, Any]:
     """Docker's answer: its version, rule, first and last line and detail of each warning, by line; the error, and the exit status."""
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "Dockerfile").write_text(case["dockerfile"], encoding="utf-8")
-        if "dockerignore" in case:
-            Path(folder, ".dockerignore").write_text(case["dockerignore"], encoding="utf-8")
-        words = [f"--build-arg={key}={value}" for key, value in case.get("build_args", {}).items()]
-        words += [f"--target={case['target']}"] if "target" in case else []
-        command = ["docker", "buildx", "build", "--call=lint,format=json", *words, folder]
+    with _command(case, "--call=lint,format=json") as command:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
         found = json.loads(done.stdout)
@@ -45,6 +43,27 @@ def ask(case: dict[str, Any]) -> dict[str, Any]:
     return {"warnings": sorted(warnings), "error": error, "status": done.returncode}
 
 
+def warned(case: dict[str, Any]) -> dict[str, Any]:
+    """What a build of it warns of, as Docker's client words it; ``error`` where the checks are one."""
+    with _command(case, "--progress=rawjson") as command:
+        lines = subprocess.run(command, capture_output=True, text=True, check=False).stderr.splitlines()
+    documents = [json.loads(line) for line in lines if line.startswith("{")]
+    short = [base64.b64decode(warning["short"]).decode() for document in documents for warning in document.get("warnings") or []]
+    errors = [line.partition(_RULES)[2] for line in lines if _RULES in line and line.startswith("ERROR: ")]
+    return {"warnings": sorted(short), "error": sorted(errors[0].split(", ")) if errors else []}
+
+
+@contextlib.contextmanager
+def _command(case: dict[str, Any], how: str) -> Iterator[list[str]]:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "Dockerfile").write_text(case["dockerfile"], encoding="utf-8")
+        if "dockerignore" in case:
+            Path(folder, ".dockerignore").write_text(case["dockerignore"], encoding="utf-8")
+        words = [f"--build-arg={key}={value}" for key, value in case.get("build_args", {}).items()]
+        words += [f"--target={case['target']}"] if "target" in case else []
+        yield ["docker", "buildx", "build", how, *words, folder]
+
+
 def main() -> int:
     """The exit status is 1 where ``--check`` found a difference."""
     parser = argparse.ArgumentParser(prog="python -m tests.linter.record", description=(__doc__ or "").split("\n", 1)[0])
@@ -55,11 +74,11 @@ def main() -> int:
     cases = json.loads(CASES.read_text(encoding="utf-8"))
     different = 0
     for case in cases:
-        answer = {"version": version, **ask(case)}
-        if arguments.check and answer != case.get("docker"):
-            different += 1
-            print(f"DIFFERENT {case['name']}: {answer}")
-        case["docker"] = answer
+        for name, answer in (("docker", {"version": version, **ask(case)}), ("built", warned(case))):
+            if arguments.check and answer != case.get(name):
+                different += 1
+                print(f"DIFFERENT {case['name']}, {name}: {answer}")
+            case[name] = answer
     if not arguments.check:
         CASES.write_text(json.dumps(cases, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"{len(cases)} cases, Docker {version}")

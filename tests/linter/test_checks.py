@@ -17,7 +17,7 @@ from layerlab.linter import check
 from layerlab.linter.rules import RULES, url
 from layerlab.ops import BaseImage
 from layerlab.platform import PLATFORM
-from tests.linter.ours import answer
+from tests.linter.ours import answer, warned
 from tests.linter.record import CASES
 
 _CASES: list[dict[str, Any]] = json.loads(CASES.read_text(encoding="utf-8"))
@@ -52,6 +52,12 @@ def test_docker_says_the_same(case: dict[str, Any]) -> None:
     recorded = dict(case["docker"])
     recorded.pop("version")
     assert answer(case) == recorded
+
+
+@pytest.mark.parametrize("case", _CASES, ids=lambda case: case["name"])
+def test_a_build_is_warned_of_the_same(case: dict[str, Any]) -> None:
+    """Of what its target needs."""
+    assert warned(case) == case["built"]
 
 
 def test_each_rule_has_a_case_in_which_it_objects() -> None:

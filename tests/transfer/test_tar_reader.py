@@ -227,7 +227,7 @@ def test_what_gnu_tar_writes_of_a_file_with_many_holes(form: str, tmp_path: Path
     assert (member.name, content) == ("f", (tmp_path / "f").read_bytes())
 
 
-def _unpack(archive: Path, root: Path, *, layer: bool = False) -> dict[str, tuple[int, int]]:
+def _unpack(archive: Path, root: Path, *, layer: bool = True) -> dict[str, tuple[int, int]]:
     root.mkdir()
     with archive.open("rb") as stream:
         return unpack(stream, str(root), "/", layer=layer, real_ids=os.geteuid() == 0)

@@ -63,6 +63,8 @@ class DockerBuild:
         self.before: BuildTrace | None = inputs.memory.trace()
         self.predicted: Solution = solve(self.graph, inputs.context, records)
         self.image_id = ""
+        # Under what a daemon may know it: containerd's store has manifests, and says the digest of a configuration all the same.
+        self.image_names: tuple[str, ...] = ()
         self._likely = self._likely_causes()
         self._by_place = {(self._label(step.stage), step.index): step.number for step in self.graph.steps if step.index}
         self._vertexes: dict[int, Vertex] = {}
@@ -79,11 +81,13 @@ class DockerBuild:
             self.progress(Event(kind="note", text=text))
         reader = Reader(rawjson=self.builder.rawjson, watch=self._watch)
         with tempfile.TemporaryDirectory(prefix="layerlab-docker-") as folder:
-            identity = Path(folder, "iid")
-            command = [*self.builder.command, *self._flags(Path(folder)), f"--iidfile={identity}", "--", self.inputs.context.path]
+            identity, facts = Path(folder, "iid"), Path(folder, "facts")
+            files = [f"--iidfile={identity}", *([f"--metadata-file={facts}"] if self.builder.buildx else [])]
+            command = [*self.builder.command, *self._flags(Path(folder)), *files, "--", self.inputs.context.path]
             status = self._call(command, reader)
             if status == 0 and identity.exists():
                 self.image_id = identity.read_text(encoding="utf-8").strip()
+                self.image_names = (self.image_id, *_digests(facts))
         self._match(reader)
         if status != 0 and not any(vertex.verdict == "failed" for vertex in self._vertexes.values()):
             self._check_daemon(reader.error())
@@ -249,6 +253,7 @@ class DockerBuild:
             steps=tuple(steps),
             stand_in=self.inputs.stand_in,
             warnings=(*self.inputs.warnings, *disagreements),
+            checks=self.inputs.checks,
             failure=failure,
         )
         for text in disagreements:
@@ -402,3 +407,12 @@ def _end(process: subprocess.Popen[Any]) -> None:
             return
         except subprocess.TimeoutExpired:
             continue
+
+
+def _digests(facts: Path) -> list[str]:
+    """The digest that the client's metadata say of an image, if any."""
+    try:
+        found = msgspec.json.decode(facts.read_bytes()).get("containerimage.digest")
+    except (OSError, msgspec.MsgspecError, AttributeError):
+        return []
+    return [found] if isinstance(found, str) else []

@@ -18,7 +18,7 @@ import msgspec
 
 from layerlab.context import load_context
 from layerlab.engines.base import BuildOptions, Event, Progress
-from layerlab.engines.checking import check_build
+from layerlab.engines.checking import check_build, checked
 from layerlab.engines.docker import containers
 from layerlab.engines.docker.build import DockerBuild, ImageFacts
 from layerlab.engines.docker.client import DockerError, connect_api, find_builder, find_client, said, translated
@@ -26,8 +26,8 @@ from layerlab.engines.docker.records import DaemonRecords
 from layerlab.engines.embedded.references import parse_reference
 from layerlab.engines.embedded.state import BuildMemory
 from layerlab.engines.embedded.store import ImageRow, default_store
-from layerlab.engines.inputs import dockerfile_for, edit_path, not_here, refuse_typed_text, shown_path
-from layerlab.engines.planning import Inputs, dockerfile_of, file_groups, make_matrix, make_plan
+from layerlab.engines.inputs import build_arguments, dockerfile_for, dockerfile_of, edit_path, not_here, refuse_typed_text, shown_path
+from layerlab.engines.planning import Inputs, file_groups, make_matrix, make_plan
 from layerlab.errors import BaseImageError, StoreError, UnsupportedError, UsageError
 from layerlab.graph import build_graph
 from layerlab.interrupt import Stop
@@ -114,7 +114,7 @@ class DockerEngine:
         graph = build_graph(
             dockerfile,
             lambda name: self._base(name, options, report),
-            build_args=options.build_args,
+            build_args=build_arguments(options),
             target=options.target,
             no_cache=options.no_cache,
             no_cache_filter=options.no_cache_filter,
@@ -180,23 +180,22 @@ class DockerEngine:
         refuse_typed_text(options)
         watch = progress or _silent
         started = time.monotonic()
-        inputs = self._inputs(options, lambda text: watch(Event(kind="note", text=text)))
+        inputs = checked(options, self._inputs(options, lambda text: watch(Event(kind="note", text=text))))
         build = DockerBuild(options, inputs, DaemonRecords(self.state), find_builder(), watch, stop or Stop())
         reader = build.run()
         image = None
         if build.image_id:
-            image = self._facts(build.image_id, options.tag)
+            image = self._facts(build.image_names, options.tag)
         return build.finish(reader, self.executor, self.snapshotter, image, started)
 
-    def _facts(self, built: str, tag: str | None) -> ImageFacts:
-        # An image store of another kind may know the image by its name alone.
-        for name in (built, tag):
-            found = self._inspect(name) if name else None
+    def _facts(self, built: tuple[str, ...], tag: str | None) -> ImageFacts:
+        for name in (*built, *([tag] if tag else [])):
+            found = self._inspect(name)
             if found is not None:
                 layers = (found.get("RootFS") or {}).get("Layers") or ()
-                return ImageFacts(id=built if name == built else found["Id"], diff_ids=tuple(layers), rows=self.history(name or built))
+                return ImageFacts(id=name if name in built else found["Id"], diff_ids=tuple(layers), rows=self.history(name))
         raise DockerError(
-            f"Docker built the image {built} and does not have it",
+            f"Docker built the image {built[0]} and does not have it",
             remedy="It may have been pruned meanwhile: build again. Or the daemon keeps images in a store that layerlab does not know: "
             "use --engine embedded.",
         )

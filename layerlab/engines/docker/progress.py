@@ -33,6 +33,12 @@ class Vertex:
         self.seconds = 0.0
         self.log = ""
 
+    def fail(self, error: str) -> None:
+        """It ended with an error. One that failed may be given up afterwards, too: what it failed with stays."""
+        canceled = "context canceled" in error
+        if not canceled or not self.error:
+            self.error, self.canceled = error, canceled
+
     @property
     def stage(self) -> str:
         """The stage of a step; empty for the only stage."""
@@ -137,10 +143,8 @@ class Reader:
         vertex.started |= bool(item.get("started"))
         vertex.completed |= bool(item.get("completed"))
         vertex.cached |= bool(item.get("cached"))
-        error = item.get("error") or ""
-        if error:
-            vertex.error = error
-            vertex.canceled = "context canceled" in error
+        if item.get("error"):
+            vertex.fail(item["error"])
         if item.get("started") and item.get("completed"):
             vertex.seconds = max(0.0, _seconds(item["completed"]) - _seconds(item["started"]))
         if vertex.started and not begun and not item.get("completed"):
@@ -169,11 +173,10 @@ class Reader:
         if text == "CACHED":
             vertex.started = vertex.completed = vertex.cached = True
         elif text == "CANCELED":
-            vertex.canceled = True
+            vertex.canceled = not vertex.error
         elif text.startswith("ERROR: "):
             vertex.started = vertex.completed = True
-            vertex.error = text.removeprefix("ERROR: ")
-            vertex.canceled = "context canceled" in text
+            vertex.fail(text.removeprefix("ERROR: "))
         elif done is not None:
             vertex.started = vertex.completed = True
             vertex.seconds = float(done["seconds"])

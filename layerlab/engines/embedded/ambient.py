@@ -36,6 +36,18 @@ def ca_bundle(environment: Mapping[str, str]) -> str | None:
     return None
 
 
+def proxy_arguments(build_args: Mapping[str, str]) -> dict[str, str]:
+    """Variables of a build's own proxy arguments, which every RUN has, outside every key.
+
+    One in whatever spelling sets two variables (BuildKit ``proxyEnvFromBuildArgs``).
+    """
+    found: dict[str, str] = {}
+    for name in _PROXIES:
+        for value in (value for key, value in build_args.items() if key.upper() == name and value):
+            found.update({name: value, name.lower(): value})
+    return found
+
+
 def ambient_environment(environment: Mapping[str, str], build_args: Mapping[str, str], *, bundle: bool, offline: bool) -> dict[str, str]:
     """Variables for RUN steps that stand outside every key.
 
@@ -44,16 +56,17 @@ def ambient_environment(environment: Mapping[str, str], build_args: Mapping[str,
     """
     found: dict[str, str] = {}
     for name in _PROXIES:
-        for spelling in (name, name.lower()):
-            value = build_args.get(spelling, environment.get(spelling))
-            if value:
-                found[spelling] = value
+        if name in {key.upper() for key in build_args}:
+            continue
+        found.update((spelling, environment[spelling]) for spelling in (name, name.lower()) if environment.get(spelling))
+    found.update(proxy_arguments(build_args))
     for name in _MIRRORS:
         if environment.get(name):
             found[name] = environment[name]
     if bundle:
         found.update(dict.fromkeys(_CA_VARIABLES, CA_TARGET))
     if offline:
-        found.update(dict.fromkeys(_PRISMA_ENGINES, "/bin/sh"))
+        # Asked for its version it ends at once, whatever its tools are; BusyBox's shell would wait for commands.
+        found.update(dict.fromkeys(_PRISMA_ENGINES, "/bin/true"))
         found[_PRISMA_NEWS] = "1"
     return found

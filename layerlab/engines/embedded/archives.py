@@ -22,6 +22,7 @@ import msgspec
 
 from layerlab.engines.embedded.bases import Bases, is_for_this_machine
 from layerlab.engines.embedded.documents import DocumentError, read_document
+from layerlab.engines.embedded.references import parse_reference
 from layerlab.engines.embedded.rootfs.compression import decompressed, expansion_limit
 from layerlab.engines.embedded.rootfs.tar_reader import ArchiveError, TarReader
 from layerlab.engines.embedded.store import ImageRow, Store
@@ -57,12 +58,14 @@ def save(store: Store, worker: WorkerProcess, rows: list[ImageRow], out: IO[byte
                 if layer["digest"] not in written:
                     written.add(layer["digest"])
                     _add_layer(archive, store, worker, layer["digest"])
+            # containerd's store takes the whole name; to tools of OCI layouts an image is what we call it.
+            whole = parse_reference(row.name).full
             index.append(
                 {
                     "mediaType": _MANIFEST,
                     "digest": row.manifest,
                     "size": len(manifest_bytes),
-                    "annotations": {"io.containerd.image.name": row.name, "org.opencontainers.image.ref.name": row.name},
+                    "annotations": {"io.containerd.image.name": whole, "org.opencontainers.image.ref.name": row.name},
                 }
             )
             entry = legacy.setdefault(

@@ -10,7 +10,7 @@ import datetime
 import hashlib
 import os
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
@@ -18,7 +18,6 @@ from layerlab.engines.base import BuildOptions, Event, Progress
 from layerlab.engines.embedded.bases import canonical_name
 from layerlab.engines.embedded.commits import Committer
 from layerlab.engines.embedded.mounts import empty_caches
-from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.steps import Made, StepRunner
 from layerlab.engines.embedded.store import PENDING, UNNAMED, ImageRow
 from layerlab.engines.embedded.workers import WorkerProcess
@@ -34,6 +33,10 @@ from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
 
 if TYPE_CHECKING:
     from layerlab.engines.embedded.engine import EmbeddedEngine
+
+
+# Seconds for which a build that is stopped goes on to write down what it has done.
+_PATIENCE: Final = 5.0
 
 
 class Executions(Protocol):
@@ -72,7 +75,7 @@ class Build:
         self.started = started
         self.stop = stop or Stop()
         self.made: dict[int, Made] = {}
-        self.committer = Committer(engine.store, engine.worker, engine.spare_worker, self._written)
+        self.committer = Committer(engine.store, engine.worker, engine.spare_worker, self._written, self.stop)
         self.executions: dict[int, str] = {}
         self.causes: dict[int, Cause] = {}
         self.fresh: set[str] = set()
@@ -95,7 +98,7 @@ class Build:
         try:
             while True:
                 self.stop.check()
-                wrong = next((decided for decided in solution.steps if decided.error is not None), None)
+                wrong = solution.failing()
                 if wrong is not None and wrong.error is not None:
                     self._explain(wrong, solution)
                     self.failed = (wrong.step.number, wrong.error)
@@ -112,18 +115,18 @@ class Build:
             # The last layers get their names, and the steps their final records.
             self._flush()
         except KeyboardInterrupt:
-            self._flush()
+            self._flush(_PATIENCE)
             self.inputs.context.save()
             raise BuildInterruptedError("the build was stopped; finished steps stay cached") from None
         finally:
             self.committer.close()
         return self._finish(self._solve())
 
-    def _flush(self) -> bool:
+    def _flush(self, patience: float | None = None) -> bool:
         """Give waiting layers their names; true when there were any. A failure becomes the build's, unless it has one."""
         waiting = self.committer.waiting
         try:
-            self.committer.flush()
+            self.committer.flush(patience)
         except LayerlabError as error:
             if self.failed is None:
                 self.failed = (waiting[0], error)
@@ -181,7 +184,7 @@ class Build:
             runner = StepRunner(
                 engine.store,
                 engine.worker,
-                Snapshotter(engine.store, engine.worker, engine.host.snapshotter),
+                engine.snapshotter,
                 engine.make_executor,
                 self.graph,
                 self.inputs.context,
@@ -318,6 +321,7 @@ class Build:
             steps=tuple(self._record(decided, "skipped") for decided in solution.steps),
             stand_in=self.inputs.stand_in,
             warnings=self.inputs.warnings,
+            checks=self.inputs.checks,
             failure=failure,
             predicted=self.predicted if self.failed is not None and isinstance(self.failed[1], ExecutorError) else (),
         )
@@ -369,13 +373,13 @@ class Build:
                     diff_ids.append(record.diff_id)
                 else:
                     row["empty_layer"] = True
-                row["created"] = created
+                row["created"] = _time(graph.epoch) if graph.epoch is not None else created
                 history.append(row)
         config = {
             **{key: value for key, value in target.config.items() if value not in (None, {}, [])},
             "architecture": ARCHITECTURE,
             "os": OPERATING_SYSTEM,
-            "created": created or _now(),
+            "created": _time(graph.epoch) if graph.epoch is not None else created or _now(),
             "history": history,
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
         }
@@ -403,8 +407,11 @@ def _reads_layers(decided: Decided) -> bool:
 
 
 def _now() -> str:
-    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
-    moment = datetime.datetime.fromtimestamp(int(epoch), datetime.UTC) if epoch.isdigit() else datetime.datetime.now(datetime.UTC)
+    return _time(time.time())
+
+
+def _time(seconds: float) -> str:
+    moment = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC) + datetime.timedelta(seconds=seconds)
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, Final
 
 import msgspec
@@ -20,10 +21,12 @@ from layerlab.engines.embedded.steps import Made
 from layerlab.engines.embedded.store import PENDING, LayerRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import LayerlabError, StoreError
+from layerlab.interrupt import Stop
 from layerlab.plan import CacheRecord
 
 # Below this, starting a second worker costs more than hashing does.
 _SMALL: Final = 32 << 20
+_LOOK_SECONDS: Final = 0.2
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -50,14 +53,21 @@ class Committer:
     """
 
     def __init__(
-        self, store: Store, worker: WorkerProcess, spare: Callable[[], WorkerProcess], written: Callable[[int, CacheRecord], None]
+        self,
+        store: Store,
+        worker: WorkerProcess,
+        spare: Callable[[], WorkerProcess],
+        written: Callable[[int, CacheRecord], None],
+        stop: Stop,
     ) -> None:
         self._store = store
         self._worker = worker
         self._spare = spare
         self._written = written
+        self._stop = stop
         self._pending: list[_Pending] = []
         self._pool: ThreadPoolExecutor | None = None
+        self._answers: list[Future[dict[str, Any]]] = []
 
     # --- what the solver sees ---------------------------------------------------------------------------------------
 
@@ -82,11 +92,12 @@ class Committer:
     def add(self, number: int, made: Made, record: CacheRecord, release: contextlib.ExitStack) -> list[Committed]:
         """Commit a step's layer, now if it is small and nothing waits, else beside what comes next. Returns what is now written."""
         try:
-            answer = self._committed_now(made) if not self._pending else None
+            answer = self._committed_now(made)
             if answer is None:
                 if self._pool is None:
                     self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
                 answer = self._pool.submit(self._spare().ask, "commit", **self._arguments(made))
+                self._answers.append(answer)
             provisional = msgspec.structs.replace(record, diff_id=f"{PENDING}{made.number}")
             self._pending.append(_Pending(number, made, provisional, answer, release))
         except BaseException:
@@ -99,10 +110,17 @@ class Committer:
         return self.flush() if answer.done() and len(self._pending) == 1 else []
 
     def _committed_now(self, made: Made) -> Future[dict[str, Any]] | None:
-        """What came of committing a small layer; ``None`` for one that is not small."""
+        """What came of committing a small layer; ``None`` for one that is not small, or must wait.
+
+        Of either only what its step changed is left, while nothing is mounted on it yet.
+        """
         answer: Future[dict[str, Any]] = Future()
         try:
-            found = self._worker.ask("commit", **self._arguments(made), limit=_SMALL)
+            arguments = self._arguments(made)
+            if self._pending:
+                self._worker.ask("reduce", **{name: arguments[name] for name in ("layer", "lowers", "owners")})
+                return None
+            found = self._worker.ask("commit", **arguments, limit=_SMALL)
             if not found:
                 return None
             answer.set_result(found)
@@ -121,20 +139,28 @@ class Committer:
             "newest": int(newest) if newest.isdigit() else None,
         }
 
-    def flush(self) -> list[Committed]:
-        """Wait for all digests and write layers and records, lowest first. Raises what committing raised."""
+    def flush(self, patience: float | None = None) -> list[Committed]:
+        """Wait for all digests and write layers and records, lowest first. Raises what committing raised.
+
+        With ``patience``, in seconds, what is not there by then gets no record.
+        """
+        deadline = None if patience is None else time.monotonic() + patience
         done: list[Committed] = []
         pending, self._pending = self._pending, []
         try:
             while pending:
                 item = pending[0]
-                row = self._register(item)
+                row = self._register(item, deadline)
                 record = msgspec.structs.replace(item.record, diff_id=row.diff_id, size=row.size)
                 self._store.put_record(record)
                 self._written(item.number, record)
                 item.release.close()
                 done.append(Committed(item.number, record))
                 pending.pop(0)
+        except KeyboardInterrupt:
+            # Whoever stops may still want what is nearly done.
+            self._pending, pending = [*pending, *self._pending], []
+            raise
         finally:
             # A digest could not be computed or a record not written; what builds on it gets no record either.
             for item in pending:
@@ -147,7 +173,13 @@ class Committer:
             if all(row.number != made.number for row in self._store.layer_rows()):
                 self._worker.discard(made.layer, f"{made.layer}.owners")
 
-    def _register(self, item: _Pending) -> LayerRow:
+    def _register(self, item: _Pending, deadline: float | None) -> LayerRow:
+        while not item.answer.done():
+            if deadline is None:
+                self._stop.check()
+            elif time.monotonic() > deadline:
+                raise StoreError(f"{item.record.instruction}: its layer was not finished")
+            wait([item.answer], timeout=_LOOK_SECONDS)
         try:
             answer = item.answer.result()
         except OSError as error:
@@ -159,9 +191,11 @@ class Committer:
         return row
 
     def close(self) -> None:
-        """End the thread; the digests that are being computed are waited for. What was not flushed gets no record."""
+        """End the thread. What was not flushed gets no record, and its digest is not waited for."""
         if self._pool is not None:
-            self._pool.shutdown(wait=True)
+            if any(not answer.done() for answer in self._answers):
+                self._spare().kill()
+            self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
         while self._pending:
             item = self._pending.pop()

@@ -17,7 +17,7 @@ import msgspec
 
 from layerlab.context import load_context
 from layerlab.engines.base import BuildOptions, Event, Progress
-from layerlab.engines.checking import check_build
+from layerlab.engines.checking import check_build, checked
 from layerlab.engines.embedded import images as image_store
 from layerlab.engines.embedded.bases import Bases, Report, canonical_name
 from layerlab.engines.embedded.build import Build, Executions
@@ -34,11 +34,20 @@ from layerlab.engines.embedded.state import BuildMemory
 from layerlab.engines.embedded.store import ImageRow, Store, default_store
 from layerlab.engines.embedded.supervision import Supervised, supervised
 from layerlab.engines.embedded.workers import WorkerProcess
-from layerlab.engines.inputs import dockerfile_for, edit_path, no_context, not_here, refuse_typed_text, shown_path, syntax_warnings
+from layerlab.engines.inputs import (
+    build_arguments,
+    check_frontend,
+    dockerfile_for,
+    dockerfile_of,
+    edit_path,
+    not_here,
+    refuse_typed_text,
+    shown_path,
+)
 from layerlab.engines.planning import Inputs, file_groups, make_matrix, make_plan
-from layerlab.errors import BuildInterruptedError, StoreError, UsageError
+from layerlab.errors import BuildInterruptedError, StoreError, UnsupportedError, UsageError
 from layerlab.fsutil import collection_paused
-from layerlab.graph import Resolve, build_graph
+from layerlab.graph import Remote, Resolve, build_graph
 from layerlab.interrupt import Stop
 from layerlab.model import (
     BuildRecord,
@@ -53,7 +62,7 @@ from layerlab.model import (
     PublishedPort,
     Verification,
 )
-from layerlab.ops import BaseImage
+from layerlab.ops import BaseImage, RemoteFile, Source
 
 if TYPE_CHECKING:
     from layerlab.engines.embedded.transfer import Push
@@ -76,6 +85,7 @@ class EmbeddedEngine:
         self._store: Store | None = None
         self._worker: WorkerProcess | None = None
         self._spare: WorkerProcess | None = None
+        self._snapshotter: Snapshotter | None = None
         self._executor: Executor | None = None
 
     def __enter__(self) -> EmbeddedEngine:
@@ -85,7 +95,10 @@ class EmbeddedEngine:
         self.close()
 
     def close(self) -> None:
-        """End the worker processes."""
+        """End the worker processes, and throw away what builds shared."""
+        if self._snapshotter is not None:
+            self._snapshotter.close()
+            self._snapshotter = None
         for worker in (self._worker, self._spare):
             if worker is not None:
                 worker.close()
@@ -127,6 +140,13 @@ class EmbeddedEngine:
             self._spare = WorkerProcess(self.store.path, self.host.worker, self.host.snapshotter)
         return self._spare
 
+    @property
+    def snapshotter(self) -> Snapshotter:
+        """What prepares root filesystems."""
+        if self._snapshotter is None:
+            self._snapshotter = Snapshotter(self.store, self.worker, self.host.snapshotter)
+        return self._snapshotter
+
     def make_executor(self) -> Executor:
         if self._executor is None:
             self._executor = self.host.make_executor(self.worker)
@@ -141,29 +161,28 @@ class EmbeddedEngine:
 
     def _inputs(self, options: BuildOptions, progress: Progress | None = None, *, runs: bool = False) -> Inputs:
         """``runs``: whether steps will run, which need the layers of their base images."""
-        path = os.path.abspath(options.context)
-        file = os.path.abspath(options.file) if options.file is not None else os.path.join(path, "Dockerfile")
+        path, file = dockerfile_of(options)
         shown = shown_path(file)
-        if not os.path.isdir(path):
-            raise no_context(options.context)
         context_files = self.store.context_directory(path)
         context = load_context(path, dockerfile=file, cache_file=os.path.join(context_files, "checksums"))
         dockerfile = dockerfile_for(options, file, shown)
-        warnings = syntax_warnings(dockerfile, shown)
+        arguments = build_arguments(options)
+        check_frontend(dockerfile, shown, arguments)
         graph = build_graph(
             dockerfile,
             self._resolver(options, _Throttled(progress or _silent), runs=runs),
-            build_args=options.build_args,
+            build_args=arguments,
             target=options.target,
             no_cache=options.no_cache,
             no_cache_filter=options.no_cache_filter,
             labels=options.labels,
             network=options.network,
             like=options.like,
+            remote=self._remote(options, _Throttled(progress or _silent), runs=runs),
         )
         memory = BuildMemory(context_files, file, options.target)
         stand_in = tuple(sorted({image.stand_in for image in graph.images.values() if image.stand_in}))
-        return Inputs(context, graph, memory, file, shown, (*warnings, *graph.warnings), stand_in)
+        return Inputs(context, graph, memory, file, shown, graph.warnings, stand_in)
 
     def _resolver(self, options: BuildOptions, report: Report, *, runs: bool) -> Resolve:
         bases = self.bases
@@ -176,6 +195,29 @@ class EmbeddedEngine:
             return bases.resolve(name, offline=options.offline, pull=options.pull, report=report)
 
         return base
+
+    def _remote(self, options: BuildOptions, report: Report, *, runs: bool) -> Remote:
+        found: dict[tuple[str, str], RemoteFile | None] = {}
+
+        def remote(source: Source) -> RemoteFile | None:
+            if source.kind == "git":
+                if runs:
+                    raise UnsupportedError(
+                        f"ADD from a git repository is not supported by the embedded engine: {source.url}",
+                        remedy="Clone it into the build context and COPY it, or build with Docker.",
+                    )
+                return None
+            # A build without URLs does not load it.
+            from layerlab.engines.embedded.remote_files import RemoteFiles
+
+            files = RemoteFiles(self.store, report, offline=options.offline or not options.fetch)
+            asked = (source.url, source.checksum)
+            if asked not in found:
+                # One build sees one version, however often it is copied.
+                found[asked] = (files.fetch if runs else files.here)(source.url, source.path[1:], source.checksum)
+            return found[asked]
+
+        return remote
 
     # --- build ------------------------------------------------------------------------------------------------------
 
@@ -197,7 +239,7 @@ class EmbeddedEngine:
         with collection_paused(), self.store.in_use():
             started = time.monotonic()
             try:
-                inputs = self._inputs(options, stoppable, runs=True)
+                inputs = checked(options, self._inputs(options, stoppable, runs=True))
             except KeyboardInterrupt:
                 if stop.requested:
                     raise BuildInterruptedError("the build was stopped before its first step") from None
@@ -231,10 +273,7 @@ class EmbeddedEngine:
 
     def explain(self, options: BuildOptions) -> BuildRecord | None:
         """The last build's record; where nothing ran in it, the last one in which something did."""
-        path = os.path.abspath(options.context)
-        if not os.path.isdir(path):
-            raise no_context(options.context)
-        file = os.path.abspath(options.file) if options.file is not None else os.path.join(path, "Dockerfile")
+        path, file = dockerfile_of(options)
         memory = BuildMemory(self.store.context_directory(path), file, options.target)
         return memory.record(with_misses=True) or memory.record()
 
@@ -412,7 +451,7 @@ class EmbeddedEngine:
                 with supervised(
                     row,
                     containers=self._containers,
-                    snapshotter=Snapshotter(self.store, self.worker, self.host.snapshotter),
+                    snapshotter=self.snapshotter,
                     executor=self.make_executor(),
                 ) as command_:
                     running = True

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final
 
-from layerlab.engines.embedded.executors.base import BindMount, FileMount, Mount, TmpfsMount
+from layerlab.engines.embedded.executors.base import HOST_NAME, BindMount, FileMount, Mount, TmpfsMount
 from layerlab.engines.embedded.memory_files import sweep
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
@@ -24,7 +24,7 @@ from layerlab.fsutil import exchange, locked
 from layerlab.graph import Graph
 from layerlab.ops import MountOp, RunOp
 
-_HOSTS: Final = b"127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+_HOSTS: Final = "127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 _RESOLVER: Final = "/etc/resolv.conf"
 _FIXED: Final = ("/proc", "/dev", "/sys")
 # In these and below them nothing is mounted for a Dockerfile. runc refuses /proc, too.
@@ -81,7 +81,9 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
         self._stack.close()
 
     def _every_run(self) -> None:
-        self._plan(FileMount(target="/etc/hosts", content=_HOSTS, optional=True), directory=False)
+        self._plan(
+            FileMount(target="/etc/hosts", content=_HOSTS.format(self._op.hostname or HOST_NAME).encode(), optional=True), directory=False
+        )
         if self._resolver is not None:
             self._plan(FileMount(target=_RESOLVER, content=self._resolver, optional=True), directory=False)
         elif os.path.exists(_RESOLVER):
@@ -92,13 +94,18 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
             self._plan(FileMount(target=self._op.argv[-1], content=content, mode=0o755), directory=False)
 
     def _plan(self, mount: Mount, *, directory: bool) -> None:
+        # Of two at one target, written alike, the last one is there, in the first one's turn (BuildKit ``dedupMounts``).
+        for position, (other, _) in enumerate(self._planned):
+            if other.target == mount.target:
+                self._planned[position] = (mount, directory)
+                return
         self._planned.append((mount, directory))
 
     def _add(self, mount: MountOp, source: dict[str, Any] | None) -> None:
         if mount.target:
             self._check_target(mount)
         if mount.type == "tmpfs":
-            self._plan(TmpfsMount(target=mount.target, size=mount.size), directory=True)
+            self._plan(TmpfsMount(target=mount.target, size=mount.size, readonly=mount.readonly), directory=True)
         elif mount.type == "secret":
             self._secret(mount)
         elif mount.type == "ssh":
@@ -122,26 +129,32 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
 
     def _lock_caches(self, mounts: list[tuple[MountOp, dict[str, Any] | None]]) -> None:
         """Wait for all caches that are to be had alone, in one order for all builds: else two could wait for each other for ever."""
-        locked_ones = {_identity(*found) for found in mounts if found[0].type == "cache" and found[0].sharing == "locked"}
-        for identity in sorted(locked_ones):
-            directory = self._store.mount_directory(identity)
+        locked_ones = {self._directory(*found) for found in mounts if found[0].type == "cache" and found[0].sharing == "locked"}
+        for directory in sorted(locked_ones):
             self._stack.enter_context(locked(os.path.join(self._store.path, directory + ".lock")))
-            self._own[identity] = directory
+            self._own[directory] = directory
+
+    def _directory(self, mount: MountOp, source: dict[str, Any] | None) -> str:
+        start = ""
+        if source is not None or mount.mode is not None:
+            # Of a cache that starts with content each content has its own.
+            start = f"{mount.uid}\0{mount.gid}\0{mount.mode}\0{source['digest'] if source is not None else ''}"
+        return self._store.mount_directory(_id(mount), start)
 
     def _cache(self, mount: MountOp, source: dict[str, Any] | None) -> None:
-        identity = _identity(mount, source)
-        directory = self._store.mount_directory(identity)
+        directory = named = self._directory(mount, source)
         # For as long as this RUN has it: see empty_caches.
         self._stack.enter_context(locked(_in_use(self._store, directory), shared=True))
         if mount.sharing != "shared":
-            if identity not in self._own:
-                self._own[identity] = self._private(directory)
-            directory = self._own[identity]
+            if named not in self._own:
+                self._own[named] = self._private(named)
+            directory = self._own[named]
         if source is not None:
             self._cache_with_content(mount, source, directory)
             return
         path = os.path.join(self._store.path, directory)
-        os.chmod(path, mount.mode if mount.mode is not None else 0o755)
+        # Docker's daemon makes it under umask 022.
+        os.chmod(path, (mount.mode if mount.mode is not None else 0o755) & 0o755)
         if os.getuid() == 0 and (mount.uid or mount.gid):
             os.chown(path, mount.uid or 0, mount.gid or 0)
         self._plan(BindMount(source=path, target=mount.target, readonly=mount.readonly), directory=True)
@@ -214,15 +227,17 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
 def empty_caches(graph: Graph, store: Store, worker: WorkerProcess) -> None:
     """Empty the cache mounts of all steps that are to run without the cache: for them, and for every build after them.
 
-    BuildKit's ``detectPrunedCacheID`` as of 26.1.5: caches with an owner, a mode or a content of their own are kept. A command that runs
-    meanwhile keeps what it has; that is removed when this cache is emptied again and nobody uses it.
+    BuildKit's ``detectPrunedCacheID``: of one with an owner, a mode or a content of its own, all that have its id and such a beginning go.
+    A command that runs meanwhile keeps what it has; that is removed when this cache is emptied again and nobody uses it.
     """
     for stage in graph.stages:
         for step in stage.steps if stage.no_cache else ():
             for mount in step.op.mounts if isinstance(step.op, RunOp) else ():
-                if mount.type == "cache" and mount.source is None and (mount.uid, mount.gid, mount.mode) == (None, None, None):
+                if mount.type == "cache":
                     with store.guarded():
-                        _empty(store.mount_directory(_identity(mount, None)), store, worker)
+                        plain = mount.source is None and mount.mode is None
+                        for directory in [store.mount_directory(_id(mount))] if plain else store.mount_directories(_id(mount)):
+                            _empty(directory, store, worker)
 
 
 def _empty(directory: str, store: Store, worker: WorkerProcess) -> None:
@@ -246,10 +261,8 @@ def _in_use(store: Store, directory: str) -> str:
     return os.path.join(store.path, directory + ".use")
 
 
-def _identity(mount: MountOp, source: dict[str, Any] | None) -> str:
-    # Of a cache that starts with content each content has its own.
-    start = source["digest"] if source is not None else ""
-    return f"{mount.id or mount.target}\0{mount.uid}\0{mount.gid}\0{mount.mode}\0{start}"
+def _id(mount: MountOp) -> str:
+    return mount.id or mount.target
 
 
 def _kernels_part(target: str) -> str:

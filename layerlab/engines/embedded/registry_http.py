@@ -244,7 +244,7 @@ class Http:
         """Whether a server may send on from one origin to another. Raises ``RegistryError``."""
         if before.scheme == "https" and after.scheme != "https":
             raise RegistryError(f"{self._host} sends on from HTTPS to plain HTTP, at {after.host}: this is not followed")
-        if after.is_loopback and not before.is_loopback:
+        if not before.is_loopback and (after.is_loopback or _leads_here(after.host)):
             raise RegistryError(f"{self._host} sends on to this machine itself ({after.host}): this is not followed")
 
     def _send(self, clock: _Clock, method: str, url: str, here: Origin, **more: Any) -> requests.Response:
@@ -263,6 +263,20 @@ class Http:
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, HTTPException, OSError, ValueError) as error:
             # ValueError: of a host, a port or a header that is none, where the libraries do not say so in words of their own.
             raise clock.failure(self._host, error) from error
+
+
+def _leads_here(host: str) -> bool:
+    """Whether a name or address, however it is written, is one of this machine's own. A proxy may know names that this machine does not."""
+    try:
+        found = {item[4][0] for item in socket.getaddrinfo(host.strip("[]"), None)}
+    except (OSError, UnicodeError):
+        return False
+    for text in found:
+        address = ipaddress.ip_address(str(text).partition("%")[0])
+        address = getattr(address, "ipv4_mapped", None) or address
+        if address.is_loopback or address.is_unspecified:
+            return True
+    return False
 
 
 class _Session(requests.Session):

@@ -21,7 +21,7 @@ from layerlab.context.select import fixed_part
 from layerlab.dockerfile.chars import quoted
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded import memory
-from layerlab.engines.embedded.ambient import CA_TARGET, ambient_environment, ca_bundle
+from layerlab.engines.embedded.ambient import CA_TARGET, ambient_environment, ca_bundle, proxy_arguments
 from layerlab.engines.embedded.executors.base import Executor, Mount, Process
 from layerlab.engines.embedded.mounts import RunMounts
 from layerlab.engines.embedded.npm_cache import lend
@@ -38,6 +38,7 @@ from layerlab.offline import offline_folder
 from layerlab.ops import CopyOp, MkdirOp, Op, RunOp, Source, variables
 from layerlab.plan import Decided, Solution
 
+_LARGEST_ID: Final = (1 << 31) - 1
 LOG_LIMIT: Final = 64 << 10
 DISK_FULL: Final = "the disk is full: "
 _NETWORK_WORDS: Final = re.compile(
@@ -105,11 +106,7 @@ class StepRunner:
         log = _Log(output)
         try:
             owners, owner = self._apply(op, decided, solution, active, log)
-            layer = active.finish()
-            if active.lowers:
-                # Before anything is mounted on it.
-                self.worker.ask("reduce", layer=layer, lowers=active.lowers, owners=owners)
-            number = self.store.place_layer(layer)
+            number = self.store.place_layer(active.finish(owners))
             active.keep(f"s/{number}")
         except OSError as error:
             if isinstance(error, FileNotFoundError) and isinstance(op, CopyOp):
@@ -148,7 +145,9 @@ class StepRunner:
             self._check_owner(op.owner, decided, nothing=not decided.below or (isinstance(op, CopyOp) and op.link))
         if isinstance(op, MkdirOp):
             active.before([])
-            answer = self.worker.ask("mkdir", layers=active.lowers, upper=active.upper, work=active.work, path=op.path, owner=op.owner)
+            answer = self.worker.ask(
+                "mkdir", layers=active.lowers, upper=active.upper, work=active.work, path=op.path, owner=op.owner, created=op.created
+            )
             return answer["owners"], (0, 0)
         if isinstance(op, CopyOp):
             active.before([])
@@ -170,7 +169,7 @@ class StepRunner:
 
     def _check_owner(self, owner: str, decided: Decided, *, nothing: bool) -> None:
         """Where a step starts from nothing there is nobody to be found by name; root is a number to BuildKit (``parseUID``)."""
-        if nothing and any(part != "root" and not re.fullmatch(r"[-+]?[0-9]+", part) for part in owner.split(":", 1) if part):
+        if nothing and any(part != "root" and not _is_id(part) for part in owner.split(":", 1) if part):
             raise DockerfileError(
                 "invalid user index: -1",
                 file=self.graph.file,
@@ -186,6 +185,15 @@ class StepRunner:
         assert content is not None
         if source.kind == "context":
             return {"kind": "context", "root": self.context.path, "picked": list(content.picked), "rows": content.rows()}
+        if source.kind == "http":
+            remote = self.graph.remotes[source]
+            return {
+                "kind": "context",
+                "root": remote.directory,
+                "picked": list(content.picked),
+                "rows": content.rows(),
+                "unpack": source.unpack,
+            }
         layers = self._layers_of(source, solution)
         base = fixed_part(source.path) if source.wildcard and not source.pivot else ""
         return {"kind": "layers", "layers": layers, "picked": list(content.picked), "digest": content.digest, "base": base}
@@ -245,6 +253,7 @@ class StepRunner:
             active.before(prepared["stubs"])
             environment.setdefault("HOME", prepared["home"])
             environment.update(mounts.secret_environment)
+            environment = {**proxy_arguments(self.options.build_args), **environment}
             lent: tuple[Mount, ...] = ()
             if op.network != "none":
                 folder = offline_folder()
@@ -267,6 +276,7 @@ class StepRunner:
                 network=network.mode,
                 ports=network.ports,
                 mounts=(*mounts.all(), *lent),
+                hostname=op.hostname,
             )
             kills = memory.kills()
             try:
@@ -318,6 +328,11 @@ class StepRunner:
             line=decided.step.line,
             remedy=remedy,
         )
+
+
+def _is_id(text: str) -> bool:
+    """BuildKit's ``parseUID``: larger numbers are names."""
+    return re.fullmatch(r"[-+]?0*[0-9]{1,10}", text) is not None and int(text) <= _LARGEST_ID
 
 
 def _unsuccessful(op: RunOp) -> str:

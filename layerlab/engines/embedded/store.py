@@ -15,6 +15,7 @@ one store.
     contexts/ID/…      checksum cache and last builds of a build context
     mounts/ID          cache mounts
     compressed/DIFF_ID digest of a layer's compressed blob; downloads/ unfinished pulls
+    remote/ID/…        files that ADD took from web servers (``remote_files``)
     containers/ID/…    containers that stay (``container_store``)
     root/              always empty: where the tree of a command is laid, in a mount namespace of its own (``rootfs/laying``)
     locks/  tmp/       locks; work in progress, one directory per process
@@ -313,7 +314,9 @@ class Store:
             write_atomically(self._at("compressed", diff_id[7:]), digest.encode())
 
     def remove_unreferenced_blobs(self) -> tuple[int, int]:
-        """Remove what no image and no layer needs, and unfinished downloads; only in ``to_itself``. Returns how many files and bytes.
+        """Remove what no image and no layer needs, unfinished downloads and what ADD fetched; only in ``to_itself``.
+
+        Returns how many files and bytes that were.
 
         The packed form of a layer stays as long as the layer. Raises ``StoreError``.
         """
@@ -332,10 +335,13 @@ class Store:
             gone = [os.path.join(blobs, name) for name in os.listdir(blobs) if f"sha256:{name}" not in needed]
             for folder, _, names in os.walk(self._at("downloads")):
                 gone += [os.path.join(folder, name) for name in names if os.path.basename(folder) == "sha256"]
+            for folder, _, names in os.walk(self._at("remote")):
+                gone += [os.path.join(folder, name) for name in names]
             size = sum(os.path.getsize(path) for path in gone)
             for path in gone:
                 os.unlink(path)
-            shutil.rmtree(self._at("downloads"), ignore_errors=True)
+            for name in ("downloads", "remote"):
+                shutil.rmtree(self._at(name), ignore_errors=True)
         return len(gone), size
 
     # --- layers -----------------------------------------------------------------------------------------------------
@@ -535,12 +541,23 @@ class Store:
                 os.makedirs(path, exist_ok=True)
         return path
 
-    def mount_directory(self, identity: str) -> str:
-        """Directory of a cache mount, relative to the store; made when missing."""
-        path = f"mounts/{hashlib.sha256(identity.encode()).hexdigest()[:24]}"
+    def mount_directory(self, identity: str, start: str = "") -> str:
+        """Directory of a cache mount, relative to the store; made when missing. Another ``start`` is another directory."""
+        path = f"mounts/{_mount_name(identity)}" + (f"-{hashlib.sha256(start.encode()).hexdigest()[:16]}" if start else "")
         with self.guarded():
             os.makedirs(self._at(path), mode=0o755, exist_ok=True)
         return path
+
+    def mount_directories(self, identity: str) -> list[str]:
+        """The directories of an ``identity`` that have a ``start``, as ``mount_directory`` gave them."""
+        # Locks and what was emptied lie beside them, with a dot in their names.
+        names = (name for name in os.listdir(self._at("mounts")) if name.startswith(f"{_mount_name(identity)}-") and "." not in name)
+        return [f"mounts/{name}" for name in sorted(names)]
+
+
+def _mount_name(identity: str) -> str:
+    # Under this name it is in the stores of earlier versions.
+    return hashlib.sha256(f"{identity}\0None\0None\0None\0".encode()).hexdigest()[:24]
 
 
 def end_orphans(places: list[str]) -> None:

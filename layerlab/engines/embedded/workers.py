@@ -9,8 +9,8 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -20,6 +20,8 @@ _LENGTH: Final = struct.Struct("<I")
 _START: Final = (
     "import sys; sys.path[:] = {path!r}; from layerlab.engines.embedded.rootfs.worker import main; main({mode!r}, {snapshotter!r})"
 )
+
+_Made = TypeVar("_Made")
 
 
 class Laid(NamedTuple):
@@ -45,7 +47,11 @@ class WorkerProcess:
         self._greeted = False
         self._discarded: list[str] = []
         self._tidies = False
+        # Requests whose answers have not been read.
+        self._owed = 0
         self._lock = threading.RLock()
+        # Killed before it was started.
+        self._doomed = False
 
     def start(self) -> None:
         """Start the process without waiting for it, so that it is ready when it is needed."""
@@ -53,6 +59,9 @@ class WorkerProcess:
             self._start()
 
     def _start(self) -> subprocess.Popen[bytes]:
+        if self._doomed:
+            self._doomed = False
+            raise _ended()
         if self._process is None:
             code = _START.format(path=sys.path, mode=self.mode, snapshotter=self.snapshotter)
             # Its own process group: Ctrl-C reaches the engine alone, which then ends the worker in order.
@@ -70,25 +79,46 @@ class WorkerProcess:
         """One request. Raises what the answer says: ``ContextError``, ``StoreError``, ``BaseImageError``, ``OSError`` …, and
         ``MemoryError`` where the process may have no more memory."""
         with self._lock:
-            process = self._start()
-            try:
-                if not self._greeted:
-                    _raise_or_return(self._receive(process))
-                    self._greeted = True
-                assert process.stdin is not None
-                body = msgspec.msgpack.encode({"verb": verb, "with": arguments})
-                try:
-                    process.stdin.write(_LENGTH.pack(len(body)) + body)
-                    process.stdin.flush()
-                except BrokenPipeError as error:
-                    # Passed on, it would look like a reader of our own output that has gone.
-                    raise _ended() from error
+            self._post(verb, **arguments)
+            return self._last_answer()
+
+    def _post(self, verb: str, **arguments: Any) -> None:
+        """A request whose answer is read before that to the next one, if nobody asks for it. Raises ``ExecutorError``."""
+        with self._lock, self._whole() as process:
+            self._send(process, verb, arguments)
+            self._owed += 1
+
+    def _last_answer(self) -> dict[str, Any]:
+        """The answer to the last request; those before it tell nobody anything."""
+        with self._whole() as process:
+            while self._owed:
                 answer = self._receive(process)
-            except BaseException:
-                # A half-read answer must never be taken for the answer to the next request.
-                self._stop()
-                raise
+                self._owed -= 1
         return _raise_or_return(answer)
+
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[subprocess.Popen[bytes]]:
+        """The process; it is stopped if the block fails: a half-read answer must never be taken for the answer to the next request."""
+        process = self._start()
+        try:
+            if not self._greeted:
+                _raise_or_return(self._receive(process))
+                self._greeted = True
+            yield process
+        except BaseException:
+            self._stop()
+            raise
+
+    @staticmethod
+    def _send(process: subprocess.Popen[bytes], verb: str, arguments: dict[str, Any]) -> None:
+        assert process.stdin is not None
+        body = msgspec.msgpack.encode({"verb": verb, "with": arguments})
+        try:
+            process.stdin.write(_LENGTH.pack(len(body)) + body)
+            process.stdin.flush()
+        except BrokenPipeError as error:
+            # Passed on, it would look like a reader of our own output that has gone.
+            raise _ended() from error
 
     def discard(self, *paths: str) -> None:
         """Note what nobody needs any more, for ``tidy`` and ``settle``; what is not removed then stays for the next sweep."""
@@ -103,7 +133,7 @@ class WorkerProcess:
             if paths:
                 self._tidies = True
                 with contextlib.suppress(LayerlabError, OSError):
-                    self.ask("tidy", paths=paths)
+                    self._post("tidy", paths=paths)
 
     def settle(self) -> None:
         """Wait until what was discarded has gone."""
@@ -114,26 +144,32 @@ class WorkerProcess:
             self._tidies = False
 
     @contextlib.contextmanager
-    def lay(self, root: dict[str, Any], mounts: list[dict[str, Any]], cwd: str, program: str) -> Iterator[Laid]:
+    def lay(
+        self, root: dict[str, Any], mounts: list[dict[str, Any]], cwd: str, program: str, meanwhile: Callable[[], _Made]
+    ) -> Iterator[tuple[Laid, _Made]]:
         """A tree for one command, laid in a mount namespace of its own, which is there until this and what was started in it has ended.
 
-        ``program``: what will be started in it, in the directory ``cwd``; see ``laying.lay``.
+        ``program``: what will be started in it, in the directory ``cwd``; see ``laying.lay``. ``meanwhile``: what its client has to do
+        before it is started, and can do while the worker lays; with what it returns.
 
-        Raises ``DockerfileError`` for a mount or a directory that has no place, ``OSError``.
+        Raises ``DockerfileError`` for a mount or a directory that has no place, ``OSError``, and what ``meanwhile`` raises.
         """
         with contextlib.ExitStack() as stack:
             # The worker has one namespace at a time.
             with self._lock:
-                answer = self.ask("lay", root=root, mounts=mounts, cwd=cwd, program=program)
+                self._post("lay", root=root, mounts=mounts, cwd=cwd, program=program)
                 try:
+                    made = meanwhile()
+                    answer = self._last_answer()
                     numbers = [answer["namespace"], *([answer["user"]] if answer["user"] >= 0 else [])]
                     # The worker cannot end meanwhile: it is asked for something else afterwards.
                     held = [os.open(f"/proc/{answer['process']}/fd/{number}", os.O_RDONLY | os.O_CLOEXEC) for number in numbers]
                     for descriptor in held:
                         stack.callback(os.close, descriptor)
                 finally:
-                    self.ask("let_go")
-            yield Laid(answer["point"], held[0], held[1] if len(held) > 1 else None)
+                    if self._process is not None:
+                        self._post("let_go")
+            yield Laid(answer["point"], held[0], held[1] if len(held) > 1 else None), made
 
     def _receive(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
         assert process.stdout is not None
@@ -152,6 +188,15 @@ class WorkerProcess:
             self._process.kill()
             self._process.wait()
             self._process = None
+            self._owed = 0
+
+    def kill(self) -> None:
+        """End the process whatever it is doing; from any thread. A request that is not answered fails."""
+        process = self._process
+        if process is not None:
+            process.kill()
+        else:
+            self._doomed = True
 
     def close(self) -> None:
         """End the process, when it has removed what it was given to."""

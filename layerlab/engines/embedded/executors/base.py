@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -38,10 +38,11 @@ class OverlayMount(msgspec.Struct, frozen=True, kw_only=True, tag="overlay", tag
 
 
 class TmpfsMount(msgspec.Struct, frozen=True, kw_only=True, tag="tmpfs", tag_field="kind"):
-    """An empty directory in memory. ``size`` in bytes, 0 for no limit."""
+    """An empty directory in memory. ``size`` in bytes, 0 for no limit. ``readonly``: it stays empty."""
 
     target: str
     size: int = 0
+    readonly: bool = False
 
 
 class FileMount(msgspec.Struct, frozen=True, kw_only=True, tag="file", tag_field="kind"):
@@ -68,11 +69,16 @@ class Root(msgspec.Struct, frozen=True, kw_only=True):
     tree: str = ""
 
 
+# BuildKit's, whatever runs.
+HOST_NAME: Final = "buildkitsandbox"
+
+
 class Process(msgspec.Struct, frozen=True, kw_only=True):
     """One command. ``environment`` is all that it gets.
 
     ``network``        ``none``: loopback of its own, and no more; ``own``: a network of its own, from which ``ports`` of this machine's
                        loopback can be reached; ``host``: this machine's.
+    ``hostname``       where another name is wanted than ``buildkitsandbox``, and there can be one.
     ``cgroups``        files ``cgroup.procs`` of groups that the command's first process joins.
     ``oom_score_adj``  what is added to its badness when memory runs out (``proc(5)``), inherited by all that it starts.
     """
@@ -88,6 +94,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     mounts: tuple[Mount, ...] = ()
     cgroups: tuple[str, ...] = ()
     oom_score_adj: int = 0
+    hostname: str = ""
 
 
 Output = Callable[[bytes], None]

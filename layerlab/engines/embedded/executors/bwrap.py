@@ -26,7 +26,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from layerlab.engines.embedded.executors.base import FileMount, Output, Process, Root, Running
+from layerlab.engines.embedded.executors.base import HOST_NAME, FileMount, Output, Process, Root, Running
 from layerlab.engines.embedded.executors.launcher import Setup, launcher
 from layerlab.engines.embedded.executors.programs import Helper
 from layerlab.engines.embedded.executors.seccomp import bwrap_filter
@@ -35,7 +35,6 @@ from layerlab.engines.embedded.network import connected
 from layerlab.engines.embedded.workers import Laid, WorkerProcess
 from layerlab.errors import DockerfileError, ExecutorError
 
-HOST_NAME: Final = "buildkitsandbox"
 _SWITCH: Final = "/dev/.switch-user"
 # Docker's default set, less what nobody needs in a build.
 _CAPABILITIES: Final = (
@@ -82,8 +81,11 @@ class BwrapExecutor:
         self.ids: Literal["full", "single"] = ids
         self._worker = worker
         root = ids == "full"
-        self._hidden = [path for path in (_HIDDEN if root else _KEYS) if os.path.exists(path)]
-        self._read_only = [path for path in _READ_ONLY if os.path.exists(path)] if root else []
+        self._covers: list[str] = []
+        for path in filter(os.path.exists, _READ_ONLY if root else ()):
+            self._covers += ["--ro-bind", path, path]
+        for path in filter(os.path.exists, _HIDDEN if root else _KEYS):
+            self._covers += ["--tmpfs", path, "--remount-ro", path] if os.path.isdir(path) else ["--ro-bind", "/dev/null", path]
 
     def probe(self, network: Literal["none", "own", "host"] = "host") -> None:
         """Run ``true`` in a tree made of this host's own. Raises ``ExecutorError`` with bwrap's words."""
@@ -113,14 +115,11 @@ class BwrapExecutor:
             guard, alive = map(stack.enter_context, socket.socketpair())
             mounts = [*process.mounts, FileMount(target=_SWITCH, content=self._switch(process, guard.fileno()), mode=0o711, last=True)]
             laid_out = [msgspec.to_builtins(mount, builtin_types=(bytes,)) for mount in mounts]
-            laid = stack.enter_context(self._worker.lay(self._tree(root), laid_out, process.cwd, self.binary))
-            words, pipes, begin = self._identity(process, stack)
+            tree = self._tree(root)
+            laying = self._worker.lay(tree, laid_out, process.cwd, self.binary, lambda: self._identity(process, stack))
+            laid, (words, pipes, begin) = stack.enter_context(laying)
             # --bind would make dead files of the devices. All else that was laid has none.
-            words += ["--dev-bind", laid.point, "/", "--proc", "/proc"]
-            for path in self._read_only:
-                words += ["--ro-bind", path, path]
-            for path in self._hidden:
-                words += ["--tmpfs", path, "--remount-ro", path] if os.path.isdir(path) else ["--ro-bind", "/dev/null", path]
+            words += ["--dev-bind", laid.point, "/", "--proc", "/proc", *self._covers]
             # What the command line of the first process says, every process of the sandbox can read. So it has the step's own words and no
             # others: ours, with paths of this machine, go through a file that is nowhere. bwrap itself must not run with the environment of
             # the step, since LD_PRELOAD or LD_DEBUG_OUTPUT would act on the host: ``switch_user`` has that, which only root can read.
@@ -155,7 +154,7 @@ class BwrapExecutor:
         """bwrap's words for namespaces, ids and rights, the descriptors that these name, and what is left to do when it runs."""
         command = [
             *("--as-pid-1", "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"),
-            *("--hostname", HOST_NAME, "--die-with-parent", "--new-session"),
+            *("--hostname", process.hostname or HOST_NAME, "--die-with-parent", "--new-session"),
         ]
         pipes: list[int] = []
         begin = _Begin()

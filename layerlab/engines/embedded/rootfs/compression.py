@@ -24,6 +24,11 @@ def expansion_limit(stored: int) -> int:
     return max(_ALWAYS, _RATIO * stored)
 
 
+def is_compressed(start: bytes) -> bool:
+    """Whether a file that begins so is compressed in a way that Docker looks into."""
+    return start.startswith((b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\0"))
+
+
 def decompressed(stream: IO[bytes]) -> IO[bytes]:
     """What is in ``stream``, a seekable file at its start, without its compression by gzip, bzip2 or xz; itself where it has none.
 

@@ -14,7 +14,8 @@ import os
 import posixpath
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Final
 
 from layerlab.context.ignore import IgnoreRules
 from layerlab.context.tree import HOLE, blocks, file_digest
@@ -27,6 +28,12 @@ from layerlab.fsutil import is_directory
 _UMASK = 0o022  # of dockerd (moby ``daemon_unix.go``, ``setDefaultUmask``)
 
 Row = tuple[str, int, bytes]  # path below the picked one ("" for itself), st_mode, content digest (empty: do not check)
+
+_CLAUSE: Final = re.compile(r"([ugoa]*)((?:[-+=][rwxXstugo]*)+)")
+_CHANGE: Final = re.compile(r"([-+=])([rwxXstugo]*)")
+_WHO: Final = {"a": 0o6777, "u": 0o4700, "g": 0o2070, "o": 0o007}
+_PERMISSIONS: Final = {"r": 0o444, "w": 0o222, "x": 0o111}
+_SHIFT: Final = {"u": 6, "g": 3, "o": 0}
 
 
 class CopyError(Exception):
@@ -66,33 +73,59 @@ class Copier:
         if self._limit is not None and self.written > self._limit:
             raise LimitError(f"the copy would have more than {self._limit} bytes")
 
-    def make_directories(self, path: str) -> None:
-        """``mkdir -p`` inside the root, owned by ``owner``. Raises ``CopyError``."""
-        self._make(resolve(self.root, path))
+    def make_directories(self, path: str, *, created: int | None = None) -> None:
+        """``mkdir -p`` inside the root, owned by ``owner``; ``created``: their time, in seconds since 1970. Raises ``CopyError``."""
+        for directory in reversed(self._make(resolve(self.root, path), self._made_mode())):
+            if created is not None:
+                os.utime(directory, (created, created))
 
-    def _make(self, host: str) -> None:
+    def _make(self, host: str, mode: int) -> list[str]:
+        """Returns the directories that were missing, outermost first; they have ``mode`` now."""
         missing = []
-        while host != self.root and not is_directory(host):
+        # The directory above the root is nobody's business, and need not be one.
+        while host.startswith(f"{self.root}/") and not is_directory(host):
             if os.path.lexists(host):
                 where = f"/{inside(self.root, host)}"
                 raise CopyError(f"{where} is not a directory (mkdir {where}: not a directory)")
             missing.append(host)
             host = os.path.dirname(host)
-        for directory in reversed(missing):
+        missing.reverse()
+        for directory in missing:
             self._count(LEAST)
             os.mkdir(directory)
-            os.chmod(directory, self._made_mode())
+            os.chmod(directory, mode)
             self._own(directory, self.owner or (0, 0))
+        return missing
 
     def _made_mode(self) -> int:
         """The mode of a directory that is made on the way: as a daemon with the umask 022 makes it."""
         numeric = self.chmod.isascii() and self.chmod.isdigit()
         return int(self.chmod, 8) & 0o777 & ~_UMASK if numeric else 0o755
 
-    def _make_below(self, host: str, relative: str) -> None:
-        for part in relative.split("/") if relative else ():
-            host = f"{host}/{part}"
-            self._make(host)
+    def _lead(self, source: str, target: str, relative: str, ids: Callable[[str, os.stat_result], tuple[int, int]], wanted: str) -> None:
+        """Make an excluded directory for something in it that is not, ``wanted``: dressed as at its source, but one that is there gets only
+        its mode.
+
+        Rule: fsutil ``createParentDirs``.
+        """
+        status = os.lstat(f"{source}/{relative}")
+        where = f"{target}/{relative}"
+        if not stat.S_ISDIR(status.st_mode):
+            raise ChangedError(f"{source}/{relative}")
+        if is_directory(where):
+            os.chmod(where, stat.S_IMODE(status.st_mode))
+            return
+        if os.path.lexists(where) and not os.path.islink(where):
+            below = f"{inside(self.root, where)}/{posixpath.basename(wanted)}"
+            raise CopyError(f"failed to stat {posixpath.normpath(wanted)}: lstat /{below}: not a directory")
+        self._new_directory(where)
+        self._dress(f"{source}/{relative}", where, status, ids(relative, status))
+
+    def _new_directory(self, where: str) -> None:
+        if os.path.lexists(where):
+            raise CopyError(f"cannot copy to non-directory: /{inside(self.root, where)}")
+        self._count(LEAST)
+        os.mkdir(where)
 
     def _own(self, host: str, ids: tuple[int, int]) -> None:
         self.owners[inside(self.root, host)] = ids
@@ -109,7 +142,7 @@ class Copier:
 
     def inline(self, name: str, content: str, dest: str) -> None:
         """A heredoc as a file called ``name``, mode 0644."""
-        target = self._target(dest, name, directory=False)
+        target = self._target(dest, posixpath.basename(posixpath.normpath(f"/{name}")), directory=False)
         self._count(max(len(content), LEAST))
         self._clear(target)
         with open(target, "x", encoding="utf-8", errors="surrogateescape", newline="") as stream:
@@ -139,6 +172,8 @@ class Copier:
         directory itself and not its contents (``--parents``).
         Raises ``CopyError``, ``ChangedError``, ``OSError``.
         """
+        # What another source had of these numbers may have gone.
+        self._links.clear()
         source = f"{source_root}/{real}" if real else source_root
         status = os.lstat(source)
         directory = stat.S_ISDIR(status.st_mode)
@@ -151,40 +186,42 @@ class Copier:
         else:
             target = self._target(dest, base, directory=directory)
         if keep_directory:
-            self._make(os.path.dirname(target))
+            self._make(os.path.dirname(target), self._made_mode())
         if not directory:
             digest = rows[0][2] if rows else b""
             self._one(source, status, target, self._source_ids(real, status, source_owners, context), digest)
             return
         top_is_new = keep_directory and not os.path.lexists(target)
-        self._make(target)
+        self._make(target, self._made_mode())
         if top_is_new:
-            self._dress(target, status, self._source_ids(real, status, source_owners, context))
+            self._dress(source, target, status, self._source_ids(real, status, source_owners, context))
         rules = IgnoreRules([(0, pattern) for pattern in exclude], file="--exclude") if exclude else None
         below = _listed(rows) if rows is not None else _walk(source, "")
         # A directory that was there keeps its mode and owner, but gets the time, even if nothing is copied into it.
         times: list[tuple[str, os.stat_result]] = [(target, status)] if target != self.root else []
+
+        def ids(relative: str, status: os.stat_result) -> tuple[int, int]:
+            return self._source_ids(f"{real}/{relative}" if real else relative, status, source_owners, context)
+
+        ready = {""}
         for relative, digest in below:
-            if rules is not None and rules.ignores(relative):
-                continue
+            if rules is not None:
+                if rules.ignores(relative):
+                    continue
+                # An excluded directory may have something below it that is not; no link of the image may take its place.
+                for missing in _above(relative, ready):
+                    self._lead(source, target, missing, ids, f"/{real}/{relative}")
             origin = f"{source}/{relative}"
             status = os.lstat(origin)
             where = f"{target}/{relative}"
-            if rules is not None:
-                # An excluded directory may have something below it that is not; no link of the image may take its place.
-                self._make_below(target, posixpath.dirname(relative))
-            within = f"{real}/{relative}" if real else relative
-            ids = self._source_ids(within, status, source_owners, context)
             if stat.S_ISDIR(status.st_mode):
                 if not is_directory(where):
-                    if os.path.lexists(where):
-                        raise CopyError(f"cannot copy to non-directory: /{inside(self.root, where)}")
-                    self._count(LEAST)
-                    os.mkdir(where)
-                self._dress(where, status, ids)
+                    self._new_directory(where)
+                self._dress(origin, where, status, ids(relative, status))
                 times.append((where, status))
+                ready.add(relative)
             else:
-                self._one(origin, status, where, ids, digest)
+                self._one(origin, status, where, ids(relative, status), digest)
         for where, status in reversed(times):
             os.utime(where, ns=(status.st_mtime_ns, status.st_mtime_ns))
 
@@ -199,7 +236,10 @@ class Copier:
             return source_owners.get(path, (0, 0))
         return (status.st_uid, status.st_gid)
 
-    def _dress(self, where: str, status: os.stat_result, ids: tuple[int, int]) -> None:
+    def _dress(self, source: str, where: str, status: os.stat_result, ids: tuple[int, int]) -> None:
+        """Give a directory owner, mode and attributes: these first, as the mode may forbid them to who is not root."""
+        for name in counted_names(source):
+            copy_attribute(source, where, name)
         self._own(where, ids)
         os.chmod(where, self._mode(status.st_mode))
 
@@ -208,10 +248,7 @@ class Copier:
         if directory and not dest.endswith(("/", "/.")) and os.path.lexists(host) and not is_directory(host):
             where = f"/{inside(self.root, host)}"
             raise CopyError(f"{where} is not a directory (cannot copy to non-directory: {where})")
-        if directory or dest.endswith(("/", "/.")):
-            self._make(host)
-        else:
-            self._make(os.path.dirname(host))
+        self._make(host if directory or dest.endswith(("/", "/.")) else os.path.dirname(host), self._made_mode())
         if not directory and os.path.isdir(host):
             return resolve(self.root, posixpath.join(dest, name), follow=False)
         return host
@@ -256,7 +293,8 @@ class Copier:
 
     def _unpack(self, source: str, dest: str) -> None:
         host = resolve(self.root, dest)
-        self._make(host)
+        # Whatever --chmod says.
+        self._make(host, 0o755)
         with open(source, "rb") as stream:
             try:
                 found = unpack(
@@ -277,6 +315,17 @@ def _listed(rows: list[Row]) -> Iterator[tuple[str, bytes]]:
     for path, _mode, digest in rows:
         if path:
             yield path, digest
+
+
+def _above(relative: str, ready: set[str]) -> list[str]:
+    """The directories above a path that are not ready, outermost first; now they are."""
+    found: list[str] = []
+    above = posixpath.dirname(relative)
+    while above not in ready:
+        found.append(above)
+        ready.add(above)
+        above = posixpath.dirname(above)
+    return found[::-1]
 
 
 def _walk(directory: str, relative: str) -> Iterator[tuple[str, bytes]]:
@@ -378,27 +427,66 @@ def copy_attribute(source: int | str, target: int | str, name: str) -> None:
 
 
 def symbolic_mode(text: str, mode: int, *, directory: bool) -> int:
-    """``chmod``'s symbolic modes (``u=rwX,go-w``), applied without a umask."""
+    """``chmod``'s symbolic modes (``u=rwX,go=u-w``), applied without a umask.
+
+    Rule: BuildKit's ``dchapes-mode``. ``X`` looks at the mode as it was before; ``=`` takes setuid and setgid from whom it names; a ``t``
+    that stands with no name stands alone, and others have none.
+    """
+    before = after = mode & 0o7777
+    runs = directory or bool(before & 0o111)
     for clause in text.split(","):
-        match = re.fullmatch(r"([ugoa]*)([-+=])([rwxXst]*)", clause)
+        match = _CLAUSE.fullmatch(clause)
         if match is None:
             raise CopyError(f"invalid chmod parameter: '{text}'")
-        who, sign, what = match.groups()
-        who = "ugo" if not who or "a" in who else who
-        bits = 0
-        for letter in what:
-            if letter in "rwx" or (letter == "X" and (directory or mode & 0o111)):
-                value = {"r": 4, "w": 2, "x": 1, "X": 1}[letter]
-                bits |= sum(value << shift for name, shift in (("u", 6), ("g", 3), ("o", 0)) if name in who)
-            elif letter == "s":
-                bits |= (0o4000 if "u" in who else 0) | (0o2000 if "g" in who else 0)
-            elif letter == "t":
-                bits |= 0o1000
-        if sign == "+":
-            mode |= bits
-        elif sign == "-":
-            mode &= ~bits
+        named = 0
+        for letter in match[1]:
+            named |= _WHO[letter]
+        for sign, letters in _CHANGE.findall(match[2]):
+            after = _changed(after, sign, letters, named, runs=runs)
+    return after
+
+
+def _changed(mode: int, sign: str, letters: str, who: int, *, runs: bool) -> int:
+    bits, assigned, executes = 0, False, False
+    for letter in (*letters, ""):
+        if letter in _PERMISSIONS:
+            bits |= _PERMISSIONS[letter]
+        elif letter == "X" and sign == "-":
+            bits |= 0o111
+        elif letter == "X":
+            executes = True
+        elif letter in ("s", "t"):
+            if who & ~0o007 or not who:
+                bits |= 0o6000 if letter == "s" else 0o1000
+                who |= 0o1000 if letter == "t" else 0
         else:
-            cleared = sum(7 << shift for name, shift in (("u", 6), ("g", 3), ("o", 0)) if name in who)
-            mode = (mode & ~cleared) | bits
+            # What was collected comes before what is copied from a name, or at the end.
+            if bits or (not letter and sign == "=" and not assigned):
+                mode = _signed(mode, sign, bits, who)
+            if executes and runs:
+                mode |= 0o111 & (who or ~0)
+            bits, executes = 0, False
+            assigned = assigned or sign == "="
+            if letter:
+                mode = _copied(mode, sign, letter, who)
+    return mode
+
+
+def _signed(mode: int, sign: str, bits: int, who: int) -> int:
+    bits &= who or ~0
+    if sign == "-":
+        return mode & ~bits
+    if sign == "=":
+        mode &= ~(who or 0o6777)
+    return mode | bits
+
+
+def _copied(mode: int, sign: str, source: str, who: int) -> int:
+    value = mode >> _SHIFT[source] & 7
+    for shift in _SHIFT.values():
+        if who and not who & 4 << shift:
+            continue
+        if sign == "=":
+            mode &= ~(7 << shift)
+        mode = mode & ~(value << shift) if sign == "-" else mode | value << shift
     return mode

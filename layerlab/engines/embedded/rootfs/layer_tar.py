@@ -28,6 +28,10 @@ OVERLAY_PREFIX: Final = "user.overlay."
 DEVICE: Final = "user.layerlab.device"
 _DEVICE_NOTE: Final = re.compile(rb"(char|block)-([0-9]{1,10})-([0-9]{1,10})\Z")
 _BLOCK: Final = 512
+# Seconds since 1970 that do not go into a header.
+_LATEST: Final = 8**11
+# Of the bytes after which a long hashing asks whether anybody still waits for it, the logarithm.
+_PROCEED: Final = 26
 _EMPTY_END: Final = bytes(2 * _BLOCK)
 
 Owners = Mapping[str, tuple[int, int]]
@@ -88,15 +92,15 @@ def _walk_readable(directory: str, relative: str, links: dict[tuple[int, int], s
         elif stat.S_ISCHR(mode) and status.st_rdev == 0:
             # Overlayfs makes all whiteouts of a mount one inode, so its time says nothing.
             yield LayerEntry(path=path, type="whiteout", mode=0)
-        elif stat.S_ISLNK(mode):
+            continue
+        elif status.st_nlink > 1 and stat.S_IFMT(mode) in (stat.S_IFREG, stat.S_IFLNK, stat.S_IFIFO):
+            first = links.setdefault((status.st_dev, status.st_ino), path)
+            if first != path:
+                yield LayerEntry(path=path, type="hardlink", mode=permissions, uid=uid, gid=gid, mtime=mtime, target=first)
+                continue
+        if stat.S_ISLNK(mode):
             yield LayerEntry(path=path, type="symlink", mode=0o777, uid=uid, gid=gid, mtime=mtime, target=os.readlink(item.path))
         elif stat.S_ISREG(mode):
-            identity = (status.st_dev, status.st_ino)
-            if status.st_nlink > 1 and identity in links:
-                yield LayerEntry(path=path, type="hardlink", mode=permissions, uid=uid, gid=gid, mtime=mtime, target=links[identity])
-                continue
-            if status.st_nlink > 1:
-                links[identity] = path
             xattrs = _xattrs(item.path)
             if not status.st_size and (noted := _DEVICE_NOTE.match(xattrs.get(DEVICE, b""))):
                 kind, major, minor = noted[1].decode("ascii"), int(noted[2]), int(noted[3])
@@ -201,13 +205,18 @@ def write_tar(directory: str, entries: Iterator[LayerEntry], write: Callable[[by
     return total
 
 
-def diff_id(directory: str, *, owners: Owners | None = None) -> tuple[str, int, int]:
-    """(diff ID, bytes of regular files, length of the tar) of a layer directory. Raises ``OSError``."""
+def diff_id(directory: str, *, owners: Owners | None = None, proceed: Callable[[], object] = lambda: None) -> tuple[str, int, int]:
+    """(diff ID, bytes of regular files, length of the tar) of a layer directory. Raises ``OSError``.
+
+    ``proceed`` is called again and again, and ends it with what it raises.
+    """
     sha = hashlib.sha256()
     length = 0
 
     def count(block: bytes) -> None:
         nonlocal length
+        if length >> _PROCEED != (length + len(block)) >> _PROCEED:
+            proceed()
         length += len(block)
         sha.update(block)
 
@@ -244,6 +253,11 @@ def header(entry: LayerEntry) -> bytes:
         extra.append((b"uid", b"%d" % entry.uid))
     if entry.gid >= 1 << 21:
         extra.append((b"gid", b"%d" % entry.gid))
+    if not 0 <= entry.mtime < _LATEST:
+        extra.append((b"mtime", b"%d" % entry.mtime))
+    if entry.type != "opaque" and os.path.basename(entry.path).startswith(WHITEOUT):
+        # Of a name like that neither the file nor its whiteout may look like what deletes something else.
+        extra.append((b"comment", b"a file"))
     extra.extend((b"SCHILY.xattr." + os.fsencode(key), value) for key, value in sorted(entry.xattrs.items()))
     flag = _TYPE_FLAGS[kind]
     size = entry.size if kind == "file" else 0

@@ -50,9 +50,9 @@ def lay(root: dict[str, Any], mounts: list[dict[str, Any]], cwd: str, program: s
     ``root``    ``lowers`` (lowest first), ``upper`` and ``work`` of an overlay, or ``tree``, a directory; relative to the current
                 directory. ``tree`` may be ``/``: this machine's own root, read-only, for a probe.
     ``mounts``  each with ``kind``, ``target``, and by kind: ``bind`` has ``source`` and ``readonly``; ``overlay`` has ``source``,
-                ``upper`` and ``work``; ``tmpfs`` has ``size`` (bytes, 0 for no limit); ``file``, which is in memory and read-only, has
-                ``content``, ``mode``, ``uid`` and ``gid``. A source that is absolute is a path of the host that nobody but its user has a
-                say in. ``optional``: one that is left out where it has no place. ``last``: one that nothing may cover.
+                ``upper`` and ``work``; ``tmpfs`` has ``size`` (bytes, 0 for no limit) and ``readonly``; ``file``, which is in memory and
+                read-only, has ``content``, ``mode``, ``uid`` and ``gid``. A source that is absolute is a path of the host that nobody but
+                its user has a say in. ``optional``: one that is left out where it has no place. ``last``: one that nothing may cover.
     ``cwd``     the working directory, which is made where a mount hides the image's, as by runc.
     ``program`` what the executor starts: read-only in this namespace, since a command reaches it as ``/proc/1/exe``.
 
@@ -341,8 +341,9 @@ def _mount(tree: _Tree, mount: dict[str, Any]) -> None:
     try:
         if kind == "tmpfs":
             options = [("mode", "1777"), *((("size", str(mount["size"])),) if mount["size"] else ())]
+            attributes = NOSUID | NODEV | (RDONLY if mount["readonly"] else 0)
             with tree.place(target, directory=True) as place:
-                mountapi.attach(mountapi.filesystem("tmpfs", options, NOSUID | NODEV), place)
+                mountapi.attach(mountapi.filesystem("tmpfs", options, attributes), place)
         elif kind == "file":
             with tree.place(target, directory=False) as place:
                 _file(mount, tree.memory, place)

@@ -210,17 +210,22 @@ def attach(mount: int, place: int) -> None:
         os.close(mount)
 
 
-def overlay_view(lowers: Iterable[str]) -> int:
-    """A detached overlay of layers, lowest first, to look at: paths below the current directory without any link.
+def overlay_detached(lowers: Iterable[str], above: tuple[str, str] | None = None) -> int:
+    """A detached overlay of layers, lowest first, as paths below the current directory without any link.
 
-    What stands in it is found below ``/proc/self/fd/NUMBER``. Raises ``OSError``: ``EINVAL`` before Linux 6.5, which has no ``lowerdir+``.
+    ``above``: its upper and its work directory; without them it is read-only.
+    What stands in it is found below ``/proc/self/fd/NUMBER``. It costs half of one that has a place.
+    Raises ``OSError``: ``EINVAL`` before Linux 6.5, which has no ``lowerdir+``.
     """
     with contextlib.ExitStack() as stack:
-        opened = [open_own(path) for path in lowers]
-        for descriptor in opened:
+        opened: list[str] = []
+        for path in (*lowers, *(above or ())):
+            descriptor = open_own(path)
             stack.callback(os.close, descriptor)
-        options = [("userxattr", None), *(("lowerdir+", _by_number(descriptor)) for descriptor in reversed(opened))]
-        return filesystem("overlay", options, RDONLY | NOSUID | NODEV)
+            opened.append(_by_number(descriptor))
+        below = [("lowerdir+", place) for place in reversed(opened[: len(opened) - len(above or ())])]
+        changed = zip(("upperdir", "workdir"), opened[len(below) :], strict=False)
+        return filesystem("overlay", [("userxattr", None), *below, *changed], NOSUID | NODEV | (0 if above else RDONLY))
 
 
 def overlay(lowers: Iterable[int], upper: int, work: int, place: int) -> None:

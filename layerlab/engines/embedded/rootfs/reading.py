@@ -19,7 +19,7 @@ def open_file(path: str) -> int:
     try:
         return os.open(path, flags)
     except PermissionError:
-        with _permitted(path, 0o400):
+        with permitted(path, 0o400):
             return os.open(path, flags)
 
 
@@ -29,7 +29,7 @@ def readable(directory: str) -> Iterator[None]:
     if os.access(directory, os.R_OK | os.X_OK, effective_ids=True):
         yield
         return
-    with _permitted(directory, 0o500):
+    with permitted(directory, 0o500):
         yield
 
 
@@ -39,14 +39,18 @@ def changeable(directory: str) -> Iterator[None]:
     status = os.lstat(directory)
     with contextlib.ExitStack() as stack:
         if not os.access(directory, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
-            stack.enter_context(_permitted(directory, 0o700))
+            stack.enter_context(permitted(directory, 0o700))
         yield
         os.utime(directory, ns=(status.st_mtime_ns, status.st_mtime_ns))
 
 
 @contextlib.contextmanager
-def _permitted(path: str, bits: int) -> Iterator[None]:
+def permitted(path: str, bits: int) -> Iterator[None]:
+    """For the length of the block, a file or directory has these bits of its mode, too. Raises ``OSError``."""
     status = os.lstat(path)
+    if status.st_mode & bits == bits:
+        yield
+        return
     if stat.S_ISLNK(status.st_mode) or status.st_uid != os.geteuid():
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
     os.chmod(path, stat.S_IMODE(status.st_mode) | bits)

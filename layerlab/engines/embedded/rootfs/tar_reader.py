@@ -19,10 +19,12 @@ from typing import IO, Final
 
 import msgspec
 
+# The words of Go's ``archive/tar``, and ours.
+_INVALID: Final = "archive/tar: invalid tar header: not a valid tar archive"
 MEMBER_LIMIT: Final = 2_000_000
 # All headers of one member together: names, PAX records, the map of its holes.
 HEADER_LIMIT: Final = 1 << 20
-_BLOCK: Final = 512
+BLOCK: Final = 512
 _READ: Final = 1 << 20
 _KINDS: Final = {
     **dict.fromkeys((b"0", b"\0", b"7", b"S"), "file"),
@@ -45,11 +47,12 @@ class ArchiveError(Exception):
 class Member(msgspec.Struct, kw_only=True):
     """One member. ``kind``: ``file dir symlink hardlink fifo char block other``; ``size``: of a file when it is unpacked, in bytes.
 
-    ``pieces``: (offset in the file, length) of what the archive has of it; the rest are holes.
+    ``pieces``: (offset in the file, length) of what the archive has of it; the rest are holes. ``flag``: the type as the header has it.
     """
 
     name: str
     kind: str
+    flag: int
     mode: int
     uid: int
     gid: int
@@ -73,6 +76,8 @@ class TarReader:
         self._limit = limit
         self._spent = 0
         self._left = 0
+        self.has_global = False
+        """Whether a global header was passed over."""
 
     def __iter__(self) -> Iterator[Member]:
         for number in range(MEMBER_LIMIT + 1):
@@ -115,7 +120,7 @@ class TarReader:
         while len(found) < count:
             block = _read(self._stream, min(count - len(found), _READ))
             if not block:
-                raise ArchiveError("the archive ends too early")
+                raise ArchiveError("unexpected EOF: the archive ends too early")
             found += block
         return bytes(found)
 
@@ -130,45 +135,45 @@ class TarReader:
         long: dict[bytes, bytes] = {}
         spent = 0
         while True:
-            spent += _BLOCK
+            spent += BLOCK
             if spent > HEADER_LIMIT:
                 raise ArchiveError(f"the headers of one member of the archive are longer than {HEADER_LIMIT} bytes")
             header = self._header(first=first)
-            if header is None and spent > _BLOCK:
-                raise ArchiveError("the archive ends too early")
+            if header is None and (records or long):
+                raise ArchiveError("unexpected EOF: the archive ends too early")
             if header is None:
                 return None
             first = False
             flag = header[156:157]
-            if flag not in b"xXgLK":
+            if flag not in b"xgLK":
                 return self._member(header, flag, dict(records), records, long)
             size = _number(header[124:136])
             spent += size
             if not 0 <= spent <= HEADER_LIMIT:
                 raise ArchiveError(f"a header of the archive is longer than {HEADER_LIMIT} bytes")
             self._spend(size)
-            body = self._take(size + -size % _BLOCK)[:size]
-            if flag in b"xX":
+            body = self._take(size + -size % BLOCK)[:size]
+            if flag == b"x":
                 records = _pax_records(body)
-            elif flag != b"g":
+            elif flag == b"g":
+                self.has_global = True
+            else:
                 long[flag] = body.split(b"\0", 1)[0]
 
     def _header(self, *, first: bool) -> bytes | None:
-        self._spend(_BLOCK)
+        self._spend(BLOCK)
         found = bytearray()
-        while len(found) < _BLOCK and (block := _read(self._stream, _BLOCK - len(found))):
+        while len(found) < BLOCK and (block := _read(self._stream, BLOCK - len(found))):
             found += block
         header = bytes(found)
         if not header and not first:
             return None
-        if len(header) < _BLOCK:
-            raise ArchiveError("not a valid tar archive: it ends in a header" if header else "not a valid tar archive: it is empty")
+        if len(header) < BLOCK:
+            raise ArchiveError(f"{_INVALID}: it ends in a header" if header else f"{_INVALID}: it is empty")
         if not any(header):
             return None
-        blank = header[:148] + b" " * 8 + header[156:]
-        signed = sum(blank) - 256 * sum(byte > 127 for byte in blank)
-        if _number(header[148:156]) not in (sum(blank), signed):
-            raise ArchiveError("not a valid tar archive: the checksum of a header is wrong")
+        if not _is_checked(header):
+            raise ArchiveError(f"{_INVALID}: the checksum of a header is wrong")
         return header
 
     def _member(
@@ -180,14 +185,14 @@ class TarReader:
         name = pax.get(b"GNU.sparse.name", pax.get(b"path", long.get(b"L", name)))
         target = pax.get(b"linkpath", long.get(b"K", _text(header[157:257])))
         if b"\0" in name or b"\0" in target:
-            raise ArchiveError("not a valid tar archive: a name has a zero byte")
+            raise ArchiveError(f"{_INVALID}: a name has a zero byte")
         kind = _KINDS.get(flag, "other")
         if flag == b"\0" and name.endswith(b"/"):
             kind = "dir"
         stored = _pax_number(pax, b"size", _number(header[124:136])) if kind in ("file", "other") else 0
         if stored < 0:
-            raise ArchiveError("not a valid tar archive: a size is negative")
-        self._left = stored + -stored % _BLOCK
+            raise ArchiveError(f"{_INVALID}: a size is negative")
+        self._left = stored + -stored % BLOCK
         self._spend(self._left)
         size, pieces = stored, [(0, stored)]
         if flag == b"S" or any(key.startswith(b"GNU.sparse.") for key in pax):
@@ -195,6 +200,7 @@ class TarReader:
         return Member(
             name=os.fsdecode(name.rstrip(b"/") if kind == "dir" else name),
             kind=kind,
+            flag=flag[0],
             mode=_number(header[100:108]) & 0o7777,
             uid=_pax_number(pax, b"uid", _number(header[108:116])),
             gid=_pax_number(pax, b"gid", _number(header[116:124])),
@@ -219,7 +225,7 @@ class TarReader:
             if (pax[b"GNU.sparse.major"], pax.get(b"GNU.sparse.minor")) != (b"1", b"0"):
                 raise ArchiveError("the archive has a file with holes in a form that is not known")
             size, numbers = _pax_number(pax, b"GNU.sparse.realsize", -1), self._map_in_data()
-            stored = self._left - (-stored % _BLOCK)
+            stored = self._left - (-stored % BLOCK)
         else:
             size = _pax_number(pax, b"GNU.sparse.size", -1)
             text = pax.get(b"GNU.sparse.map")
@@ -231,10 +237,10 @@ class TarReader:
         end = 0
         for offset, length in pieces:
             if offset < end or length < 0:
-                raise ArchiveError("not a valid tar archive: the map of a file's holes has no order")
+                raise ArchiveError(f"{_INVALID}: the map of a file's holes has no order")
             end = offset + length
         if len(numbers) % 2 or end > size or sum(length for _, length in pieces) != stored:
-            raise ArchiveError("not a valid tar archive: the map of a file's holes does not fit its size")
+            raise ArchiveError(f"{_INVALID}: the map of a file's holes does not fit its size")
         # What is stored has been counted.
         self._spend(size - stored)
         return size, pieces
@@ -244,10 +250,10 @@ class TarReader:
         more, blocks = header[482], 0
         while more:
             blocks += 1
-            if blocks * _BLOCK > HEADER_LIMIT:
+            if blocks * BLOCK > HEADER_LIMIT:
                 raise ArchiveError(f"the map of a file's holes is longer than {HEADER_LIMIT} bytes")
-            self._spend(_BLOCK)
-            block = self._take(_BLOCK)
+            self._spend(BLOCK)
+            block = self._take(BLOCK)
             numbers += _pairs(block[:504])
             more = block[504]
         return numbers
@@ -259,10 +265,10 @@ class TarReader:
         while lines < wanted:
             if len(text) >= HEADER_LIMIT:
                 raise ArchiveError(f"the map of a file's holes is longer than {HEADER_LIMIT} bytes")
-            if self._left < _BLOCK:
-                raise ArchiveError("not a valid tar archive: the map of a file's holes is cut off")
-            block = self._take(_BLOCK)
-            self._left -= _BLOCK
+            if self._left < BLOCK:
+                raise ArchiveError(f"{_INVALID}: the map of a file's holes is cut off")
+            block = self._take(BLOCK)
+            self._left -= BLOCK
             if not text:
                 # A number that is longer than a block is none.
                 wanted += 2 * max(_decimal(block.split(b"\n", 1)[0]), 0)
@@ -271,12 +277,26 @@ class TarReader:
         return [_decimal(field) for field in bytes(text).split(b"\n")[1:wanted]]
 
 
+def is_header(block: bytes) -> bool:
+    """Whether a block is the header of a member: those of old archives have no other mark than their checksum."""
+    try:
+        return len(block) == BLOCK and any(block) and _is_checked(block)
+    except ArchiveError:
+        return False
+
+
+def _is_checked(header: bytes) -> bool:
+    blank = header[:148] + b" " * 8 + header[156:]
+    signed = sum(blank) - 256 * sum(byte > 127 for byte in blank)
+    return _number(header[148:156]) in (sum(blank), signed)
+
+
 def _read(stream: IO[bytes], count: int) -> bytes:
     """One read, with all that a damaged compression raises as ``ArchiveError``."""
     try:
         return stream.read(count)
     except EOFError as error:
-        raise ArchiveError("the archive ends too early") from error
+        raise ArchiveError("unexpected EOF: the archive ends too early") from error
     except (zlib.error, lzma.LZMAError) as error:
         raise ArchiveError(f"the archive is damaged: {error}") from error
     except OSError as error:
@@ -297,7 +317,7 @@ def _number(field: bytes) -> int:
         return value if field[0] == 0x80 else value - (1 << 8 * (len(field) - 1))
     digits = _text(field).strip(b" ")
     if _OCTAL.match(digits) is None:
-        raise ArchiveError("not a valid tar archive: a header has something else where a number must be")
+        raise ArchiveError(f"{_INVALID}: a header has something else where a number must be")
     return int(digits or b"0", 8)
 
 
@@ -312,7 +332,7 @@ def _pairs(field: bytes) -> list[int]:
 
 def _decimal(text: bytes) -> int:
     if _NUMBER.match(text) is None:
-        raise ArchiveError("not a valid tar archive: a header has something else where a number must be")
+        raise ArchiveError(f"{_INVALID}: a header has something else where a number must be")
     return int(text)
 
 
@@ -325,7 +345,7 @@ def _mtime(pax: dict[bytes, bytes], header: bytes) -> float:
     if text is None:
         return _number(header[136:148])
     if _TIME.match(text) is None:
-        raise ArchiveError("not a valid tar archive: a header has something else where a time must be")
+        raise ArchiveError(f"{_INVALID}: a header has something else where a time must be")
     return float(text)
 
 
@@ -340,7 +360,7 @@ def _pax_records(body: bytes) -> list[tuple[bytes, bytes]]:
         end = start + length
         key, equals, value = body[space + 1 : end - 1].partition(b"=")
         if end > len(body) or not equals or not key or end <= space + 1 or body[end - 1 : end] != b"\n":
-            raise ArchiveError("not a valid tar archive: a PAX header has a record that is none")
+            raise ArchiveError(f"{_INVALID}: a PAX header has a record that is none")
         records.append((key, value))
         start = end
     return records

@@ -144,15 +144,14 @@ def _undress(source: str, target: str) -> None:
 def copy_one(source: str, target: str, status: os.stat_result, links: dict[tuple[int, int], str], *, real_ids: bool) -> None:
     """Copy one non-directory with owner, mode, times and xattrs; hard links among the copies stay hard links."""
     mode = status.st_mode
-    identity = (status.st_dev, status.st_ino)
+    if status.st_nlink > 1 and stat.S_IFMT(mode) in (stat.S_IFREG, stat.S_IFLNK, stat.S_IFIFO):
+        first = links.setdefault((status.st_dev, status.st_ino), target)
+        if first != target:
+            os.link(first, target, follow_symlinks=False)
+            return
     if stat.S_ISLNK(mode):
         os.symlink(os.readlink(source), target)
     elif stat.S_ISREG(mode):
-        if status.st_nlink > 1 and identity in links:
-            os.link(links[identity], target)
-            return
-        if status.st_nlink > 1:
-            links[identity] = target
         with open(open_file(source), "rb", buffering=0) as origin, open(target, "xb", buffering=0) as sink:
             copy_data(origin.fileno(), sink.fileno())
     elif stat.S_ISFIFO(mode):
@@ -256,9 +255,15 @@ def marks(tree: str) -> dict[str, Mark]:
     return found
 
 
-def difference(tree: str, before: dict[str, Mark], dest: str, *, real_ids: bool) -> None:
-    """Copy what changed in ``tree`` since ``before`` into ``dest``, in overlay form."""
+def difference(tree: str, before: dict[str, Mark], dest: str, *, real_ids: bool) -> bool:
+    """Copy what changed in ``tree`` since ``before`` into ``dest``, in overlay form.
+
+    Returns whether the tree is then what a fresh copy of its layers would be. It is not taken for that where a file has several names, of
+    which a layer may hold some, nor where something was made that no layer holds as it is: attributes are not looked at any closer.
+    """
     links: dict[tuple[int, int], str] = {}
+    root = os.lstat(tree)
+    alike = not _has_attributes(tree) and (not real_ids or (root.st_uid, root.st_gid) == (0, 0))
 
     def make(relative: str) -> None:
         """The directory ``relative`` in ``dest``, dressed as in ``tree``, parents too."""
@@ -268,6 +273,7 @@ def difference(tree: str, before: dict[str, Mark], dest: str, *, real_ids: bool)
         os.mkdir(f"{dest}/{relative}")
 
     def visit(directory: str, relative: str, *, opaque: bool = False) -> None:
+        nonlocal alike
         with os.scandir(directory) as scan:
             items = list(scan)
         names = set()
@@ -278,6 +284,7 @@ def difference(tree: str, before: dict[str, Mark], dest: str, *, real_ids: bool)
             old = before.get(path)
             if stat.S_ISDIR(status.st_mode):
                 mark = _mark(status, item.path)
+                alike = alike and not _has_attributes(item.path)
                 if old != mark:
                     make(path)
                 replaced = old is not None and (old[0] != mark[0] or not stat.S_ISDIR(old[2]))
@@ -286,6 +293,8 @@ def difference(tree: str, before: dict[str, Mark], dest: str, *, real_ids: bool)
                 with readable(item.path):
                     visit(item.path, path, opaque=opaque or replaced)
             elif old != _mark(status, item.path):
+                plain = stat.S_IFMT(status.st_mode) in (stat.S_IFREG, stat.S_IFLNK) and status.st_nlink == 1
+                alike = alike and plain and not _has_attributes(item.path)
                 make(relative)
                 copy_one(item.path, f"{dest}/{path}", status, links, real_ids=real_ids)
         prefix = f"{relative}/" if relative else ""
@@ -300,6 +309,14 @@ def difference(tree: str, before: dict[str, Mark], dest: str, *, real_ids: bool)
         children.setdefault(parent, []).append(name)
     visit(tree, "")
     _dress_directories(tree, dest, real_ids)
+    return alike
+
+
+def _has_attributes(path: str) -> bool:
+    try:
+        return any(name.startswith(("user.", "system.")) for name in os.listxattr(path, follow_symlinks=False))
+    except OSError:
+        return False
 
 
 def _dress_directories(tree: str, dest: str, real_ids: bool) -> None:

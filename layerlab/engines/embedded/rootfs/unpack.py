@@ -1,7 +1,8 @@
 """Unpacking tar archives into a root filesystem: the layers of a base image, and what ADD finds in the build context.
 
-Every path of the archive is resolved inside the target; a member that would lead outside is refused. Owners are applied
-where ids are real and returned where they are not.
+The members of a layer are resolved inside the image. Those of an archive stay in the directory that they are unpacked to: one that a link
+would lead out of it is an error. Rules: containerd ``archive.Apply``; moby ``go-archive`` (``Unpack``) as of its hardening of July 2026,
+which Debian's Docker Engine 28.5.2 is built with. Owners are applied where ids are real and returned where they are not.
 """
 
 from __future__ import annotations
@@ -15,18 +16,25 @@ import sys
 from collections.abc import Callable
 from typing import IO, Final
 
-from layerlab.engines.embedded.rootfs.compression import decompressed, expansion_limit
+from layerlab.engines.embedded.rootfs.compression import ZSTD, decompressed, expansion_limit, is_compressed
 from layerlab.engines.embedded.rootfs.layer_tar import DEVICE, OPAQUE, OVERLAY_PREFIX, WHITEOUT, note_device
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.engines.embedded.rootfs.sizes import LEAST
-from layerlab.engines.embedded.rootfs.tar_reader import ArchiveError, Member, TarReader
+from layerlab.engines.embedded.rootfs.tar_reader import BLOCK, ArchiveError, Member, TarReader, is_header
 
 __all__ = ["ArchiveError", "is_archive", "unpack"]
 
-_COMPRESSED: Final = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")
-
 _AUFS: Final = WHITEOUT + WHITEOUT  # bookkeeping of an old storage driver; Docker skips it too
 _NOBODY: Final = (1 << 32) - 1
+_LINK_LIMIT: Final = 255
+# Go's ``os.Root`` follows no more.
+_ROOT_LINK_LIMIT: Final = 8
+_OPERATION: Final = {
+    "dir": "mkdirat",
+    "symlink": "symlinkat",
+    "hardlink": "linkat",
+    **dict.fromkeys(("file", "fifo", "char", "block"), "openat"),
+}
 
 
 def unpack(
@@ -49,136 +57,311 @@ def unpack(
     A device is noted and never made, whoever unpacks (``layer_tar.DEVICE``). What the archive may unpack to has a limit
     (``compression.expansion_limit``). Raises ``ArchiveError``, ``OSError``, and what ``count`` raises.
     """
-    owners: dict[str, tuple[int, int]] = {}
-    directories: dict[str, tuple[int, float]] = {}
     stored = os.fstat(stream.fileno()).st_size
-    archive = TarReader(decompressed(stream), limit=expansion_limit(stored))
+    start = stream.read(BLOCK)
+    stream.seek(0)
+    if start.startswith(ZSTD):
+        raise ArchiveError("archives that are compressed with zstd are not supported: compress it with gzip or xz")
+    # A tar may begin like a file of the older lzma, which Docker does not look into.
+    plain = not layer and not is_compressed(start)
+    archive = TarReader(stream if plain else decompressed(stream), limit=expansion_limit(stored))
+    unpacked = (_Layer if layer else _Archive)(archive, root, resolve(root, dest), real_ids, owner)
     try:
         for member in archive:
             if count is not None:
                 count(max(member.size, LEAST))
-            _member(archive, member, root, dest, layer, real_ids, owner, owners, directories)
+            unpacked.add(member)
+        unpacked.finish()
     except (ValueError, OverflowError) as error:
         # A zero byte in an attribute's name; a time that no system has.
         raise ArchiveError(f"not a valid tar archive: {error}") from error
-    # Modes and times last: a directory without write permission must still take its files.
-    for path, (mode, mtime) in reversed(directories.items()):
-        # A later member may have put a symbolic link in its place or above it: that one's target is none of ours.
-        if _is_directory(path) and resolve(root, inside(root, path)) == path:
-            os.chmod(path, mode)
-            os.utime(path, (mtime, mtime))
-    return owners
+    return unpacked.owners
 
 
 def is_archive(path: str) -> bool:
-    """Whether ADD unpacks a file: a tar archive, or a compressed file that begins like one. No more than one header is read.
+    """Whether ADD unpacks a file: it, or what it is when decompressed, begins with the header of a tar archive. No more than one member's
+    headers are read.
 
     Raises ``OSError``.
     """
     with open(path, "rb") as stream:
-        start = stream.read(512)
-        if start[257:262] == b"ustar":
-            return True
-        if not start.startswith(_COMPRESSED):
+        start = stream.read(BLOCK)
+        if start.startswith(ZSTD):
+            # Better an error than another image; what is in a file of another name nobody can tell here.
+            return path.endswith((".tar.zst", ".tzst"))
+        if not is_compressed(start) and not is_header(start):
             return False
         stream.seek(0)
         try:
             # How far it may unpack is asked where it is unpacked.
-            next(iter(TarReader(decompressed(stream), limit=sys.maxsize)), None)
+            reader = TarReader(decompressed(stream) if is_compressed(start) else stream, limit=sys.maxsize)
+            return next(iter(reader), None) is not None or reader.has_global
         except ArchiveError:
             return False
-        return True
 
 
-def _member(
-    archive: TarReader,
-    member: Member,
-    root: str,
-    dest: str,
-    layer: bool,
-    real_ids: bool,
-    owner: tuple[int, int] | None,
-    owners: dict[str, tuple[int, int]],
-    directories: dict[str, tuple[int, float]],
-) -> None:
-    parts = [part for part in member.name.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        raise ArchiveError(f'invalid entry name "{member.name}": the archive has a member that leads outside')
-    if not parts:
-        return
-    parent = resolve(root, "/".join([dest, *parts[:-1]]))
-    _make_parents(root, parent)
-    name = parts[-1]
-    path = f"{parent}/{name}"
-    if layer and name == OPAQUE:
-        os.setxattr(parent, OVERLAY_PREFIX + "opaque", b"y")
-        return
-    if layer and name.startswith(_AUFS):
-        return
-    if layer and name.startswith(WHITEOUT):
-        hidden_name = name[len(WHITEOUT) :]
-        if hidden_name in ("", ".", ".."):
-            raise ArchiveError(f"the archive has a whiteout that leads outside: {member.name}")
-        hidden = f"{parent}/{hidden_name}"
-        _remove(hidden)
-        os.mknod(hidden, stat.S_IFCHR, os.makedev(0, 0))
-        return
-    if member.kind == "dir":
+class _Unpacked:
+    """What an archive becomes below ``base``, a directory in ``root``. ``owners``: by path within ``root``."""
+
+    def __init__(self, archive: TarReader, root: str, base: str, real_ids: bool, owner: tuple[int, int] | None) -> None:
+        self.owners: dict[str, tuple[int, int]] = {}
+        self._archive = archive
+        self._root = root
+        self._base = base
+        self._real_ids = real_ids
+        self._owner = owner
+        # A directory without write permission must still take its files: modes come last.
+        self._modes: dict[str, int] = {}
+
+    def add(self, member: Member) -> None:
+        """Unpack one member."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Give directories what they get last."""
+        raise NotImplementedError
+
+    def _dress(self, member: Member, path: str) -> None:
+        """Give what was made owner, mode, attributes and time."""
+        ids = self._owner or (member.uid, member.gid)
+        if not all(0 <= number < _NOBODY for number in ids):
+            raise ArchiveError(f"a member has an owner that no system has: {member.name}")
+        where = inside(self._root, path)
+        self.owners.pop(where, None)
+        if ids != (0, 0) or self._owner is not None:
+            self.owners[where] = ids
+        if self._real_ids:
+            os.chown(path, *ids, follow_symlinks=False)
+        link = stat.S_ISLNK(os.lstat(path).st_mode) if member.kind == "hardlink" else member.kind == "symlink"
+        if not link and member.kind != "dir":
+            os.chmod(path, member.mode)
+        for attribute, value in member.xattrs.items():
+            # Nothing else: trusted.* and security.* mean something to this host's kernel.
+            if attribute == "security.capability" or (
+                attribute.startswith("user.") and not attribute.startswith(OVERLAY_PREFIX) and attribute != DEVICE
+            ):
+                with contextlib.suppress(OSError):
+                    os.setxattr(path, attribute, value, follow_symlinks=False)
+        if member.kind != "dir" and not (link and member.kind == "hardlink"):
+            os.utime(path, (member.mtime, member.mtime), follow_symlinks=False)
+
+    def _make_directory(self, member: Member, path: str) -> None:
         if not _is_directory(path):
             _remove(path)
             os.mkdir(path)
         os.chmod(path, 0o700)
-        directories.pop(path, None)
-        directories[path] = (member.mode, member.mtime)
-    else:
-        _remove(path)
-        if not _make(archive, member, root, dest, path):
+        # The last of several that are one directory comes last.
+        self._modes.pop(path, None)
+        self._modes[path] = member.mode
+
+    def _make(self, member: Member, path: str) -> bool:
+        """Make what is neither directory nor hard link; false where it cannot be had here."""
+        if member.kind == "file":
+            with open(path, "xb") as target:
+                self._archive.write(member, target)
+        elif member.kind == "symlink":
+            os.symlink(member.target, path)
+        elif member.kind == "fifo":
+            os.mkfifo(path)
+        elif member.kind in ("char", "block"):
+            return note_device(path, member.kind, member.major, member.minor)
+        else:
+            return False
+        return True
+
+
+class _Layer(_Unpacked):
+    """A layer of an image, with whiteouts."""
+
+    def __init__(self, archive: TarReader, root: str, base: str, real_ids: bool, owner: tuple[int, int] | None) -> None:
+        super().__init__(archive, root, base, real_ids, owner)
+        self._times: dict[str, float] = {}
+
+    def add(self, member: Member) -> None:
+        parts = [part for part in member.name.split("/") if part not in ("", ".")]
+        if ".." in parts:
+            raise ArchiveError(f'invalid entry name "{member.name}": the archive has a member that leads outside')
+        if not parts:
             return
-    ids = owner or (member.uid, member.gid)
-    if not all(0 <= number < _NOBODY for number in ids):
-        raise ArchiveError(f"a member has an owner that no system has: {member.name}")
-    where = inside(root, path)
-    owners.pop(where, None)
-    if ids != (0, 0) or owner is not None:
-        owners[where] = ids
-    if member.kind == "hardlink":
-        return
-    if real_ids:
-        os.chown(path, *ids, follow_symlinks=False)
-    if member.kind not in ("symlink", "dir"):
-        os.chmod(path, member.mode)
-    for attribute, value in member.xattrs.items():
-        # Nothing else: trusted.* and security.* mean something to this host's kernel.
-        if attribute == "security.capability" or (
-            attribute.startswith("user.") and not attribute.startswith(OVERLAY_PREFIX) and attribute != DEVICE
-        ):
-            with contextlib.suppress(OSError):
-                os.setxattr(path, attribute, value, follow_symlinks=False)
-    if member.kind != "dir":
-        os.utime(path, (member.mtime, member.mtime), follow_symlinks=False)
+        root, dest = self._root, inside(self._root, self._base)
+        parent = resolve(root, "/".join([dest, *parts[:-1]]))
+        _make_parents(root, parent)
+        name = parts[-1]
+        path = f"{parent}/{name}"
+        if name == OPAQUE:
+            os.setxattr(parent, OVERLAY_PREFIX + "opaque", b"y")
+            return
+        if name.startswith(_AUFS):
+            return
+        if name.startswith(WHITEOUT):
+            hidden_name = name[len(WHITEOUT) :]
+            if hidden_name in ("", ".", ".."):
+                raise ArchiveError(f"the archive has a whiteout that leads outside: {member.name}")
+            hidden = f"{parent}/{hidden_name}"
+            _remove(hidden)
+            os.mknod(hidden, stat.S_IFCHR, os.makedev(0, 0))
+            return
+        if member.kind == "dir":
+            self._make_directory(member, path)
+            self._times[path] = member.mtime
+        else:
+            _remove(path)
+            if member.kind == "hardlink":
+                names = f"{posixpath.normpath(member.target)} {posixpath.normpath(member.name)}"
+                _link(resolve(root, f"{dest}/{member.target}", follow=False), path, names)
+                ids = self._owner or (member.uid, member.gid)
+                self.owners.pop(inside(root, path), None)
+                if ids != (0, 0) or self._owner is not None:
+                    self.owners[inside(root, path)] = ids
+                return
+            if not self._make(member, path):
+                return
+        self._dress(member, path)
+
+    def finish(self) -> None:
+        for path, mode in reversed(self._modes.items()):
+            # A later member may have put a symbolic link in its place or above it: that one's target is none of ours.
+            if _is_directory(path) and resolve(self._root, inside(self._root, path)) == path:
+                os.chmod(path, mode)
+                os.utime(path, (self._times[path], self._times[path]))
 
 
-def _make(archive: TarReader, member: Member, root: str, dest: str, path: str) -> bool:
-    """Make what is no directory; false where it cannot be had here."""
-    if member.kind == "file":
-        with open(path, "xb") as target:
-            archive.write(member, target)
-    elif member.kind == "symlink":
-        os.symlink(member.target, path)
-    elif member.kind == "hardlink":
-        linked = resolve(root, f"{dest}/{member.target}", follow=False)
-        try:
-            os.link(linked, path, follow_symlinks=False)
-        except OSError as error:
-            names = " ".join(posixpath.normpath(path) for path in (member.target, member.name))
-            raise ArchiveError(f"linkat {names}: no such file or directory: it is a hard link to a member that is not there") from error
-    elif member.kind == "fifo":
-        os.mkfifo(path)
-    elif member.kind in ("char", "block"):
-        return note_device(path, member.kind, member.major, member.minor)
-    else:
-        return False
-    return True
+class _Archive(_Unpacked):
+    """What ADD unpacks: nothing of it is anywhere but below its directory, where absolute names and links begin; links upwards are errors.
+
+    Rule: Go's ``os.Root``, but for absolute links above a member. Names that begin with ``.wh.`` are those of plain files.
+    """
+
+    def __init__(self, archive: TarReader, root: str, base: str, real_ids: bool, owner: tuple[int, int] | None) -> None:
+        super().__init__(archive, root, base, real_ids, owner)
+        self._times: list[tuple[str, float]] = []
+
+    def add(self, member: Member) -> None:
+        name = posixpath.normpath(member.name.lstrip("/"))
+        if name == ".":
+            return
+        if _leads_up(name):
+            shown = member.name + "/" * (member.kind == "dir")
+            raise ArchiveError(f'invalid entry name "{shown}": the archive has a member that leads outside')
+        if member.kind not in _OPERATION or member.flag in b"7S":
+            raise ArchiveError(f"unhandled tar header type {member.flag}")
+        member.mtime = max(member.mtime, 0)
+        shown, path = self._place(name)
+        folder = os.path.dirname(path)
+        self._make_directories(folder)
+        if not _is_directory(folder):
+            raise ArchiveError(f"{_OPERATION[member.kind]} {shown}: not a directory")
+        if os.path.lexists(path) and not (member.kind == "dir" and _is_directory(path)):
+            self._forget(path)
+            _remove(path)
+        if member.kind == "dir":
+            self._make_directory(member, path)
+            self._times.append((shown, member.mtime))
+        elif member.kind == "hardlink":
+            self._hard_link(member, shown, path)
+        elif not self._make(member, path):
+            return
+        self._dress(member, path)
+
+    def finish(self) -> None:
+        for name, mtime in self._times:
+            trail, _ = self._walk(name, "chtimesat", rebased=False)
+            path = "/".join([self._base, *trail])
+            if not os.path.lexists(path):
+                raise ArchiveError(f"chtimesat {name}: no such file or directory")
+            os.utime(path, (mtime, mtime))
+        for path, mode in reversed(self._modes.items()):
+            if _is_directory(path) and resolve(self._root, inside(self._root, path)) == path:
+                os.chmod(path, mode)
+
+    def _hard_link(self, member: Member, name: str, path: str) -> None:
+        target = posixpath.normpath(member.target.lstrip("/") or ".")
+        if target == "." or _leads_up(target):
+            raise ArchiveError(f'invalid hardlink target "{member.target}"')
+        target, linked = self._place(target)
+        _link(linked, path, f"{target} {name}")
+        # Both are one file.
+        ids = self._owner or (member.uid, member.gid)
+        self.owners.pop(inside(self._root, linked), None)
+        if ids != (0, 0) or self._owner is not None:
+            self.owners[inside(self._root, linked)] = ids
+
+    def _place(self, name: str) -> tuple[str, str]:
+        """A name as Go says it, absolute links resolved, and where it is. Its directory need not be there."""
+        parent, _, last = name.rpartition("/")
+        if not parent:
+            return name, f"{self._base}/{last}"
+        trail, absolute = self._walk(parent, "statat", rebased=True)
+        return "/".join([*trail, last]) if absolute else name, "/".join([self._base, *trail, last])
+
+    def _walk(self, name: str, operation: str, *, rebased: bool) -> tuple[list[str], bool]:
+        """The way to a name below the base, links followed, and whether an absolute one was among them.
+
+        ``rebased``: those begin at the base; else they are errors. Raises ``ArchiveError`` with Go's words.
+        """
+        pending = name.split("/")[::-1]
+        trail: list[str] = []
+        links = 0
+        absolute = False
+        while pending:
+            part = pending.pop()
+            if part == "..":
+                if not trail:
+                    raise ArchiveError(f"{operation} {name}: path escapes from parent")
+                trail.pop()
+                continue
+            here = "/".join([self._base, *trail, part])
+            try:
+                mode = os.lstat(here).st_mode
+            except FileNotFoundError:
+                trail.append(part)
+                continue
+            if stat.S_ISLNK(mode):
+                target = os.readlink(here)
+                links += 1
+                if target.startswith("/"):
+                    if not rebased:
+                        raise ArchiveError(f"{operation} {name}: path escapes from parent")
+                    absolute = True
+                    trail.clear()
+                    target = posixpath.normpath(f"/{target.lstrip('/')}")
+                if links > (_LINK_LIMIT if absolute else _ROOT_LINK_LIMIT):
+                    raise ArchiveError("too many links" if absolute else f"{operation} {name}: too many levels of symbolic links")
+                pending.extend(piece for piece in target.split("/")[::-1] if piece not in ("", "."))
+                continue
+            if pending and not stat.S_ISDIR(mode):
+                raise ArchiveError(f"{operation} {name}: not a directory")
+            trail.append(part)
+        return trail, absolute
+
+    def _make_directories(self, path: str) -> None:
+        missing = []
+        while not os.path.lexists(path):
+            missing.append(path)
+            path = os.path.dirname(path)
+        for directory in reversed(missing):
+            os.mkdir(directory)
+            os.chmod(directory, 0o755)
+
+    def _forget(self, path: str) -> None:
+        """What was to be done to something that goes."""
+        if _is_directory(path):
+            self._modes = {place: mode for place, mode in self._modes.items() if not f"{place}/".startswith(f"{path}/")}
+            gone = inside(self._root, path)
+            self.owners = {place: ids for place, ids in self.owners.items() if not f"{place}/".startswith(f"{gone}/")}
+
+
+def _leads_up(name: str) -> bool:
+    return name == ".." or name.startswith("../")
+
+
+def _link(linked: str, path: str, names: str) -> None:
+    try:
+        os.link(linked, path, follow_symlinks=False)
+    except FileNotFoundError as error:
+        raise ArchiveError(f"linkat {names}: no such file or directory: it is a hard link to a member that is not there") from error
+    except OSError as error:
+        raise ArchiveError(f"linkat {names}: {os.strerror(error.errno or 0).lower()}") from error
 
 
 def _is_directory(path: str) -> bool:

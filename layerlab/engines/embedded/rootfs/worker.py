@@ -43,6 +43,10 @@ from layerlab.errors import LayerlabError
 from layerlab.fsutil import collection_paused, remove_tree
 
 _LENGTH: Final = struct.Struct("<I")
+# Where an overlay can only be mounted by path: an older kernel, a filter of system calls, few descriptors for many layers.
+_WITH_A_PLACE: Final = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EMFILE)
+# Files whose copying is brief: for more the longer paths take more than a mount with a place.
+_FEW: Final = 150
 # The longest name of a file.
 _NAME_BYTES: Final = 255
 # Of one file, names and values: a block of a common file system.
@@ -65,22 +69,40 @@ class Worker:
         self.snapshotter = snapshotter
         self._baselines: dict[str, tuple[dict[str, trees.Mark], list[str]]] = {}
         self._user: int | None = None
+        self._client = os.getppid()
         self._laid = -1
         self._kit: laying.Kit | None = None
         self._system: laying.System | None = None
+        self._dropped = False
         self._namespaces = mode != "none"
         self._discarded: list[str] = []
 
     # --- root filesystems -------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _rootfs(self, layers: list[str], *, upper: str | None = None, work: str | None = None) -> Iterator[str]:
-        """The merged view of ``layers`` (lowest first), writable when ``upper`` is given."""
+    def _rootfs(self, layers: list[str], *, upper: str | None = None, work: str | None = None, brief: bool = False) -> Iterator[str]:
+        """The merged view of ``layers`` (lowest first), writable when ``upper`` is given.
+
+        ``brief``: little is done in it. Then a mount without a place does, which costs half; each path there takes some microseconds more.
+        """
         # Of a layer that is there twice the upper one says all: overlayfs takes each directory once.
         lowers = list(reversed(dict.fromkeys(path for path in reversed(layers) if path)))
         if upper is None and len(lowers) == 1:
             yield os.path.abspath(lowers[0])
             return
+        if brief and self.snapshotter == "overlay" and lowers:
+            try:
+                detached = mountapi.overlay_detached(lowers, None if upper is None or work is None else (upper, work))
+            except OSError as error:
+                if error.errno not in _WITH_A_PLACE:
+                    raise
+            else:
+                try:
+                    # With a dot the root is itself no link; the directory above it still is one.
+                    yield f"/proc/self/fd/{detached}/."
+                finally:
+                    os.close(detached)
+                return
         with tempfile.TemporaryDirectory(dir="tmp", prefix=f"{os.getppid()}-mount-") as scratch:
             if self.snapshotter == "copy":
                 target = os.path.abspath(upper) if upper is not None else os.path.join(os.path.abspath(scratch), "tree")
@@ -104,25 +126,6 @@ class Worker:
                 lowers.insert(0, empty)
             with namespaces.overlay(lowers, point, upper=upper, work=work) as mounted:
                 yield os.path.abspath(mounted)
-
-    @contextlib.contextmanager
-    def _view(self, layers: list[str]) -> Iterator[str]:
-        """As ``_rootfs``, to look at the tree with paths from its root on: a mount without a place costs half of one that has one."""
-        lowers = list(reversed(dict.fromkeys(path for path in reversed(layers) if path)))
-        if self.snapshotter == "overlay" and len(lowers) > 1:
-            try:
-                view = mountapi.overlay_view(lowers)
-            except OSError as error:
-                if error.errno not in (errno.EINVAL, errno.ENOSYS):
-                    raise
-            else:
-                try:
-                    yield f"/proc/self/fd/{view}"
-                finally:
-                    os.close(view)
-                return
-        with self._rootfs(layers) as root:
-            yield root
 
     def _owners(self, layers: list[str]) -> dict[str, tuple[int, int]] | None:
         if self.real_ids:
@@ -179,7 +182,8 @@ class Worker:
         limit: int | None = None,
     ) -> dict[str, Any]:
         """COPY or ADD into a new layer, of at most ``limit`` bytes; says how many there were."""
-        with self._rootfs(layers, upper=upper, work=work) as root:
+        brief = all(source["kind"] != "layers" for source in sources) and sum(len(source.get("rows") or ()) for source in sources) <= _FEW
+        with self._rootfs(layers, upper=upper, work=work, brief=brief) as root:
             ids = users.chown_ids(root, owner) if owner else None
             copier = copying.Copier(root, real_ids=self.real_ids, owner=ids, chmod=chmod, limit=limit)
             for source in sources:
@@ -187,7 +191,8 @@ class Worker:
                     copier.inline(source["name"], source["content"], dest)
                     continue
                 if source["kind"] == "context":
-                    self._copy_picked(copier, source["root"], source, dest, tuple(exclude), unpack, parents, None, context=True)
+                    unpacks = source.get("unpack", unpack)
+                    self._copy_picked(copier, source["root"], source, dest, tuple(exclude), unpacks, parents, None, context=True)
                 else:
                     with self._rootfs(source["layers"]) as origin:
                         # A pattern may match nothing, but the directory before it must be there.
@@ -251,18 +256,18 @@ class Worker:
 
     def who(self, layers: list[str], user: str) -> dict[str, Any]:
         """The ids of a USER in the root filesystem made of ``layers``."""
-        with self._view(layers) as root:
+        with self._rootfs(layers, brief=True) as root:
             try:
                 uid, gid, groups, _home = users.process_ids(root, user)
             except users.UnknownUserError as error:
                 raise RefusedError("dockerfile", str(error)) from error
         return {"uid": uid, "gid": gid, "groups": list(groups)}
 
-    def mkdir(self, layers: list[str], upper: str, work: str, path: str, owner: str) -> dict[str, Any]:
-        """WORKDIR."""
-        with self._rootfs(layers, upper=upper, work=work) as root:
+    def mkdir(self, layers: list[str], upper: str, work: str, path: str, owner: str, created: int | None) -> dict[str, Any]:
+        """WORKDIR. ``created``: seconds since 1970 for the directories that are made."""
+        with self._rootfs(layers, upper=upper, work=work, brief=True) as root:
             copier = copying.Copier(root, real_ids=self.real_ids, owner=users.chown_ids(root, owner) if owner else None)
-            copier.make_directories(path)
+            copier.make_directories(path, created=created)
         return {"owners": copier.owners}
 
     def prepare_run(
@@ -273,7 +278,7 @@ class Worker:
         ``targets`` are mount points, each with whether it is a directory.
         """
         made: dict[str, tuple[int, int]] = {}
-        with self._rootfs(layers, upper=upper) if self.snapshotter == "copy" else self._view(layers) as root:
+        with self._rootfs(layers, upper=upper if self.snapshotter == "copy" else None, brief=True) as root:
             try:
                 uid, gid, groups, home = users.process_ids(root, user)
             except users.UnknownUserError as error:
@@ -291,7 +296,7 @@ class Worker:
             if self.snapshotter == "copy":
                 # What is made here belongs to the step.
                 self._baselines.setdefault(upper, (trees.marks(upper), []))
-            with self._rootfs(layers, upper=upper, work=work) as root:
+            with self._rootfs(layers, upper=upper, work=work, brief=True) as root:
                 copier = copying.Copier(root, real_ids=self.real_ids, owner=None)
                 for path in missing:
                     copier.make_directories(path)
@@ -326,6 +331,9 @@ class Worker:
     def _make_kit(self) -> laying.Kit:
         if self._system is None and os.path.isdir("/sys/kernel"):
             self._system = laying.System()
+        if not self._dropped and self.real_ids:
+            namespaces.drop_kernels()
+            self._dropped = True
         return laying.Kit(self._system, real_ids=self.real_ids)
 
     def tidy(self, paths: list[str]) -> dict[str, Any]:
@@ -350,8 +358,10 @@ class Worker:
         return self._user
 
     def let_go(self) -> dict[str, Any]:
-        """The client has the namespace that was laid last."""
-        os.close(self._laid)
+        """The client has the namespace that was laid last, if one was."""
+        if self._laid >= 0:
+            os.close(self._laid)
+        self._laid = -1
         return {}
 
     def flatten(self, layers: list[str], tree: str) -> dict[str, Any]:
@@ -397,13 +407,19 @@ class Worker:
                 found = trees.layer_changes(f"{directory}/u", root)
         return {"changes": [(kind, os.fsencode(path).decode("utf-8", "backslashreplace")) for kind, path in found]}
 
-    def difference(self, tree: str, dest: str) -> dict[str, Any]:
-        """Copy snapshotter: put what changed in ``tree`` since ``baseline`` into the layer directory ``dest``."""
+    def difference(self, tree: str, dest: str, layers: list[str], owners: dict[str, tuple[int, int]]) -> dict[str, Any]:
+        """Copy snapshotter: put what changed in ``tree`` since ``baseline`` into the layer directory ``dest``, and reduce that.
+
+        ``layers`` are those that the tree was made of. Says whether another step can go on in ``tree``.
+        """
         marks, stubs = self._baselines.pop(tree)
+        # As in a layer, where nothing says what the root directory itself is.
+        os.chmod(tree, 0o755)
         trees.remove_stubs(os.path.abspath(tree), stubs)
         os.makedirs(dest, exist_ok=True)
-        trees.difference(tree, marks, dest, real_ids=self.real_ids)
-        return {}
+        alike = trees.difference(tree, marks, dest, real_ids=self.real_ids)
+        self.reduce(dest, layers, owners)
+        return {"alike": alike}
 
     def usage(self, path: str) -> dict[str, Any]:
         """What a directory weighs that a command may be writing to. It can be looked into from here, whatever its modes."""
@@ -413,13 +429,12 @@ class Worker:
             return {"size": 0, "deep": True}
 
     def reduce(self, layer: str, lowers: list[str], owners: dict[str, tuple[int, int]]) -> dict[str, Any]:
-        """Take out of a finished layer directory what is no change of the layers below (``differ``)."""
+        """Take out of a finished layer directory what is no change of the layers below (``differ``); says how many bytes are left."""
         below = self._owners(lowers)
         if below is None:
-            differ.drop_unchanged(layer, lowers)
-            return {}
-        differ.drop_unchanged(layer, lowers, lambda path, *_: path not in owners or owners[path] == below.get(path, (0, 0)))
-        return {}
+            return {"size": differ.drop_unchanged(layer, lowers)}
+        size = differ.drop_unchanged(layer, lowers, lambda path, *_: path not in owners or owners[path] == below.get(path, (0, 0)))
+        return {"size": size}
 
     def commit(
         self,
@@ -432,9 +447,9 @@ class Worker:
     ) -> dict[str, Any]:
         """Turn a finished layer directory into a layer: its diff ID, size and (single-id mode) the owners of its files.
 
-        One whose regular files have more than ``limit`` bytes is left as it is; the answer is then empty.
+        With a ``limit`` it is first reduced, and left so where its regular files have more bytes; the answer is then empty.
         """
-        if limit is not None and not _is_light(layer, limit):
+        if limit is not None and self.reduce(layer, lowers, owners)["size"] > limit:
             return {}
         if newest is not None:
             layer_tar.clamp_times(layer, newest)
@@ -455,8 +470,13 @@ class Worker:
             if intended:
                 with open(layer + ".owners", "wb") as stream:
                     stream.write(msgspec.msgpack.encode(intended))
-        digest, size, length = layer_tar.diff_id(layer, owners=intended)
+        digest, size, length = layer_tar.diff_id(layer, owners=intended, proceed=self._still_wanted)
         return {"diff_id": digest, "size": size, "length": length, "empty": not os.listdir(layer)}
+
+    def _still_wanted(self) -> None:
+        if os.getppid() != self._client:
+            # Whoever asked has gone.
+            raise SystemExit(1)
 
     def entries(self, layer: str) -> dict[str, Any]:
         """The members of a layer, as they can be shown: names as text, and of links to anywhere, and attributes, no more than is usual."""
@@ -538,15 +558,6 @@ class Worker:
             for tree in [tree for tree in self._baselines if tree.startswith(path + "/")]:
                 del self._baselines[tree]
         return {}
-
-
-def _is_light(layer: str, limit: int) -> bool:
-    total = 0
-    for _directory, _names, files, descriptor in os.fwalk(layer):
-        total += sum(os.lstat(name, dir_fd=descriptor).st_size for name in files)
-        if total > limit:
-            return False
-    return True
 
 
 def _shown(entry: layer_tar.LayerEntry) -> layer_tar.LayerEntry:
