@@ -73,6 +73,7 @@ Resolve = Callable[[str], BaseImage]
 Remote = Callable[[Source], RemoteFile | None]
 # No file system has longer names.
 _LONGEST_FILE: Final = 255
+_LARGEST_ID: Final = 2**31 - 1
 _LONGEST_HOST: Final = 64
 
 
@@ -1219,8 +1220,10 @@ def _normal_owner(text: str) -> str:
 def _normal_id(text: str) -> str:
     if text in ("", "root"):
         return "0"
-    # ``ParseInt`` with 32 bits; what it does not take is a name.
-    return str(int(text)) if re.fullmatch(r"[-+]?0*[0-9]{1,10}", text) and -(2**31) <= int(text) < 2**31 else text
+    # ``ParseInt`` with 32 bits; what it does not take is a name. Zeros in front may be more than Python's ``int`` reads.
+    match = re.fullmatch(r"([-+]?)0*([0-9]{1,10})", text)
+    number = int(match[1] + match[2]) if match is not None else _LARGEST_ID + 1
+    return str(number) if -_LARGEST_ID - 1 <= number <= _LARGEST_ID else text
 
 
 def _go_list(items: list[str]) -> str:

@@ -143,6 +143,53 @@ def test_a_failed_build(lab: Lab, dockerfile: str, kind: str, words: str) -> Non
     assert verdicts(lab.build(GOOD)) == ["cached", "cached"]
 
 
+# Wherever a Dockerfile or an ignore file may have a number.
+NUMBERS = {
+    "an owner": "FROM base:1\nCOPY --chown=%s:%s good /f\n",
+    "a signed owner": "FROM base:1\nCOPY --chown=+%s:-%s good /f\n",
+    "an owner of a link": "FROM base:1\nCOPY --link --chown=%s good /f\n",
+    "the owner of a mount": "FROM base:1\nRUN --mount=type=cache,target=/c,uid=%s,gid=%s true\n",
+    "the mode of a mount": "FROM base:1\nRUN --mount=type=cache,target=/c,mode=%s true\n",
+    "the size of a mount": "FROM base:1\nRUN --mount=type=tmpfs,target=/t,size=%s true\n",
+    "a mode": "FROM base:1\nCOPY --chmod=%s good /f\n",
+    "a user": "FROM base:1\nUSER %s:%s\nRUN true\n",
+    "a user of the image": "FROM base:1\nRUN echo 'x:x:%s:%s::/:/bin/sh' >>/etc/passwd\nUSER x\nRUN true\n",
+    "a stage": "FROM base:1 AS a\nFROM base:1\nCOPY --from=%s /bin/sh /f\n",
+    "a port": "FROM base:1\nEXPOSE %s-%s\n",
+    "a signal": "FROM base:1\nSTOPSIGNAL %s\n",
+    "a signal of the real-time ones": "FROM base:1\nSTOPSIGNAL RTMIN+%s\n",
+    "retries": "FROM base:1\nHEALTHCHECK --retries=%s CMD true\n",
+    "a duration": "FROM base:1\nHEALTHCHECK --interval=%ss --timeout=1.%sms CMD true\n",
+    "a position of a variable": "FROM base:1\nENV A=b\nENV B=${A:%s:%s}\n",
+    "the file descriptor of a here-document": "FROM base:1\nRUN cat %s<<E\nx\nE\n",
+    "a digest": "FROM base@sha256:%s\n",
+    "a tag": "FROM base:%s\n",
+    "a checksum": "FROM base:1\nADD --checksum=sha256:%s http://127.0.0.1:9/f /f\n",
+    "an address": "FROM base:1\nADD http://127.0.0.1:%s/f /f\n",
+    "an option": "# check=error=%s\nFROM base:1\n",
+}
+
+
+@pytest.mark.parametrize("digits", ["9" * 5000, "0" * 5000 + "7", "1" * 400], ids=["nines", "zeros", "ones"])
+@pytest.mark.parametrize("dockerfile", NUMBERS.values(), ids=NUMBERS.keys())
+def test_numbers_may_have_more_digits_than_python_reads(lab: Lab, dockerfile: str, digits: str) -> None:
+    """``int`` refuses more than 4,300, with an exception of its own."""
+    lab.file("good", "x")
+    try:
+        lab.try_build(dockerfile.replace("%s", digits))
+    except LayerlabError as error:
+        assert "integer string conversion" not in str(error)
+
+
+@pytest.mark.parametrize("line", ["a\\d{%s}", "a\\x{%s}", "a\\%s", "a[0-%s]"])
+def test_numbers_of_ignore_patterns_may_have_them_too(lab: Lab, line: str) -> None:
+    lab.file(".dockerignore", line.replace("%s", "9" * 5000) + "\n")
+    try:
+        lab.try_build("FROM base:1\nCOPY . /\n")
+    except DockerfileError as error:
+        assert "syntax error in pattern" in str(error)
+
+
 def test_no_context_and_no_dockerfile(lab: Lab, tmp_path: Path) -> None:
     lab.file("good", "good")
     with pytest.raises(UsageError, match="does not exist") as caught:

@@ -253,6 +253,8 @@ PORTS: dict[str, PublishedPort | type[Exception]] = {
     "8080:": UsageError,
     "0:80": UsageError,
     "8080:70000": UsageError,
+    f"{'9' * 5000}:80": UsageError,
+    f"{'0' * 5000}8080:80": PublishedPort(host=8080, container=80),
     "nowhere:8080:80": UsageError,
     "a:b": UsageError,
     "": UsageError,

@@ -332,7 +332,8 @@ class StepRunner:
 
 def _is_id(text: str) -> bool:
     """BuildKit's ``parseUID``: larger numbers are names."""
-    return re.fullmatch(r"[-+]?0*[0-9]{1,10}", text) is not None and int(text) <= _LARGEST_ID
+    match = re.fullmatch(r"([-+]?)0*([0-9]{1,10})", text)
+    return match is not None and int(match[1] + match[2]) <= _LARGEST_ID
 
 
 def _unsuccessful(op: RunOp) -> str:
