@@ -261,7 +261,7 @@ PORTS: dict[str, PublishedPort | type[Exception]] = {
 }
 
 
-@pytest.mark.parametrize(("text", "expected"), PORTS.items(), ids=PORTS.keys())
+@pytest.mark.parametrize(("text", "expected"), PORTS.items(), ids=[text[-20:] for text in PORTS])
 def test_how_a_port_is_written(text: str, expected: PublishedPort | type[Exception]) -> None:
     if isinstance(expected, PublishedPort):
         assert parse_port(text) == expected
