@@ -38,6 +38,7 @@ from layerlab.dockerfile.suggest import did_you_mean
 from layerlab.errors import DockerfileError, InvalidReferenceError, LayerlabError, UnsupportedError, UsageError
 from layerlab.ops import DEFAULT_PATH, BaseImage, CopyOp, MkdirOp, MountOp, Op, RemoteFile, RunOp, Source
 from layerlab.platform import PLATFORM, PLATFORM_ARGUMENTS, normal_platform
+from layerlab.references import parse_reference
 
 EPOCH: Final = "SOURCE_DATE_EPOCH"
 PREDEFINED_ARGUMENTS: Final = frozenset({EPOCH}) | frozenset(
@@ -319,6 +320,7 @@ class _Builder:
             self.platforms[stage.index] = self._platform(stage)
         goal = self._target(target)
         self._check_circles()
+        self._check_names()
         # Triggers come into what the target needs, and nowhere else (``resolveReachableStages``).
         needed = self.triggered = self._needed(goal)
         if every_stage:
@@ -435,19 +437,21 @@ class _Builder:
         return index
 
     def _read_stages(self, at: Instruction) -> list[int]:
-        """The stages that an instruction reads, wherever they are: BuildKit's ``toCommand``."""
+        """The stages that an instruction reads."""
+        return [index for _, index in self._origins(at) if index is not None]
+
+    def _origins(self, at: Instruction) -> list[tuple[str, int | None]]:
+        """What an instruction reads, as it is called, and the stage that this is, wherever it is, or no stage: BuildKit's ``toCommand``."""
         if at.keyword == "RUN":
-            found = [self._by_name(name, len(self.dockerfile.stages)) for value in at.flag_values("mount") if (name := mount_origin(value))]
-        else:
-            origin = at.flag("from") if at.keyword == "COPY" else None
-            if origin and "$" in origin:
-                raise self._error(
-                    at,
-                    "variable expansion is not supported for --from, "
-                    "define a new stage with FROM using ARG from global scope as a workaround",
-                )
-            found = [self._copied_stage(origin, at)] if origin else []
-        return [index for index in found if index is not None]
+            names = [name for value in at.flag_values("mount") if (name := mount_origin(value))]
+            return [(name, self._by_name(name, len(self.dockerfile.stages))) for name in names]
+        origin = at.flag("from") if at.keyword == "COPY" else None
+        if origin and "$" in origin:
+            raise self._error(
+                at,
+                "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope as a workaround",
+            )
+        return [(origin, self._copied_stage(origin, at))] if origin else []
 
     def _copied_stage(self, name: str, at: Instruction) -> int | None:
         """The stage that ``--from`` of a COPY names, by number or by name; ``None``: it is an image. A mount's is never a number."""
@@ -477,6 +481,17 @@ class _Builder:
                     raise self._error(at, f"circular dependency detected on stage: {name}", "A stage can only read stages above it.")
                 elif index not in done:
                     path[index] = iter(needs[index])
+
+    def _check_names(self) -> None:
+        """Each name of an image must be one, whether the target needs it or not (``resolveReachableStages``)."""
+        stages = self.dockerfile.stages
+        bases = [(self.bases[stage.index], stage.from_instruction) for stage in stages if self._base_stage(stage) is None]
+        read = [(name, at) for stage in stages for at in stage.instructions for name, index in self._origins(at) if index is None]
+        for name, at in bases + read:
+            try:
+                parse_reference(name)
+            except InvalidReferenceError as error:
+                raise self._unparsed(name, at, error) from error
 
     def _base_stage(self, stage: Stage) -> int | None:
         # As written (``addState``): with capitals it is an image's name, which none can have.
@@ -522,12 +537,16 @@ class _Builder:
             try:
                 self.images[name] = self.resolve(name)
             except InvalidReferenceError as error:
-                raise self._error(at, f"failed to parse stage name {quoted(name)}: {error.reason}", error.remedy) from error
+                # Of a trigger, which is known now alone.
+                raise self._unparsed(name, at, error) from error
             except LayerlabError as error:
                 if error.line is None:
                     error.file, error.line = self.file, at.line
                 raise
         return self.images[name]
+
+    def _unparsed(self, name: str, at: Instruction, error: InvalidReferenceError) -> DockerfileError:
+        return self._error(at, f"failed to parse stage name {quoted(name)}: {error.reason}", error.remedy)
 
     # --- one stage --------------------------------------------------------------------------------------------------
 

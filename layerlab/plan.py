@@ -7,15 +7,13 @@ call finds it there.
 
 from __future__ import annotations
 
-import contextlib
-import posixpath
 from typing import Final, Literal, Protocol
 
 import msgspec
 
 from layerlab.context import BuildContext, Selected, Selection, select
-from layerlab.context.select import fixed_part, matched_links, resolve
-from layerlab.context.sent import sent
+from layerlab.context.select import fixed_part, missing_path
+from layerlab.context.sent import followed, sent, sent_alone
 from layerlab.context.tree import Directory
 from layerlab.errors import ContextError, LayerlabError, MissingSourceError
 from layerlab.graph import Graph, GraphStage, Step
@@ -136,7 +134,7 @@ class _Solver:
         self.fresh = fresh
         self.tips: dict[int, _Tip] = {}
         self.decided: list[Decided] = []
-        self._paths: frozenset[str] | None = None
+        self._sent: Directory | None = None
 
     def solve(self) -> Solution:
         self.root = sent(self.root, self._asked_for())
@@ -206,7 +204,7 @@ class _Solver:
         ignore = (tip.forced or _ignores_cache(stage, step)) and key not in self.fresh
         record = None if ignore else self.cache.lookup(key)
         if record is None:
-            missing = self._missing_directory(op)
+            missing = self._missing_directory(op, contents)
             if missing is not None:
                 missing.line, missing.file = step.line, self.graph.file
                 return Decided(step=step, decision="failed", parent=tip.number, error=missing, waits_for=step.number, in_turn=True)
@@ -226,17 +224,22 @@ class _Solver:
             layers=layers,
         )
 
-    def _missing_directory(self, op: Op) -> LayerlabError | None:
+    def _missing_directory(self, op: Op, contents: list[Selected | None]) -> LayerlabError | None:
         """The error of a pattern that starts with a directory which the builder does not get.
 
-        The builder gets what the sources of all steps select, with its parents. A pattern that matches nothing selects nothing,
-        so that ``COPY src/*.txt`` fails unless some other source is in ``src``.
+        A pattern that matches nothing selects nothing, so that ``COPY src/*.txt`` fails unless some other source is in ``src``.
         """
-        for source in op.sources if isinstance(op, CopyOp) else ():
-            prefix = fixed_part(source.path) if source.kind == "context" and source.wildcard and not source.pivot else ""
-            if prefix and (resolve(self.root, prefix) is None or not any(_touches(path, prefix) for path in self._sent())):
+        if not isinstance(op, CopyOp):
+            return None
+        for source, content in zip(content_sources(op), contents, strict=True):
+            if source.kind != "context" or not source.wildcard or source.pivot or content is None or content.picked:
+                continue
+            if self._sent is None:
+                self._sent = sent_alone(self.root, self._asked_for())
+            missing = missing_path(self._sent, fixed_part(source.path))
+            if missing:
                 return ContextError(
-                    f"lstat /{prefix}: no such file or directory",
+                    f"lstat {missing}: no such file or directory",
                     remedy=f"{source.path} matches nothing, and nothing else is taken from there: check it and the ignore file.",
                 )
         return None
@@ -248,31 +251,9 @@ class _Solver:
             if isinstance(step.op, RunOp) and any(mount.type == "tmpfs" for mount in step.op.mounts):
                 # Such a mount has no source, which is taken for the root of the context.
                 return {""}
-            for source in content_sources(step.op) if step.op is not None else ():
-                if source.kind != "context":
-                    continue
-                path = posixpath.normpath(f"{source.pivot}/{source.path}").lstrip("/")
-                paths.add(path)
-                # What cannot be read is the error of its own step.
-                with contextlib.suppress(LayerlabError):
-                    for followed in matched_links(self.root, path) if source.wildcard else [path]:
-                        found = resolve(self.root, followed)
-                        paths.add(found.real if found is not None else path)
-        return paths
-
-    def _sent(self) -> frozenset[str]:
-        if self._paths is None:
-            paths: set[str] = {""} & self._asked_for()
-            for step in self.graph.steps:
-                for source in content_sources(step.op) if step.op is not None else ():
-                    if source.kind == "context":
-                        # What cannot be read is the error of its own step.
-                        with contextlib.suppress(LayerlabError):
-                            if source.wildcard and not source.pivot:
-                                paths.update(matched_links(self.root, source.path))
-                            paths.update(picked.path for picked in select(self.root, selection_of(source)).picked)
-            self._paths = frozenset(paths)
-        return self._paths
+            if step.op is not None:
+                paths.update(f"{source.pivot}/{source.path}" for source in content_sources(step.op) if source.kind == "context")
+        return followed(self.root, paths)
 
     def _content(
         self, source: Source, selection: Selection
@@ -322,11 +303,6 @@ def _is_covered(source: Source, others: tuple[Source, ...]) -> bool:
 
 def _has_secrets(op: RunOp) -> bool:
     return any(mount.type in ("secret", "ssh") for mount in op.mounts)
-
-
-def _touches(path: str, directory: str) -> bool:
-    """Whether one of two paths is the other or below it."""
-    return not path or f"{path}/".startswith(f"{directory}/") or f"{directory}/".startswith(f"{path}/")
 
 
 def _ignores_cache(stage: GraphStage, step: Step) -> bool:

@@ -67,15 +67,22 @@ class DaskBackend(contextlib.AbstractContextManager["DaskBackend"]):
         self._stack = contextlib.ExitStack()
         self._place = "" if scheduler else str(place.resolve())
         # A worker that dies is the grader's trouble, which is retried by us, and told.
-        self._stack.enter_context(dask.config.set({"distributed.scheduler.allowed-failures": 0}))
+        settings: dict[str, Any] = {"distributed.scheduler.allowed-failures": 0}
+        if not scheduler:
+            # Nobody looks at the pages of a cluster that lives for one class.
+            settings |= {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
+        self._stack.enter_context(dask.config.set(settings))
         with contextlib.ExitStack() as stack:
             if not scheduler:
+                # Whoever reaches a port of a scheduler or a worker without TLS runs what they like as its user, and every user of this
+                # machine reaches its loopback. These keys are in memory alone.
                 cluster = self._distributed.LocalCluster(
+                    security=self._distributed.Security.temporary(),
                     n_workers=max(1, workers),
                     threads_per_worker=1,
                     processes=True,
                     resources={_RESOURCE: 1},
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",
                     host="127.0.0.1",
                     silence_logs=50,
                 )

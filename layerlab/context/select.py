@@ -201,19 +201,10 @@ def _find(root: Directory, path: str, *, follow: bool) -> Match | str:
     return Match(selected, real, real, entry)
 
 
-def matched_links(root: Directory, path: str) -> list[str]:
-    """The links that the first part of ``path`` with a wildcard matches: a client sends them, whatever the rest of the pattern finds.
-
-    Rule: fsutil ``followlinks.go``.
-    """
-    prefix = fixed_part(path)
-    base = resolve(root, prefix)
-    parts = [part for part in path.split("/") if part][prefix.count("/") + 1 if prefix else 0 :]
-    if base is None or base.entry.directory is None or not parts:
-        return []
-    expression = compile_glob(parts[0])
-    found = [name for name, entry in base.entry.directory.entries().items() if entry.is_symlink and expression.match(name)]
-    return [f"{base.real}/{name}" if base.real else name for name in found]
+def missing_path(root: Directory, path: str) -> str:
+    """The absolute path that is not there where ``path`` leads, links followed; empty when it is. Raises as ``resolve``."""
+    found = _find(root, path, follow=True)
+    return "" if isinstance(found, Match) else found
 
 
 def _wildcard(root: Directory, path: str, where: str) -> Iterator[Match]:

@@ -9,7 +9,6 @@ import msgspec
 from layerlab.context import load_context
 from layerlab.dockerfile import parse
 from layerlab.engines.base import BuildOptions
-from layerlab.engines.embedded.references import parse_reference
 from layerlab.engines.inputs import build_arguments, check_frontend, dockerfile_of, dockerfile_text, shown_path
 from layerlab.engines.planning import Inputs
 from layerlab.errors import DockerfileError, InvalidReferenceError
@@ -18,6 +17,7 @@ from layerlab.linter import check
 from layerlab.linter.check import VIOLATION
 from layerlab.linter.text import UNREADABLE
 from layerlab.model import CheckRecord
+from layerlab.references import parse_reference
 
 
 def check_build(options: BuildOptions, resolve: Resolve) -> CheckRecord:

@@ -28,10 +28,10 @@ from hypothesis import strategies as st
 from layerlab.engines.embedded import registry_http
 from layerlab.engines.embedded.documents import DocumentError, parse_configuration, parse_document
 from layerlab.engines.embedded.engine import EmbeddedEngine
-from layerlab.engines.embedded.references import parse_reference
 from layerlab.engines.embedded.registry import RegistryClient, RegistryError
 from layerlab.engines.embedded.registry_http import Origin, origin
 from layerlab.errors import LayerlabError
+from layerlab.references import parse_reference
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -214,7 +214,7 @@ ENDLESS: dict[str, dict[str, Act]] = {
 
 _CHILD = """
 import resource, sys
-from layerlab.engines.embedded.references import parse_reference
+from layerlab.references import parse_reference
 from layerlab.engines.embedded.registry import RegistryClient, RegistryError
 client = RegistryClient(parse_reference(sys.argv[1]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from layerlab.engines.embedded.references import parse_reference
 from layerlab.engines.embedded.registry import RegistryClient, RegistryError
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
+from layerlab.references import parse_reference
 
 Answer = tuple[int, dict[str, str], bytes]
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"

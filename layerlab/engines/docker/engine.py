@@ -23,7 +23,6 @@ from layerlab.engines.docker import containers
 from layerlab.engines.docker.build import DockerBuild, ImageFacts
 from layerlab.engines.docker.client import DockerError, connect_api, find_builder, find_client, said, translated
 from layerlab.engines.docker.records import DaemonRecords
-from layerlab.engines.embedded.references import parse_reference
 from layerlab.engines.embedded.state import BuildMemory
 from layerlab.engines.embedded.store import ImageRow, default_store
 from layerlab.engines.inputs import build_arguments, dockerfile_for, dockerfile_of, edit_path, not_here, refuse_typed_text, shown_path
@@ -45,6 +44,7 @@ from layerlab.model import (
     Verification,
 )
 from layerlab.ops import BaseImage
+from layerlab.references import parse_reference
 
 if TYPE_CHECKING:
     from layerlab.engines.embedded.transfer import Push

@@ -19,7 +19,6 @@ from typing import Any
 import msgspec
 
 from layerlab.engines.embedded.documents import DOCUMENT_LIMIT, DocumentError, parse_configuration, parse_document, read_document
-from layerlab.engines.embedded.references import Reference, parse_reference
 from layerlab.engines.embedded.store import ImageRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import BaseImageError
@@ -27,6 +26,7 @@ from layerlab.fsutil import locked
 from layerlab.offline import offline_folder
 from layerlab.ops import BaseImage
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
+from layerlab.references import Reference, parse_reference
 
 _STAND_IN = re.compile(r"node:(?:[\w.]+-)?alpine[\d.]*\Z")
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"

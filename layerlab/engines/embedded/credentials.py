@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 
-from layerlab.engines.embedded.references import DOCKER_HUB
+from layerlab.references import DOCKER_HUB
 
 
 def credentials(registry: str) -> tuple[str, str]:

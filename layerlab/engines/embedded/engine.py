@@ -27,7 +27,6 @@ from layerlab.engines.embedded.containers import container_of
 from layerlab.engines.embedded.executors.base import Executor, Output
 from layerlab.engines.embedded.host import Host, find_host
 from layerlab.engines.embedded.ports import check_free
-from layerlab.engines.embedded.references import parse_reference
 from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.state import BuildMemory
@@ -63,6 +62,7 @@ from layerlab.model import (
     Verification,
 )
 from layerlab.ops import BaseImage, RemoteFile, Source
+from layerlab.references import parse_reference
 
 if TYPE_CHECKING:
     from layerlab.engines.embedded.transfer import Push

@@ -14,12 +14,12 @@ from typing import IO, Final
 import msgspec
 
 from layerlab.engines.embedded.archives import export_layer
-from layerlab.engines.embedded.references import Reference, parse_reference
 from layerlab.engines.embedded.registry import RegistryClient
 from layerlab.engines.embedded.store import ImageRow, LayerRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import StoreError, UsageError
 from layerlab.model import SCHEMA
+from layerlab.references import Reference, parse_reference
 
 _MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG: Final = "application/vnd.oci.image.config.v1+json"

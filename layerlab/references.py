@@ -81,8 +81,10 @@ def parse_reference(text: str) -> Reference:
     # What is no host may still be the beginning of a path.
     host = _HOST.match(registry) is not None or _PATH.match(registry) is not None
     if not host or _PATH.match(path) is None or _TAG.match(tag) is None or (at and _DIGEST.match(digest) is None):
-        if path != path.lower():
-            raise InvalidReferenceError(text, f"{INVALID_REFERENCE}: repository name ({path}) must be lowercase", "Names are lower case.")
+        # What is before the first colon, whatever else is wrong (``ParseNormalizedNamed``).
+        name = (path if colon else f"{path}{at}{digest}").partition(":")[0]
+        if name != name.lower():
+            raise InvalidReferenceError(text, f"{INVALID_REFERENCE}: repository name ({name}) must be lowercase", "Names are lower case.")
         raise InvalidReferenceError(text, INVALID_REFERENCE, "Write NAME, NAME:TAG or HOST/NAME:TAG.")
     if len(path) > _LONGEST:
         raise InvalidReferenceError(text, f"repository name must not be more than {_LONGEST} characters", "Use a shorter name.")
