@@ -66,6 +66,8 @@ class DaskBackend(contextlib.AbstractContextManager["DaskBackend"]):
         self._distributed: Any = distributed
         self._stack = contextlib.ExitStack()
         self._place = "" if scheduler else str(place.resolve())
+        self.security: Any = None
+        """The keys of a cluster of this machine; ``None``: what the user's settings of Dask say."""
         # A worker that dies is the grader's trouble, which is retried by us, and told.
         settings: dict[str, Any] = {"distributed.scheduler.allowed-failures": 0}
         if not scheduler:
@@ -76,8 +78,9 @@ class DaskBackend(contextlib.AbstractContextManager["DaskBackend"]):
             if not scheduler:
                 # Whoever reaches a port of a scheduler or a worker without TLS runs what they like as its user, and every user of this
                 # machine reaches its loopback. These keys are in memory alone.
+                self.security = self._distributed.Security.temporary()
                 cluster = self._distributed.LocalCluster(
-                    security=self._distributed.Security.temporary(),
+                    security=self.security,
                     n_workers=max(1, workers),
                     threads_per_worker=1,
                     processes=True,
