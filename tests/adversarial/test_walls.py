@@ -132,9 +132,31 @@ def test_a_filter_refuses_by_name_and_answers_for_what_it_does_not_know(machine:
         assert _answer(program, architecture, openat) == allowed
 
 
-def _answer(program: bytes, architecture: int, number: int) -> int:
-    """What a BPF program returns for a call without arguments: an interpreter of the few instructions that a filter has."""
-    data = number.to_bytes(4, "little") + architecture.to_bytes(4, "little") + bytes(56)
+@pytest.mark.parametrize(("architecture", "ioctl", "bits"), [(0xC000003E, 16, 64), (0x40000003, 54, 32), (0xC00000B7, 29, 64)])
+def test_a_file_gets_no_flag_that_no_layer_has(architecture: int, ioctl: int, bits: int) -> None:
+    """The numbers are those of linux/fs.h, fscrypt.h and fsverity.h: direction, size, kind and number of the call."""
+    write, enotty, allowed = 1 << 30, 0x00050019, 0x7FFF0000
+    long = bits // 8 << 16
+    marks = [
+        *(write | long | kind << 8 | number for kind, number in ((ord("f"), 2), (ord("v"), 2), (ord("f"), 4))),
+        write | 28 << 16 | ord("X") << 8 | 32,
+        2 << 30 | 12 << 16 | ord("f") << 8 | 19,
+        write | 128 << 16 | ord("f") << 8 | 133,
+    ]
+    # Asking is no mark, and a terminal is asked in this way, too (TCGETS).
+    harmless = [2 << 30 | long | ord("f") << 8 | 1, 0x5401]
+    machine = "aarch64" if architecture == 0xC00000B7 else "x86_64"
+    for faked in (True, False):
+        program = bwrap_filter(faked_root=faked, machine=machine)
+        assert program is not None
+        assert {_answer(program, architecture, ioctl, (3, mark)) for mark in marks} == {enotty}
+        assert {_answer(program, architecture, ioctl, (3, call)) for call in harmless} == {allowed}
+
+
+def _answer(program: bytes, architecture: int, number: int, arguments: tuple[int, ...] = ()) -> int:
+    """What a BPF program returns for a call: an interpreter of the few instructions that a filter has."""
+    data = number.to_bytes(4, "little") + architecture.to_bytes(4, "little") + bytes(8)
+    data += b"".join(argument.to_bytes(8, "little") for argument in (*arguments, *[0] * 6)[:6])
     lines = [program[at : at + 8] for at in range(0, len(program), 8)]
     place = held = 0
     while True:

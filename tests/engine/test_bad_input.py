@@ -240,6 +240,16 @@ def test_a_device_of_the_context_is_one_in_the_image_and_none_in_the_store(lab: 
         assert not any(stat.S_ISCHR(os.lstat(os.path.join(folder, name)).st_mode) for name in names)
 
 
+def test_a_file_of_the_context_that_is_noted_as_a_device_is_a_file(lab: Lab) -> None:
+    """The note is an attribute that everybody can give their files; the image would have a disk there, for who loads it as root."""
+    lab.file("disk", "")
+    os.setxattr(lab.context / "disk", "user.layerlab.device", b"block-8-0")
+    record = lab.build("FROM base:1\nCOPY disk /disk\n")
+    assert lab.layers(record)[-1]["disk"].type == "file"
+    record = lab.build("FROM base:1\nCOPY . /all/\nCOPY --link disk /disk\n")
+    assert {layer[name].type for layer in lab.layers(record) for name in layer if name.endswith("disk")} == {"file"}
+
+
 # --- what a build context may hold ----------------------------------------------------------------------------------
 
 

@@ -78,7 +78,7 @@ def _held(layer: Path) -> dict[str, tuple[object, ...]]:
                 status.st_mode,
                 status.st_rdev,
                 0 if _whiteout(path) else status.st_mtime_ns // 10**9,
-                [(name, os.getxattr(path, name)) for name in names],
+                [(name, os.getxattr(path, name)) for name in sorted(names)],
                 os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else b"",
             )
     return found
@@ -94,6 +94,8 @@ def test_a_layer_is_what_its_tar_says(lowers: list[list[tuple[str, str, int]]], 
         layer = Path(write_layer(place / "layer", entries))
         layer.chmod(root)
         drop_unchanged(str(layer), below)
+        for path in layer.rglob("*"):
+            assert _whiteout(path) or path.lstat().st_atime_ns == path.lstat().st_mtime_ns
         packed, again = place / "tar", place / "again"
         with packed.open("wb") as stream:
             write_tar(str(layer), walk_layer(str(layer)), stream.write)

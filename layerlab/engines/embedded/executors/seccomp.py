@@ -16,6 +16,9 @@ the kernel lacked it.
 **No memory that nobody sees.** Pages of ``memfd_secret`` and those that ``vmsplice`` puts in a pipe (of a huge page, all of it) are in no
 process and no file. Programs know kernels without these calls, so both give ENOSYS.
 
+**No marks on files that no layer has.** Flags of an inode, its generation, its project, encryption and verity are in no tar, and the step
+of another build that has the same layer would find them, so ``ioctl`` says that the file system has none (ENOTTY).
+
 **Calls that proot does not translate.** A call that proot 5.1 does not know would act on the paths of this machine (``_UNTRANSLATED``: the
 list less ``sysnums.list`` and ``enter.c`` of its sources); a program that is told that the kernel lacks it (ENOSYS) uses an older one. A
 program of 64 bits can make calls of 32 (``int 0x80``), which proot takes for others, so those get ENOSYS, all of them. proot also has no
@@ -50,6 +53,9 @@ _WHOLE: Final = 0xFFFFFFFF
 # AF_INET, AF_INET6, AF_PACKET; AF_ALG, the kernel's cryptography, and AF_VSOCK, the way to the host of a virtual machine.
 _INTERNET: Final = (2, 10, 17)
 _NOT_A_BUILDS: Final = (38, 40)
+# FS_IOC_SETFLAGS, FS_IOC_SETVERSION and EXT4_IOC_SETVERSION of 64 and 32 bits; FS_IOC_FSSETXATTR, FS_IOC_SET_ENCRYPTION_POLICY and
+# FS_IOC_ENABLE_VERITY, which have one size.
+_MARKS: Final = (0x40086602, 0x40046602, 0x40087602, 0x40047602, 0x40086604, 0x40046604, 0x401C5820, 0x800C6613, 0x40806685)
 # All of the CLONE_NEW… flags.
 _NAMESPACES: Final = 0x7E020000
 _UNTRACED: Final = 0x00800000
@@ -67,6 +73,7 @@ class _Calls(NamedTuple):
     socket: int
     personality: int
     vmsplice: int
+    ioctl: int
     # chown fchown lchown fchownat setuid setgid setreuid setregid setgroups setresuid setresgid setfsuid setfsgid capset
     owners: tuple[int, ...]
     # mknod and mknodat, to the place of the mode among their arguments
@@ -84,6 +91,7 @@ _X86_64: Final = _Calls(
     socket=41,
     personality=135,
     vmsplice=278,
+    ioctl=16,
     owners=(92, 93, 94, 260, 105, 106, 113, 114, 116, 117, 119, 122, 123, 126),
     makers={133: 1, 259: 2},
 )
@@ -94,6 +102,7 @@ _I386: Final = _Calls(
     socket=359,
     personality=136,
     vmsplice=316,
+    ioctl=54,
     owners=(182, 95, 16, 298, 23, 46, 70, 71, 81, 164, 170, 138, 139, 185, 212, 207, 198, 213, 214, 203, 204, 206, 208, 210, 215, 216),
     makers={14: 1, 297: 2},
 )
@@ -104,6 +113,7 @@ _AARCH64: Final = _Calls(
     socket=198,
     personality=92,
     vmsplice=75,
+    ioctl=29,
     owners=(55, 54, 146, 144, 145, 143, 159, 147, 149, 151, 152, 91),
     makers={33: 2},
 )
@@ -148,6 +158,7 @@ def _program(calls: _Calls, *, faked_root: bool, start: _Program | None = None) 
     for call in (_MEMFD_SECRET, calls.vmsplice):
         program.answer(call, errno.ENOSYS)
     program.answer_where(calls.socket, 0, _WHOLE, _NOT_A_BUILDS, errno.EPERM)
+    program.answer_where(calls.ioctl, 1, _WHOLE, _MARKS, errno.ENOTTY)
     program.allow_where(calls.personality, 0, _PERSONALITIES)
     program.allow(allowed(calls.table))
     return program

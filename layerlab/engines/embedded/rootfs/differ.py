@@ -7,7 +7,8 @@ hides. Unlike there, the extended attributes of users count, and the steps that 
 is another file.
 
 Two directories with one tar are one layer to everybody, so what no tar can hold goes, too: sockets, access control lists, attributes with a
-"=" in their names, and what a step made of the root directory itself.
+"=" in their names, whose namespace a file capability is for, times of access, and what a step made of the root directory itself. Left are
+fractions of seconds, and what no call sets outright: holes, numbers of inodes, the order in which a directory lists.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from layerlab.engines.embedded.rootfs.copying import counted_names
-from layerlab.engines.embedded.rootfs.layer_tar import DEVICE, OVERLAY_PREFIX
+from layerlab.engines.embedded.rootfs.layer_tar import DEVICE, OVERLAY_PREFIX, capability_of_an_image, noted_device
 from layerlab.engines.embedded.rootfs.reading import changeable, open_file, permitted, readable
 
 _OPAQUE: Final = OVERLAY_PREFIX + "opaque"
@@ -28,6 +29,7 @@ _BLOCK: Final = 1 << 20
 _ROOT_MODE: Final = 0o755
 _LISTS: Final = frozenset({"system.posix_acl_access", "system.posix_acl_default"})
 _OWN: Final = 0o700
+_CAPABILITY: Final = "security.capability"
 
 SameOwner = Callable[[str, os.stat_result, os.stat_result], bool]
 # A place and what is there.
@@ -94,6 +96,13 @@ class _Differ:
     def _entry(self, item: os.DirEntry[str], path: str, below: list[_Found], *, opaque: bool) -> bool:
         """Whether an entry stays."""
         status = item.stat(follow_symlinks=False)
+        stays = self._stays(item, status, path, below, opaque=opaque)
+        # All whiteouts of a mount are one inode.
+        if stays and status.st_atime_ns != status.st_mtime_ns and not (stat.S_ISCHR(status.st_mode) and status.st_rdev == 0):
+            os.utime(item.path, ns=(status.st_mtime_ns, status.st_mtime_ns), follow_symlinks=False)
+        return stays
+
+    def _stays(self, item: os.DirEntry[str], status: os.stat_result, path: str, below: list[_Found], *, opaque: bool) -> bool:
         kind = stat.S_IFMT(status.st_mode)
         if kind == stat.S_IFDIR:
             return self._directory(item.path, status, path, _entries(below, item.name), opaque=opaque)
@@ -202,19 +211,45 @@ def _drop_untellable(path: str, status: os.stat_result) -> None:
         if error.errno == errno.ENOTSUP:
             return
         raise
+    if not names:
+        return
+    # A file that stands for a device is nothing else.
+    device = DEVICE in names and stat.S_ISREG(status.st_mode) and not status.st_size and _is_device(path)
     for name in names:
-        if name in _LISTS or (name.startswith("user.") and not _is_told(name, status)):
-            try:
-                os.removexattr(path, name, follow_symlinks=False)
-            except PermissionError:
-                with permitted(path, 0o600):
-                    os.removexattr(path, name, follow_symlinks=False)
+        if name == _CAPABILITY and not device:
+            _make_capability_plain(path)
+        elif name in _LISTS or name == _CAPABILITY or (name.startswith("user.") and not _is_told(name, status, device=device)):
+            _remove_attribute(path, name)
 
 
-def _is_told(name: str, status: os.stat_result) -> bool:
-    if name == DEVICE:
-        return stat.S_ISREG(status.st_mode) and not status.st_size
+def _is_told(name: str, status: os.stat_result, *, device: bool) -> bool:
+    if device or name == DEVICE:
+        return device and name == DEVICE
     return "=" not in name and (not name.startswith(OVERLAY_PREFIX) or (name == _OPAQUE and stat.S_ISDIR(status.st_mode)))
+
+
+def _is_device(path: str) -> bool:
+    try:
+        note = os.getxattr(path, DEVICE, follow_symlinks=False)
+    except PermissionError:
+        with permitted(path, 0o400):
+            note = os.getxattr(path, DEVICE, follow_symlinks=False)
+    return noted_device(note) is not None
+
+
+def _make_capability_plain(path: str) -> None:
+    value = os.getxattr(path, _CAPABILITY, follow_symlinks=False)
+    plain = capability_of_an_image(value)
+    if plain != value:
+        os.setxattr(path, _CAPABILITY, plain, follow_symlinks=False)
+
+
+def _remove_attribute(path: str, name: str) -> None:
+    try:
+        os.removexattr(path, name, follow_symlinks=False)
+    except PermissionError:
+        with permitted(path, 0o600):
+            os.removexattr(path, name, follow_symlinks=False)
 
 
 def _attributes(path: str | int) -> list[tuple[str, bytes]]:

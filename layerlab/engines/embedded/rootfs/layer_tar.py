@@ -26,7 +26,8 @@ OVERLAY_PREFIX: Final = "user.overlay."
 # An empty file with this attribute stands for a device that an archive has, and is one in the layer's tar: nobody's archive puts a device
 # into the store, where root could open it. Podman does the same without root (containers/storage, ``user.containers.override_stat``).
 DEVICE: Final = "user.layerlab.device"
-_DEVICE_NOTE: Final = re.compile(rb"(char|block)-([0-9]{1,10})-([0-9]{1,10})\Z")
+# As ``note_device`` writes it: one note for each device.
+_DEVICE_NOTE: Final = re.compile(rb"(char|block)-(0|[1-9][0-9]{0,9})-(0|[1-9][0-9]{0,9})\Z")
 _BLOCK: Final = 512
 # Seconds since 1970 that do not go into a header.
 _LATEST: Final = 8**11
@@ -102,8 +103,9 @@ def _walk_readable(directory: str, relative: str, links: dict[tuple[int, int], s
             yield LayerEntry(path=path, type="symlink", mode=0o777, uid=uid, gid=gid, mtime=mtime, target=os.readlink(item.path))
         elif stat.S_ISREG(mode):
             xattrs = _xattrs(item.path)
-            if not status.st_size and (noted := _DEVICE_NOTE.match(xattrs.get(DEVICE, b""))):
-                kind, major, minor = noted[1].decode("ascii"), int(noted[2]), int(noted[3])
+            noted = noted_device(xattrs.get(DEVICE, b"")) if not status.st_size else None
+            if noted is not None:
+                kind, major, minor = noted
                 yield LayerEntry(path=path, type=kind, mode=permissions, uid=uid, gid=gid, mtime=mtime, major=major, minor=minor)
                 continue
             yield LayerEntry(
@@ -138,6 +140,12 @@ def note_device(path: str, kind: str, major: int, minor: int) -> bool:
     return True
 
 
+def noted_device(note: bytes) -> tuple[str, int, int] | None:
+    """Kind, major and minor number of the device that a note is for; ``None`` for what is no note."""
+    match = _DEVICE_NOTE.match(note)
+    return (match[1].decode("ascii"), int(match[2]), int(match[3])) if match is not None else None
+
+
 def clamp_times(directory: str, newest: int) -> None:
     """Give nothing in a layer directory a time after ``newest`` (``SOURCE_DATE_EPOCH``), so that its tar is always the same."""
     with os.scandir(directory) as scan:
@@ -164,14 +172,14 @@ def _exported(xattrs: dict[str, bytes]) -> dict[str, bytes]:
     kept = {}
     for name, value in xattrs.items():
         if name == "security.capability":
-            kept[name] = _capability_v2(value)
+            kept[name] = capability_of_an_image(value)
         elif name.startswith("user.") and not name.startswith(OVERLAY_PREFIX) and name != DEVICE:
             kept[name] = value
     return kept
 
 
-def _capability_v2(value: bytes) -> bytes:
-    """Version 3 of a file capability carries the id of the namespace's root; an image carries version 2."""
+def capability_of_an_image(value: bytes) -> bytes:
+    """A file capability as an image carries it, in version 2: version 3 has the id of a namespace's root behind it."""
     if len(value) == 24 and value[3] == 3:
         return bytes([value[0], value[1], value[2], 2]) + value[4:20]
     return value
