@@ -81,11 +81,11 @@ class ContextError(LayerlabError):
 class MissingSourceError(ContextError):
     """A COPY or ADD whose source is not in the build context or in the stage that it names.
 
-    ``missing``: the path there that is missing, links followed, where that is known.
+    ``looked``: what BuildKit says where it looks for it only when it copies, if that is known.
     """
 
     kind = "missing-source"
-    missing: str | None = None
+    looked: str | None = None
 
 
 class BaseImageError(LayerlabError):

@@ -7,15 +7,16 @@ call finds it there.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, Literal, Protocol
 
 import msgspec
 
 from layerlab.context import BuildContext, Selected, Selection, select
-from layerlab.context.select import fixed_part, missing_path
+from layerlab.context.select import fixed_part, missing
 from layerlab.context.sent import followed, sent, sent_alone
 from layerlab.context.tree import Directory
-from layerlab.errors import ContextError, LayerlabError, MissingSourceError
+from layerlab.errors import ContextError, DockerfileError, LayerlabError, MissingSourceError
 from layerlab.graph import Graph, GraphStage, Step
 from layerlab.keys import SCRATCH_KEY, base_key, content_sources, inline_digest, merge_key, step_key
 from layerlab.ops import CopyOp, Op, RunOp, Source
@@ -137,7 +138,11 @@ class _Solver:
         self._sent: Directory | None = None
 
     def solve(self) -> Solution:
-        self.root = sent(self.root, self._asked_for())
+        try:
+            self.root = sent(self.root, self._asked_for(self.graph.steps))
+        except DockerfileError as error:
+            error.file, error.line = self.graph.file, self._malformed()
+            raise
         for stage in self.graph.stages:
             self._stage(stage)
         return Solution(tuple(self.decided))
@@ -204,10 +209,10 @@ class _Solver:
         ignore = (tip.forced or _ignores_cache(stage, step)) and key not in self.fresh
         record = None if ignore else self.cache.lookup(key)
         if record is None:
-            missing = self._missing_directory(op, contents)
-            if missing is not None:
-                missing.line, missing.file = step.line, self.graph.file
-                return Decided(step=step, decision="failed", parent=tip.number, error=missing, waits_for=step.number, in_turn=True)
+            lacking = self._missing_directory(op, contents)
+            if lacking is not None:
+                lacking.line, lacking.file = step.line, self.graph.file
+                return Decided(step=step, decision="failed", parent=tip.number, error=lacking, waits_for=step.number, in_turn=True)
         layers = None
         if record is not None and tip.layers is not None:
             layers = (*tip.layers, record.diff_id)
@@ -235,19 +240,28 @@ class _Solver:
             if source.kind != "context" or not source.wildcard or source.pivot or content is None or content.picked:
                 continue
             if self._sent is None:
-                self._sent = sent_alone(self.root, self._asked_for())
-            missing = missing_path(self._sent, fixed_part(source.path))
-            if missing:
+                self._sent = sent_alone(self.root, self._asked_for(self.graph.steps))
+            lacking = missing(self._sent, fixed_part(source.path))
+            if lacking is not None:
                 return ContextError(
-                    f"lstat {missing}: no such file or directory",
+                    lacking.looked(),
                     remedy=f"{source.path} matches nothing, and nothing else is taken from there: check it and the ignore file.",
                 )
         return None
 
-    def _asked_for(self) -> set[str]:
+    def _malformed(self) -> int | None:
+        """The line of the first step one of whose sources is no pattern."""
+        for step in self.graph.steps:
+            try:
+                sent(self.root, self._asked_for([step]))
+            except DockerfileError:
+                return step.line
+        return None
+
+    def _asked_for(self, steps: Iterable[Step]) -> set[str]:
         """The paths that the builder asks the client for: sources, and what links among them lead to."""
         paths: set[str] = set()
-        for step in self.graph.steps:
+        for step in steps:
             if isinstance(step.op, RunOp) and any(mount.type == "tmpfs" for mount in step.op.mounts):
                 # Such a mount has no source, which is taken for the root of the context.
                 return {""}
@@ -287,7 +301,7 @@ def as_docker_says(error: LayerlabError, source: Source, op: Op) -> None:
     BuildKit looks for such a source only when it copies (``dedupeSelectors``), and says what the copy says.
     """
     if isinstance(error, MissingSourceError) and _is_covered(source, content_sources(op)):
-        error.message = f"lstat {error.missing or source.path}: no such file or directory"
+        error.message = error.looked or f"lstat {source.path}: no such file or directory"
 
 
 def _is_covered(source: Source, others: tuple[Source, ...]) -> bool:

@@ -25,6 +25,8 @@ _WELL_FORMED: Final = re.compile(r"(?:[^\\\[]|\\.|\[\^?(?:(?:[^\\\]-]|\\.)(?:-(?
 # ``re`` is quick, but tries one way after the other: as many as there are choices of a place for each wildcard. So it matches what
 # can never take more steps than this; all else is matched by an automaton.
 _STEPS: Final = 200_000
+EXCLUDED: Final = "--exclude"
+SENT: Final = "the build context"
 _FEW: Final = 4
 _LONG: Final = 1024
 
@@ -188,7 +190,8 @@ def _translated(token: Token) -> str:
 class IgnoreRules:
     """Compiled ignore patterns.
 
-    ``patterns`` are as ``parse_ignore_file`` gives them. Raises ``DockerfileError`` with BuildKit's key words
+    ``patterns`` are as ``parse_ignore_file`` gives them. ``file``: where they stand; ``EXCLUDED``, a flag, or ``SENT``, the sources of a
+    build. Raises ``DockerfileError`` with BuildKit's key words
     (``illegal exclusion pattern``, ``syntax error in pattern``) and the line of the ignore file.
     """
 
@@ -229,9 +232,10 @@ class IgnoreRules:
 
     def _refusal(self, patterns: list[tuple[int, str]], *, malformed: bool) -> str:
         """How BuildKit begins to say that a pattern is none: an ignore file is the client's."""
+        kind = "includepatterns" if self.file == SENT else "excludepatterns"
         if malformed:
-            return f"invalid excludepatterns: [{' '.join(pattern for _, pattern in patterns)}]: " if self.file == "--exclude" else ""
-        return f"{'' if self.file == '--exclude' else 'error from sender: '}failed to match excludepatterns: "
+            return f"invalid {kind}: [{' '.join(pattern for _, pattern in patterns)}]: " if self.file in (EXCLUDED, SENT) else ""
+        return f"{'' if self.file == EXCLUDED else 'error from sender: '}failed to match {kind}: "
 
     def __bool__(self) -> bool:
         return bool(self.patterns)

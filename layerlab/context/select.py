@@ -15,10 +15,11 @@ from typing import Final
 
 import msgspec
 
-from layerlab.context.ignore import IgnoreRules
+from layerlab.context.ignore import EXCLUDED, IgnoreRules
 from layerlab.context.tree import Directory, Entry, Row, rows_of
 from layerlab.errors import DockerfileError, MissingSourceError
 
+CONTEXT: Final = "the build context"
 _LINK_LIMIT: Final = 255
 # No file system has longer names; to compile a longer pattern takes ``re`` seconds.
 _LONGEST_NAME: Final = 1024
@@ -60,6 +61,20 @@ class Picked(msgspec.Struct, frozen=True, array_like=True):
     path: str
     real: str
     is_directory: bool
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """What is not there.
+
+    ``path``: absolute, links followed; ``below_file``: the first part of it that stands below a file, or empty.
+    """
+
+    path: str
+    below_file: str
+
+    def looked(self) -> str:
+        """What BuildKit says that looks for it (continuity ``fs.RootPath``)."""
+        return f"lstat {self.below_file}: not a directory" if self.below_file else f"lstat {self.path}: no such file or directory"
 
 
 class Selected:
@@ -112,7 +127,7 @@ def has_wildcards(text: str) -> bool:
     return False
 
 
-def select(root: Directory, selection: Selection, *, where: str = "the build context") -> Selected:
+def select(root: Directory, selection: Selection, *, where: str = CONTEXT) -> Selected:
     """Resolve a selection in a tree.
 
     Raises ``MissingSourceError`` with BuildKit's key words (``"/x": not found``) when a plain path is not there. A
@@ -146,13 +161,15 @@ def _follow(root: Directory, path: str, where: str) -> Match:
     if isinstance(found, Match):
         return found
     written = "/" + path.lstrip("/")
-    named = posixpath.normpath(written)
-    remedy = f"Check the spelling and the ignore file: {found.lstrip('/')} is not in {where}."
+    # Of a file of the context that is asked for nothing is sent that could be in the way.
+    in_the_way = found.below_file and where != CONTEXT
+    what = f"lstat /{found.below_file}: not a directory" if in_the_way else f'"{posixpath.normpath(written)}": not found'
+    remedy = f"Check the spelling and the ignore file: {found.path.lstrip('/')} is not in {where}."
     error = MissingSourceError(
-        f'failed to compute cache key: failed to calculate checksum of {where}: "{named}": not found',
-        remedy=remedy if found == written else f"{remedy} The symbolic link {written} leads there.",
+        f"failed to compute cache key: failed to calculate checksum of {where}: {what}",
+        remedy=remedy if found.path == written else f"{remedy} The symbolic link {written} leads there.",
     )
-    error.missing = found
+    error.looked = found.looked()
     raise error
 
 
@@ -165,8 +182,8 @@ def resolve(root: Directory, path: str, *, follow: bool = True) -> Match | None:
     return found if isinstance(found, Match) else None
 
 
-def _find(root: Directory, path: str, *, follow: bool) -> Match | str:
-    """As ``resolve``, but for what is not there the absolute path that is missing."""
+def _find(root: Directory, path: str, *, follow: bool) -> Match | Missing:
+    """As ``resolve``, but with what is missing."""
     pending = [part for part in path.split("/") if part and part != "."]
     pending.reverse()
     trail: list[tuple[str, Entry]] = []
@@ -180,8 +197,9 @@ def _find(root: Directory, path: str, *, follow: bool) -> Match | str:
         directory: Directory | None = trail[-1][1].directory if trail else root
         entry = directory.entries().get(part) if directory is not None else None
         if entry is None:
-            missing = [*(name for name, _ in trail), part, *reversed(pending)]
-            return posixpath.normpath("/" + "/".join(missing))
+            there = "/" + "/".join([*(name for name, _ in trail), part])
+            whole = posixpath.normpath("/".join([there, *reversed(pending)]))
+            return Missing(whole, there if directory is None and whole != "/" else "")
         if entry.is_symlink and (follow or pending):
             links += 1
             if links > _LINK_LIMIT:
@@ -201,10 +219,10 @@ def _find(root: Directory, path: str, *, follow: bool) -> Match | str:
     return Match(selected, real, real, entry)
 
 
-def missing_path(root: Directory, path: str) -> str:
-    """The absolute path that is not there where ``path`` leads, links followed; empty when it is. Raises as ``resolve``."""
+def missing(root: Directory, path: str) -> Missing | None:
+    """What is not there where ``path`` leads; ``None`` when it is. Raises as ``resolve``."""
     found = _find(root, path, follow=True)
-    return "" if isinstance(found, Match) else found
+    return found if isinstance(found, Missing) else None
 
 
 def _wildcard(root: Directory, path: str, where: str) -> Iterator[Match]:
@@ -313,7 +331,7 @@ def _digest_of(matches: list[Match], exclude: tuple[str, ...], *, wildcard: bool
 
 
 def _excluding(exclude: tuple[str, ...]) -> IgnoreRules | None:
-    return IgnoreRules([(0, pattern) for pattern in exclude], file="--exclude") if exclude else None
+    return IgnoreRules([(0, pattern) for pattern in exclude], file=EXCLUDED) if exclude else None
 
 
 def _rows_of_match(match: Match, exclude: tuple[str, ...]) -> list[Row]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Collection, Iterable, Mapping
 
-from layerlab.context.ignore import IgnoreRules
+from layerlab.context.ignore import SENT, IgnoreRules
 from layerlab.context.select import compile_glob, has_wildcards
 from layerlab.context.tree import Directory, Entry, directory_digest
 from layerlab.errors import DockerfileError
@@ -66,7 +66,7 @@ def sent(root: Directory, paths: Collection[str]) -> Directory:
 
     That is all where they say what they mean, or one is the root. Raises ``DockerfileError`` for a path that is no pattern.
     """
-    if not any(path != path.strip() or path.startswith("!") for path in paths):
+    if not any(path != path.strip() or path.startswith("!") or "[" in path or "\\" in path for path in paths):
         return root
     return sent_alone(root, paths)
 
@@ -75,7 +75,7 @@ def sent_alone(root: Directory, paths: Collection[str]) -> Directory:
     """The part of a tree that is sent for the paths of ``followed``, and nothing else. Raises as ``sent``."""
     if "" in paths:
         return root
-    return _Sent(root, IgnoreRules([(0, path) for path in sorted(paths)], file="the build context"), "")
+    return _Sent(root, IgnoreRules([(0, path) for path in sorted(paths)], file=SENT), "")
 
 
 class _Sent:

@@ -67,13 +67,14 @@ def members(layer: bytes, *, whole: bool = False) -> list[dict[str, Any]]:
 def _rest(archive: tarfile.TarFile, info: tarfile.TarInfo) -> dict[str, Any]:
     """What counts beside what is recorded. A time is one that was kept, or "new": when a step ran is nobody's promise.
 
-    A directory's own time in Docker is that of the last file that the builder was sent for it, now or in an earlier build.
+    A directory's own time in Docker is that of the last file that the builder was sent for it, now or in an earlier build. Of attributes
+    file capabilities count: those of users are in no layer of Docker's, though the steps that follow see them.
     """
     if info.islnk():
         # All that it has is its target's.
         return {}
     rest: dict[str, Any] = {} if info.isdir() else {"mtime": int(info.mtime) if info.mtime < _RECENT else "new"}
-    attributes = {key.removeprefix(_XATTR): value for key, value in info.pax_headers.items() if key.startswith(_XATTR)}
+    attributes = {key.removeprefix(_XATTR): value for key, value in info.pax_headers.items() if key.startswith(f"{_XATTR}security.")}
     if attributes:
         rest["xattrs"] = attributes
     if info.isreg():

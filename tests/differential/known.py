@@ -13,6 +13,8 @@ from .compared import Found
 
 _NOT_FOUND: Final = re.compile(r'"(/[^"]*)": not found\Z')
 _LOOP: Final = re.compile(r"too many (?:symlinks|links)")
+_MODE: Final = re.compile(r'layer \d+: .*: mode: expected "([0-7]+)", actual "([0-7]+)"\Z')
+_SETUID: Final = 0o6000
 _NO_PREFIX: Final = re.compile(r"lstat (/\S*): no such file or directory\Z")
 
 
@@ -20,6 +22,8 @@ def reason(case: dict[str, Any], found: Found) -> str:
     """Why a difference is none, or the empty string."""
     if found.kind == "error" and found.wanted.error is not None and found.actual.error is not None:
         return _of_one_step(case, found, found.wanted.error.strip(), found.actual.error.strip())
+    if found.kind == "image" and all(_lost_setuid(line) for line in found.details.splitlines()):
+        return "a RUN in a user namespace that writes to a setuid file takes the bit away"
     if found.kind == "verdicts" and found.pairs:
         outline = Outline(dockerfile_of(case, found.build))
         if all(_workdir_of_scratch(outline, *pair) for pair in found.pairs):
@@ -54,6 +58,11 @@ def _of_one_step(case: dict[str, Any], found: Found, wanted: str, actual: str) -
     return ""
 
 
+def _lost_setuid(line: str) -> bool:
+    match = _MODE.match(line)
+    return match is not None and int(match[1], 8) != int(match[2], 8) == int(match[1], 8) & ~_SETUID
+
+
 def _workdir_of_scratch(outline: Outline, wanted: Row | None, actual: Row | None) -> bool:
     if wanted is None or actual is None or _step(wanted) != _step(actual):
         return False
@@ -72,8 +81,10 @@ def _step(row: Row) -> tuple[str, str, str]:
 
 
 def _sources(row: Row) -> list[str]:
-    """The sources that a printed COPY or ADD names."""
+    """The sources that a printed COPY or ADD names, or the mounts of a RUN."""
     text = row.instruction
+    if text.upper().removeprefix("ONBUILD ").startswith("RUN "):
+        return re.findall(r"(?<=[,=])(?:source|src)=([^,\s]*)", text)
     for keyword in ("ONBUILD ", "COPY ", "ADD "):
         if text.upper().startswith(keyword):
             text = text[len(keyword) :]

@@ -17,7 +17,7 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from layerlab.context.ignore import IgnoreRules
+from layerlab.context.ignore import EXCLUDED, IgnoreRules
 from layerlab.context.tree import HOLE, blocks, file_digest
 from layerlab.engines.embedded.rootfs.layer_tar import DEVICE, note_device
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
@@ -195,7 +195,7 @@ class Copier:
         self._make(target, self._made_mode())
         if top_is_new:
             self._dress(source, target, status, self._source_ids(real, status, source_owners, context))
-        rules = IgnoreRules([(0, pattern) for pattern in exclude], file="--exclude") if exclude else None
+        rules = IgnoreRules([(0, pattern) for pattern in exclude], file=EXCLUDED) if exclude else None
         below = _listed(rows) if rows is not None else _walk(source, "")
         # A directory that was there keeps its mode and owner, but gets the time, even if nothing is copied into it.
         times: list[tuple[str, os.stat_result]] = [(target, status)] if target != self.root else []

@@ -196,8 +196,8 @@ class Worker:
                 else:
                     with self._rootfs(source["layers"]) as origin:
                         # A pattern may match nothing, but the directory before it must be there.
-                        if source["base"] and not os.path.lexists(resolve(origin, source["base"])):
-                            raise copying.CopyError(f"lstat /{source['base']}: no such file or directory")
+                        if source["base"] and not os.path.lexists(place := resolve(origin, source["base"])):
+                            raise copying.CopyError(_looked(origin, place))
                         owners = self._owners(source["layers"])
                         self._copy_picked(copier, origin, source, dest, tuple(exclude), unpack, parents, owners, context=False)
         return {"owners": copier.owners, "written": copier.written}
@@ -558,6 +558,16 @@ class Worker:
             for tree in [tree for tree in self._baselines if tree.startswith(path + "/")]:
                 del self._baselines[tree]
         return {}
+
+
+def _looked(root: str, place: str) -> str:
+    """What BuildKit says where it looks for a place that is not there (continuity ``fs.RootPath``)."""
+    parts = inside(root, place).split("/")
+    for count in range(1, len(parts)):
+        above = "/".join([root, *parts[:count]])
+        if os.path.lexists(above) and not stat.S_ISDIR(os.lstat(above).st_mode):
+            return f"lstat /{'/'.join(parts[: count + 1])}: not a directory"
+    return f"lstat /{'/'.join(parts)}: no such file or directory"
 
 
 def _shown(entry: layer_tar.LayerEntry) -> layer_tar.LayerEntry:
