@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.docker.private import FLAG, FLAG_HELP, SharedDaemonError, check_private
 
+CASES_SEED = "LAYERLAB_CASES_SEED"
 # Folders whose tests share nothing but what each makes for itself. Elsewhere a file's tests share something that is dear to make.
 APART = frozenset(("conformance", "context", "dockerfile", "engine", "transfer"))
 _LEFT_OUT = pytest.StashKey[int]()
@@ -22,6 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--cases", type=Path, default=Path(__file__).parent / "conformance" / "cases", metavar="DIR", help="folder of the conformance cases"
     )
     group.addoption("--engine", choices=("embedded", "docker"), default="embedded", help="the engine that the conformance cases are run on")
+    group.addoption("--share", type=int, default=1, metavar="N", help="of the conformance cases one in N; the seed is printed")
     group.addoption("--as", dest="like", choices=("26", "28"), default="28", help="whose verdicts the embedded engine must give there")
     parser.addoption(
         "--all", action="store_true", dest="all_tests", help="run the slow tests, too, which are left out where no path is named"
@@ -33,6 +36,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Tests say which engine they mean: a daemon that happens to run must not change what they test, nor be changed."""
     os.environ["LAYERLAB_ENGINE"] = "embedded"
+    # All workers draw the same.
+    os.environ.setdefault(CASES_SEED, secrets.token_hex(4))
 
     if config.pluginmanager.hasplugin("xdist"):
         config.pluginmanager.register(_FromWorkers())

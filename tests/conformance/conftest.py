@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import CASES_SEED
 from tests.docker.private import FLAG
 
 from .cases import load_all
@@ -22,7 +25,9 @@ _SHOWN = 20
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for every case of the folder."""
     if "case" in metafunc.fixturenames:
+        share, seed = metafunc.config.getoption("--share"), os.environ[CASES_SEED]
         cases = load_all(metafunc.config.getoption("--cases"))
+        cases = [case for case in cases if zlib.crc32(f"{seed} {case.name}".encode()) % share == 0]
         metafunc.parametrize("case", cases, ids=[case.name for case in cases])
 
 
@@ -54,7 +59,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
                 lines += value["images"]
     if not counts:
         return
-    terminalreporter.write_line(f"conformance: {counts['agree']} of {counts['builds']} builds agree")
+    share = config.getoption("--share")
+    drawn = f" (one case in {share}, {CASES_SEED}={os.environ[CASES_SEED]})" if share > 1 else ""
+    terminalreporter.write_line(f"conformance: {counts['agree']} of {counts['builds']} builds agree{drawn}")
     if counts["quirks"]:
         terminalreporter.write_line(f"conformance quirks: {counts['quirks agree']} of {counts['quirks']} builds do what they must")
     if counts["images"]:
