@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+from typing import Final
 
 import msgspec
 
@@ -15,9 +17,12 @@ from layerlab.errors import DockerfileError, InvalidReferenceError
 from layerlab.graph import Resolve
 from layerlab.linter import check
 from layerlab.linter.check import VIOLATION
+from layerlab.linter.options import CHECKS
 from layerlab.linter.text import UNREADABLE
 from layerlab.model import CheckRecord
 from layerlab.references import parse_reference
+
+_ASKS: Final = re.compile(rb"(?im)^#[ \t]*check[ \t]*=")
 
 
 def check_build(options: BuildOptions, resolve: Resolve) -> CheckRecord:
@@ -60,6 +65,12 @@ def checked(options: BuildOptions, inputs: Inputs) -> Inputs:
     if failure is not None and failure.message.startswith((VIOLATION, UNREADABLE)):
         raise DockerfileError(failure.message, file=failure.file, line=failure.line, column=failure.column, remedy=failure.remedy)
     return msgspec.structs.replace(inputs, checks=record.warnings)
+
+
+def obeyed(options: BuildOptions, inputs: Inputs) -> Inputs:
+    """As ``checked``, for a plan, which tells of no warnings: only a ``# check=`` can stop a build."""
+    asks = build_arguments(options).get(CHECKS) or _ASKS.search(dockerfile_text(options, inputs.file, inputs.shown))
+    return checked(options, inputs) if asks else inputs
 
 
 def is_reference(text: str) -> bool:

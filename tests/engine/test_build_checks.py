@@ -49,10 +49,11 @@ def test_there_is_nothing_about_a_file_without_fault(lab: Lab) -> None:
 )
 def test_an_error_stops_the_build_before_its_first_step(lab: Lab, line: str, message: str) -> None:
     lab.build(_TWO_STAGES)
-    with pytest.raises(DockerfileError) as caught:
-        lab.build(f"{line}\n{_TWO_STAGES}RUN echo more\n")
-    assert caught.value.message == message
-    assert caught.value.file is not None
+    for ask in (lab.plan, lab.build):
+        with pytest.raises(DockerfileError) as caught:
+            ask(f"{line}\n{_TWO_STAGES}RUN echo more\n")
+        assert caught.value.message == message
+        assert caught.value.file is not None
     # Nothing of it was run: it runs now.
     assert verdicts(lab.build(f"{_TWO_STAGES}RUN echo more\n")) == ["cached", "executed"]
 

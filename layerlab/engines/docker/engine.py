@@ -18,7 +18,7 @@ import msgspec
 
 from layerlab.context import load_context
 from layerlab.engines.base import BuildOptions, Event, Progress
-from layerlab.engines.checking import check_build, checked
+from layerlab.engines.checking import check_build, checked, obeyed
 from layerlab.engines.docker import containers
 from layerlab.engines.docker.build import DockerBuild, ImageFacts
 from layerlab.engines.docker.client import DockerError, connect_api, find_builder, find_client, said, translated
@@ -202,7 +202,7 @@ class DockerEngine:
 
     def plan(self, options: BuildOptions, edits: tuple[str, ...] = ()) -> PlanRecord:
         """What layerlab's solver expects of the next build, by the builds that it has seen; see ``Engine.plan``."""
-        inputs = self._inputs(options, _quiet)
+        inputs = obeyed(options, self._inputs(options, _quiet))
         paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
         return _with_doubt(make_plan("docker", options, inputs, DaemonRecords(self.state), paths))
 
@@ -212,7 +212,7 @@ class DockerEngine:
 
     def matrix(self, options: BuildOptions, edits: tuple[str, ...]) -> tuple[tuple[str, PlanRecord], ...]:
         """A plan for each edit alone; see ``Engine.matrix``."""
-        inputs = self._inputs(options, _quiet)
+        inputs = obeyed(options, self._inputs(options, _quiet))
         paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
         plans = make_matrix("docker", options, inputs, DaemonRecords(self.state), paths)
         return tuple((edit, _with_doubt(plan)) for edit, plan in zip(edits, plans, strict=True))

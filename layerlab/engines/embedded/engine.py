@@ -17,7 +17,7 @@ import msgspec
 
 from layerlab.context import load_context
 from layerlab.engines.base import BuildOptions, Event, Progress
-from layerlab.engines.checking import check_build, checked
+from layerlab.engines.checking import check_build, checked, obeyed
 from layerlab.engines.embedded import images as image_store
 from layerlab.engines.embedded.bases import Bases, Report, canonical_name
 from layerlab.engines.embedded.build import Build, Executions
@@ -255,7 +255,7 @@ class EmbeddedEngine:
         With ``edits``, the files as they are count as built, so that the plan shows what the edits alone would cost.
         """
         with collection_paused(), self.store.in_use():
-            inputs = self._inputs(options)
+            inputs = obeyed(options, self._inputs(options))
             paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
             return make_plan(self.name, options, inputs, self.store, paths, self.look)
 
@@ -267,7 +267,7 @@ class EmbeddedEngine:
     def matrix(self, options: BuildOptions, edits: tuple[str, ...]) -> tuple[tuple[str, PlanRecord], ...]:
         """A plan for each edit alone; see ``Engine.matrix``."""
         with collection_paused(), self.store.in_use():
-            inputs = self._inputs(options)
+            inputs = obeyed(options, self._inputs(options))
             paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
             return tuple(zip(edits, make_matrix(self.name, options, inputs, self.store, paths, self.look), strict=True))
 
