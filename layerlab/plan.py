@@ -176,6 +176,8 @@ class _Solver:
             return Decided(step=step, decision="undecided", waits_for=tip.waits_for, parent=tip.number)
         digests: list[str] = []
         contents: list[Selected | None] = []
+        # Of a source that another one holds: that is asked for before.
+        missed: LayerlabError | None = None
         for source in content_sources(op):
             if source.kind == "inline":
                 digests.append(inline_digest(source))
@@ -186,14 +188,18 @@ class _Solver:
             try:
                 found, waits, wants = self._content(source, selection)
             except LayerlabError as error:
-                as_docker_says(error, source, op)
                 if error.line is None:
                     error.line, error.file = step.line, self.graph.file
+                if as_docker_says(error, source, op):
+                    missed = missed or error
+                    continue
                 return Decided(step=step, decision="failed", parent=tip.number, error=error, waits_for=step.number)
             if found is None:
                 return Decided(step=step, decision="undecided", waits_for=waits, wants=wants, parent=tip.number)
             digests.append(found.digest)
             contents.append(found)
+        if missed is not None:
+            return Decided(step=step, decision="failed", parent=tip.number, error=missed, waits_for=step.number)
         parent_key = tip.key
         if isinstance(op, RunOp) and (op.mounts_parent or (self.graph.like == "26" and _has_secrets(op))):
             # What is in the root file system counts, and not how it came there: two mounts of one input (``getMountDeps``). Until
@@ -295,13 +301,15 @@ class _Solver:
         return self.cache.content(layers, selection), number, (layers, selection)
 
 
-def as_docker_says(error: LayerlabError, source: Source, op: Op) -> None:
-    """Word what a source lacks as Docker does where another source of the step holds it.
+def as_docker_says(error: LayerlabError, source: Source, op: Op) -> bool:
+    """Word what a source lacks as Docker does where another source of the step holds it, and say whether one does.
 
     BuildKit looks for such a source only when it copies (``dedupeSelectors``), and says what the copy says.
     """
-    if isinstance(error, MissingSourceError) and _is_covered(source, content_sources(op)):
-        error.message = error.looked or f"lstat {source.path}: no such file or directory"
+    if not isinstance(error, MissingSourceError) or not _is_covered(source, content_sources(op)):
+        return False
+    error.message = error.looked or f"lstat {source.path}: no such file or directory"
+    return True
 
 
 def _is_covered(source: Source, others: tuple[Source, ...]) -> bool:
