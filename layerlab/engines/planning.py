@@ -94,6 +94,7 @@ def _refuse_what_is_missing(graph: Graph, root: Directory, solution: Solution) -
         op = decided.step.op
         if decided.decision != "undecided" or op is None:
             continue
+        missed: LayerlabError | None = None
         for source in content_sources(op):
             # A pattern may match nothing.
             where = posixpath.join(source.pivot or "/", source.path.lstrip("/"))
@@ -102,9 +103,12 @@ def _refuse_what_is_missing(graph: Graph, root: Directory, solution: Solution) -
                 try:
                     select(root, selection_of(source, exclude))
                 except LayerlabError as error:
-                    as_docker_says(error, source, op)
                     error.line, error.file = error.line or decided.step.line, error.file or graph.file
-                    raise
+                    if not as_docker_says(error, source, op):
+                        raise
+                    missed = missed or error
+        if missed is not None:
+            raise missed
 
 
 def make_matrix(
