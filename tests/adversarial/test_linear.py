@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Final
@@ -24,7 +26,7 @@ from layerlab.dockerfile import expand, parse, parse_duration, parse_mount
 from layerlab.engines.embedded.rootfs.unpack import ArchiveError, unpack
 from layerlab.errors import LayerlabError
 from layerlab.explain import edits_between, likeness
-from layerlab.fsutil import scratch_directory
+from layerlab.fsutil import remove_tree
 from layerlab.graph import build_graph
 from tests.autograder.material import ps1
 
@@ -47,14 +49,40 @@ def _notebook(source: object) -> None:
     collect(json.dumps({"nbformat": 4, "cells": source}).encode(), ps1(), "ann")
 
 
-def _tar(names: list[str]) -> None:
+def _tar(members: list[str | tuple[str, bytes, str]], *, layer: bool = False) -> None:
+    """Unpack an archive of members: a name, of an empty file, or (name, type, target)."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name in names:
-            archive.addfile(tarfile.TarInfo(name))
-    buffer.seek(0)
-    with scratch_directory("layerlab-linear-") as root:
-        unpack(buffer, root, "/", layer=False, real_ids=False)
+        for member in members:
+            name, kind, target = (member, tarfile.REGTYPE, "") if isinstance(member, str) else member
+            header = tarfile.TarInfo(name)
+            header.type, header.linkname = kind, target
+            header.uid = 1
+            archive.addfile(header)
+    # In memory where there is such a place: what a disk takes hides what we take.
+    with tempfile.TemporaryDirectory(prefix="layerlab-linear-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as place:
+        root = os.path.join(place, "root")
+        os.mkdir(root)
+        with open(os.path.join(place, "tar"), "w+b") as stream:
+            stream.write(buffer.getvalue())
+            stream.seek(0)
+            try:
+                unpack(stream, root, "/", layer=layer, real_ids=False)
+            finally:
+                # Whatever its depth.
+                remove_tree(root)
+
+
+def _replaced(size: int, *, layer: bool = False) -> None:
+    """Directories, and then a file in the place of each."""
+    names = [f"{'a' * 250}/{'b' * 250}/{n}" for n in range(size)]
+    _tar([*((name, tarfile.DIRTYPE, "") for name in names), *names], layer=layer)
+
+
+def _far(size: int, start: str, links: int, *, layer: bool = False) -> None:
+    """Files whose names lead through links to links, each by a way that goes in and out of a directory."""
+    chain = [(f"l{n}", tarfile.SYMTYPE, start + "d/../" * size + (f"l{n + 1}" if n < links - 1 else "d")) for n in range(links)]
+    _tar([("d", tarfile.DIRTYPE, ""), *chain, *(f"l0/f{n}" for n in range(size))], layer=layer)
 
 
 # What does it, and the smaller of two sizes; the other is four times as large.
@@ -98,6 +126,11 @@ READERS: Final[dict[str, tuple[Callable[[int], object], int]]] = {
     "notebook: depth": (lambda size: collect(b"[" * size, ps1(), "ann"), 50_000),
     "notebook: cells": (lambda size: _notebook([{"cell_type": "code", "metadata": {"nbgrader": {"grade_id": "x"}}}] * size), 2_000),
     "tar: members": (lambda size: _tar([f"d{n}" for n in range(size)]), 500),
+    "tar: files in the place of directories": (_replaced, 2_000),
+    "tar: far links": (lambda size: _far(size, "", 8), 80),
+    "tar: far links from the root": (lambda size: _far(size, "/", size), 60),
+    "layer: files in the place of directories": (lambda size: _replaced(size, layer=True), 1_000),
+    "layer: far links": (lambda size: _far(size, "/", size, layer=True), 40),
     "tar: one long name": (lambda size: _tar(["/".join("a" * size)]), 400),
 }
 
