@@ -28,6 +28,7 @@ from layerlab.errors import LayerlabError
 from layerlab.explain import edits_between, likeness
 from layerlab.fsutil import remove_tree
 from layerlab.graph import build_graph
+from layerlab.linter.check import check
 from tests.autograder.material import ps1
 
 _PATH: Final = "folder/" * 20 + "b" * 200
@@ -43,6 +44,14 @@ def _long_path(pattern: str, size: int) -> None:
 
 def _build(text: str) -> None:
     build_graph(parse(text), base_image, build_args={})
+
+
+def _check(text: str) -> None:
+    check(text.encode(), "Dockerfile", base_image, lambda _: True)
+
+
+def _numbered(form: str, size: int) -> str:
+    return " ".join(form.replace("#", str(n)) for n in range(size))
 
 
 def _notebook(source: object) -> None:
@@ -109,6 +118,20 @@ READERS: Final[dict[str, tuple[Callable[[int], object], int]]] = {
     "Dockerfile: variables": (lambda size: _build("FROM a\nENV " + " ".join(f"a{n}=b" for n in range(size)) + "\n"), 2_000),
     "Dockerfile: ports": (lambda size: _build("FROM a\nEXPOSE" + " 1-65535" * size + "\n"), 100),
     "Dockerfile: expansions": (lambda size: _build(f"FROM a\nENV A={'x' * 60_000}\nENV {' '.join(f'b{n}=$A' for n in range(size))}\n"), 20),
+    "Dockerfile: lines of variables": (lambda size: _build("FROM a\n" + "".join(f"ENV a{n}=b\n" for n in range(size))), 2_000),
+    "check: one argument again and again": (lambda size: _check("FROM a\nARG" + " a=b" * size + "\n"), 2_000),
+    "check: arguments": (lambda size: _check(f"FROM a\nARG {_numbered('a#=$a', size)}\n"), 2_000),
+    "check: arguments, and then lines": (lambda size: _check(f"FROM a\nARG {_numbered('a#', size)}\n" + "USER a\n" * size), 2_000),
+    "check: arguments of the file": (lambda size: _check("ARG a=b\n" * size + "FROM a\n" + "USER a\n" * size), 2_000),
+    "check: variables that nobody set": (
+        lambda size: _check(f"FROM a\nENV {_numbered('a#=b', size)}\nENV {_numbered('b=$c#', size)}\n"),
+        500,
+    ),
+    "check: a long name that nobody set": (lambda size: _check(f"FROM a\nENV {'a' * size}=b\nENV c=${'b' * size}\n"), 500),
+    "check: base images that nobody set": (
+        lambda size: _check("".join(f"ARG a{n}=b\n" for n in range(size)) + f"FROM a{_numbered('$b#', size)}\n".replace(" $", "$")),
+        500,
+    ),
     "variables: a prefix": (lambda size: expand("${A#*a*b}", {"A": "a" * size}), 20_000),
     "variables: a suffix": (lambda size: expand("${A%%b*a*a}", {"A": "a" * size}), 20_000),
     "variables: all replaced": (lambda size: expand("${A//a*ab/x}", {"A": "a" * size}), 20_000),
