@@ -34,7 +34,7 @@ from layerlab.dockerfile.ast import Dockerfile, Instruction, Stage
 from layerlab.dockerfile.chars import quoted, quoted_rune
 from layerlab.dockerfile.devices import device_problem
 from layerlab.dockerfile.remote import checksum_problem, digest_problem, file_name, kind_of
-from layerlab.dockerfile.suggest import did_you_mean
+from layerlab.dockerfile.suggest import Hints, did_you_mean
 from layerlab.errors import DockerfileError, InvalidReferenceError, LayerlabError, UnsupportedError, UsageError
 from layerlab.ops import DEFAULT_PATH, BaseImage, CopyOp, MkdirOp, MountOp, Op, RemoteFile, RunOp, Source
 from layerlab.platform import PLATFORM, PLATFORM_ARGUMENTS, normal_platform
@@ -151,6 +151,9 @@ class _State:
         self.arguments: dict[str, str] = {}
         self.from_arg: set[str] = set()
         self.cmd_set = False
+        # The image's variables, and where each is among them.
+        self._items: list[str] | None = None
+        self._places: dict[str, int] = {}
 
     def clone(self) -> _State:
         """The state that a child stage starts from."""
@@ -174,6 +177,17 @@ class _State:
             self.from_arg.add(key)
         else:
             self.from_arg.discard(key)
+
+    def put_image_env(self, name: str, item: str) -> None:
+        """Set a variable of the image in its place, or behind all others."""
+        items: list[str] | None = self.image.get("Env")
+        if items is None or items is not self._items:
+            # Of several of one name the last one counts, where the first one stood.
+            whole = {item.partition("=")[0]: item for item in items or []}
+            items = self.image["Env"] = self._items = list(whole.values())
+            self._places = {known: place for place, known in enumerate(whole)}
+        place = self._places.setdefault(name, len(items))
+        items[place : place + 1] = [item]
 
 
 class Observer:
@@ -385,7 +399,8 @@ class _Builder:
     def _meant(self, word: str) -> str:
         variables = Variables(self.globals)
         expand(word, variables, escape=self.dockerfile.escape, allowance=self.allowance)
-        return next((hint for name in variables.missing if (hint := did_you_mean(name, self.globals))), "")
+        hints = Hints()
+        return next((hint for name in variables.missing if (hint := hints.did_you_mean(name, self.globals))), "")
 
     def _error(self, at: Instruction, message: str, remedy: str | None = None) -> DockerfileError:
         return DockerfileError(message, file=self.file, line=at.line, column=at.column, remedy=remedy)
@@ -987,16 +1002,14 @@ class _Builder:
     # --- metadata ---------------------------------------------------------------------------------------------------
 
     def _env(self, state: _State, at: Instruction) -> _Lowered:
-        before = dict(state.env)
+        # None of them sees another one of its line.
+        pairs = [(self._expand(key, state.env, at), self._expand(value or "", state.env, at)) for key, value in at.pairs]
         shown = []
-        env = {item.partition("=")[0]: item for item in state.image.get("Env") or []}
-        for key, value in at.pairs:
-            name, text = self._expand(key, before, at), self._expand(value or "", before, at)
+        for name, text in pairs:
             state.set_env(name, text, argument=False)
             item = f"{name}={text}"
-            env[name.partition("=")[0]] = item
+            state.put_image_env(name.partition("=")[0], item)
             shown.append(item)
-        state.image["Env"] = list(env.values())
         return _Lowered(self._printed(state, at), None, "ENV " + " ".join(shown))
 
     def _label(self, state: _State, at: Instruction) -> _Lowered:

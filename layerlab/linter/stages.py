@@ -13,7 +13,7 @@ from layerlab.context.ignore import IgnoreRules, clean_path
 from layerlab.dockerfile import expand
 from layerlab.dockerfile.ast import Dockerfile, Instruction, Stage
 from layerlab.dockerfile.chars import quoted
-from layerlab.dockerfile.suggest import did_you_mean
+from layerlab.dockerfile.suggest import Hints
 from layerlab.errors import DockerfileError
 from layerlab.graph import Observer, Variables
 from layerlab.linter.findings import Findings
@@ -38,6 +38,24 @@ class _Seen:
         self.arguments: set[str] = set(parent.arguments) if parent is not None else set()
         self.workdir: bool = parent is not None and parent.workdir
         self.last: dict[str, Instruction] = {}
+        self.words: _Words | None = None
+
+
+class _Words:
+    """The defaults of the ARG ``at``, each of which is asked about. ``given``: those of arguments that the build is given."""
+
+    def __init__(self, at: Instruction, build_args: Mapping[str, str]) -> None:
+        self.at = at
+        self.given = {value for key, value in at.pairs if value is not None and key in build_args}
+
+    def before(self, word: str) -> set[str]:
+        """Names of the ARG that stand before a default, or all."""
+        found: set[str] = set()
+        for key, value in self.at.pairs:
+            if value == word:
+                break
+            found.add(key)
+        return found
 
 
 class Stages(Observer):
@@ -53,12 +71,14 @@ class Stages(Observer):
         self._bases: dict[int, str] = {}
         self._seen: dict[int, _Seen] = {}
         self._current = _Seen(None)
+        self._meta_args = set(map(id, dockerfile.meta_args))
+        self._hints = Hints()
 
     def expanded(self, at: Instruction, word: str, result: str | None, used: Variables) -> None:
         """See ``Observer``. What an error was read up to is spoken of, too."""
         if at.keyword == "FROM":
             self._from(at, word, result, used)
-        elif at not in self._dockerfile.meta_args:
+        elif id(at) not in self._meta_args:
             self._undefined(at, word, used)
             if at.keyword == "ARG" and result is None:
                 # Of an ARG each name is looked at before its default.
@@ -126,22 +146,33 @@ class Stages(Observer):
             self._findings.add("ExposeInvalidFormat", at, detail)
 
     def _undefined(self, at: Instruction, word: str, used: Variables) -> None:
-        declared = set(self._current.arguments)
+        seen = self._current
         if at.keyword == "ARG":
-            keys = [key for key, _ in at.pairs]
-            declared.update(keys[: [value for _, value in at.pairs].index(word)] if word in [value for _, value in at.pairs] else keys)
-            self._current.arguments.update(keys)
-            if any(key in self._build_args for key, value in at.pairs if value == word):
+            if seen.words is None or seen.words.at is not at:
+                seen.words = _Words(at, self._build_args)
+                # Of its own names the first word knows those before it; when the next is read they all are declared.
+                early = seen.words.before(word)
+                missing = [name for name in used.missing if name not in seen.arguments and name not in early]
+                seen.arguments.update(key for key, _ in at.pairs)
+            else:
+                missing = [name for name in used.missing if name not in seen.arguments]
+            if word in seen.words.given:
                 return
-        for name in used.missing:
-            if name not in declared and name not in _NOT_SET:
-                self._findings.add("UndefinedVar", at, f"Usage of undefined variable '${name}'{_hint(name, list(used), '$')}")
+        else:
+            missing = [name for name in used.missing if name not in seen.arguments]
+        for name in missing:
+            if name not in _NOT_SET:
+                self._findings.add("UndefinedVar", at, f"Usage of undefined variable '${name}'{self._hint(name, used)}")
+
+    def _hint(self, name: str, known: Mapping[str, str]) -> str:
+        hint = self._hints.did_you_mean(name, known)
+        return hint.replace("(did you mean ", "(did you mean $") if hint else ""
 
     def _from(self, at: Instruction, word: str, result: str | None, used: Variables) -> None:
-        known = [*self._globals, *used]
+        known = dict.fromkeys([*self._globals, *used])
         for name in used.missing:
             if name not in known:
-                detail = f"FROM argument '{name}' is not declared{did_you_mean(name, known)}"
+                detail = f"FROM argument '{name}' is not declared{self._hints.did_you_mean(name, known)}"
                 self._findings.add("UndefinedArgInFrom", at, detail)
         if result is None:
             return
@@ -180,11 +211,6 @@ def check_defaults(dockerfile: Dockerfile, findings: Findings, is_reference: Cal
     except DockerfileError:
         # It is an error of the build, and said there.
         return
-
-
-def _hint(name: str, known: list[str], sign: str) -> str:
-    hint = did_you_mean(name, known)
-    return hint.replace("(did you mean ", f"(did you mean {sign}") if hint else ""
 
 
 def _ignored(rules: IgnoreRules, path: str) -> bool:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import tarfile
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Final
@@ -24,8 +26,9 @@ from layerlab.dockerfile import expand, parse, parse_duration, parse_mount
 from layerlab.engines.embedded.rootfs.unpack import ArchiveError, unpack
 from layerlab.errors import LayerlabError
 from layerlab.explain import edits_between, likeness
-from layerlab.fsutil import scratch_directory
+from layerlab.fsutil import remove_tree
 from layerlab.graph import build_graph
+from layerlab.linter.check import check
 from tests.autograder.material import ps1
 
 _PATH: Final = "folder/" * 20 + "b" * 200
@@ -43,18 +46,52 @@ def _build(text: str) -> None:
     build_graph(parse(text), base_image, build_args={})
 
 
+def _check(text: str) -> None:
+    check(text.encode(), "Dockerfile", base_image, lambda _: True)
+
+
+def _numbered(form: str, size: int) -> str:
+    return " ".join(form.replace("#", str(n)) for n in range(size))
+
+
 def _notebook(source: object) -> None:
     collect(json.dumps({"nbformat": 4, "cells": source}).encode(), ps1(), "ann")
 
 
-def _tar(names: list[str]) -> None:
+def _tar(members: list[str | tuple[str, bytes, str]], *, layer: bool = False) -> None:
+    """Unpack an archive of members: a name, of an empty file, or (name, type, target)."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name in names:
-            archive.addfile(tarfile.TarInfo(name))
-    buffer.seek(0)
-    with scratch_directory("layerlab-linear-") as root:
-        unpack(buffer, root, "/", layer=False, real_ids=False)
+        for member in members:
+            name, kind, target = (member, tarfile.REGTYPE, "") if isinstance(member, str) else member
+            header = tarfile.TarInfo(name)
+            header.type, header.linkname = kind, target
+            header.uid = 1
+            archive.addfile(header)
+    # In memory where there is such a place: what a disk takes hides what we take.
+    with tempfile.TemporaryDirectory(prefix="layerlab-linear-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as place:
+        root = os.path.join(place, "root")
+        os.mkdir(root)
+        with open(os.path.join(place, "tar"), "w+b") as stream:
+            stream.write(buffer.getvalue())
+            stream.seek(0)
+            try:
+                unpack(stream, root, "/", layer=layer, real_ids=False)
+            finally:
+                # Whatever its depth.
+                remove_tree(root)
+
+
+def _replaced(size: int, *, layer: bool = False) -> None:
+    """Directories, and then a file in the place of each."""
+    names = [f"{'a' * 250}/{'b' * 250}/{n}" for n in range(size)]
+    _tar([*((name, tarfile.DIRTYPE, "") for name in names), *names], layer=layer)
+
+
+def _far(size: int, start: str, links: int, *, layer: bool = False) -> None:
+    """Files whose names lead through links to links, each by a way that goes in and out of a directory."""
+    chain = [(f"l{n}", tarfile.SYMTYPE, start + "d/../" * size + (f"l{n + 1}" if n < links - 1 else "d")) for n in range(links)]
+    _tar([("d", tarfile.DIRTYPE, ""), *chain, *(f"l0/f{n}" for n in range(size))], layer=layer)
 
 
 # What does it, and the smaller of two sizes; the other is four times as large.
@@ -81,6 +118,20 @@ READERS: Final[dict[str, tuple[Callable[[int], object], int]]] = {
     "Dockerfile: variables": (lambda size: _build("FROM a\nENV " + " ".join(f"a{n}=b" for n in range(size)) + "\n"), 2_000),
     "Dockerfile: ports": (lambda size: _build("FROM a\nEXPOSE" + " 1-65535" * size + "\n"), 100),
     "Dockerfile: expansions": (lambda size: _build(f"FROM a\nENV A={'x' * 60_000}\nENV {' '.join(f'b{n}=$A' for n in range(size))}\n"), 20),
+    "Dockerfile: lines of variables": (lambda size: _build("FROM a\n" + "".join(f"ENV a{n}=b\n" for n in range(size))), 2_000),
+    "check: one argument again and again": (lambda size: _check("FROM a\nARG" + " a=b" * size + "\n"), 2_000),
+    "check: arguments": (lambda size: _check(f"FROM a\nARG {_numbered('a#=$a', size)}\n"), 2_000),
+    "check: arguments, and then lines": (lambda size: _check(f"FROM a\nARG {_numbered('a#', size)}\n" + "USER a\n" * size), 2_000),
+    "check: arguments of the file": (lambda size: _check("ARG a=b\n" * size + "FROM a\n" + "USER a\n" * size), 2_000),
+    "check: variables that nobody set": (
+        lambda size: _check(f"FROM a\nENV {_numbered('a#=b', size)}\nENV {_numbered('b=$c#', size)}\n"),
+        500,
+    ),
+    "check: a long name that nobody set": (lambda size: _check(f"FROM a\nENV {'a' * size}=b\nENV c=${'b' * size}\n"), 500),
+    "check: base images that nobody set": (
+        lambda size: _check("".join(f"ARG a{n}=b\n" for n in range(size)) + f"FROM a{_numbered('$b#', size)}\n".replace(" $", "$")),
+        500,
+    ),
     "variables: a prefix": (lambda size: expand("${A#*a*b}", {"A": "a" * size}), 20_000),
     "variables: a suffix": (lambda size: expand("${A%%b*a*a}", {"A": "a" * size}), 20_000),
     "variables: all replaced": (lambda size: expand("${A//a*ab/x}", {"A": "a" * size}), 20_000),
@@ -98,6 +149,11 @@ READERS: Final[dict[str, tuple[Callable[[int], object], int]]] = {
     "notebook: depth": (lambda size: collect(b"[" * size, ps1(), "ann"), 50_000),
     "notebook: cells": (lambda size: _notebook([{"cell_type": "code", "metadata": {"nbgrader": {"grade_id": "x"}}}] * size), 2_000),
     "tar: members": (lambda size: _tar([f"d{n}" for n in range(size)]), 500),
+    "tar: files in the place of directories": (_replaced, 2_000),
+    "tar: far links": (lambda size: _far(size, "", 8), 80),
+    "tar: far links from the root": (lambda size: _far(size, "/", size), 60),
+    "layer: files in the place of directories": (lambda size: _replaced(size, layer=True), 1_000),
+    "layer: far links": (lambda size: _far(size, "/", size, layer=True), 40),
     "tar: one long name": (lambda size: _tar(["/".join("a" * size)]), 400),
 }
 

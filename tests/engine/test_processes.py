@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,6 +103,68 @@ def test_a_stopped_build_leaves_nothing_running_and_a_whole_store(lab: Lab, numb
     assert record.failure is None
     assert verdicts(record) == ["cached", "executed"]
     assert os.listdir(os.path.join(lab.engine.store.path, "tmp")) == [str(os.getpid())]
+
+
+def _slow_archive() -> bytes:
+    """Small, and long in unpacking: before each file there is a header with very many records."""
+    records = b"6 a=b\n" * 170_000
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=1) as archive:
+        for number in range(150):
+            header = tarfile.TarInfo("records")
+            header.type, header.size = tarfile.XHDTYPE, len(records)
+            archive.addfile(header, io.BytesIO(records))
+            archive.addfile(tarfile.TarInfo(f"f{number}"))
+    return buffer.getvalue()
+
+
+def _worker_of(engine: int) -> int:
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and b"rootfs.worker" in (entry / "cmdline").read_bytes() and _stat(int(entry.name))[1] == str(engine):
+                return int(entry.name)
+    return 0
+
+
+def _stat(process: int) -> list[str]:
+    """State, parent, …, of a process, as proc(5) has them from the third on."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+
+
+def _seconds(process: int) -> float:
+    """What a process has had of the processor; -1 when it has ended."""
+    try:
+        found = _stat(process)
+    except OSError:
+        return -1.0
+    return (int(found[11]) + int(found[12])) / os.sysconf("SC_CLK_TCK") if found[0] not in "ZX" else -1
+
+
+def _until(wanted: Callable[[], object], limit: float) -> bool:
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        if wanted():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_worker_ends_with_its_engine_whatever_it_is_doing(lab: Lab) -> None:
+    lab.file("a.tar.gz", _slow_archive())
+    process = _start(lab, "FROM base:1\nADD a.tar.gz /x/\n")
+    worker = 0
+    try:
+        # By then it unpacks, and is far from the end. Before it there was one that tried out what this machine can do.
+        assert _until(lambda: _seconds(_worker_of(process.pid)) > 2, 60)
+        worker = _worker_of(process.pid)
+        process.kill()
+        process.communicate(timeout=10)
+        assert _until(lambda: _seconds(worker) < 0, 3)
+    finally:
+        process.kill()
+        if worker and _seconds(worker) >= 0:
+            os.kill(worker, signal.SIGKILL)
+    assert lab.try_build("FROM base:1\nRUN true\n").failure is None
 
 
 def test_two_builds_at_once_run_a_step_that_both_need_only_once(lab: Lab) -> None:

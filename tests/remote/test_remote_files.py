@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,12 @@ def test_only_what_every_client_unpacks_is_unpacked(lab: Lab, server: Server) ->
         ("Sun, 06 Nov 1994 08:49:37 +0200", 0),
         ("Sun, 06 Nov 1994 08:49:37", 0),
         ("yesterday", 0),
+        ("Mon, 01 Jan 2020 " + "9" * 30 + ":00:00 GMT", 0),
+        ("Mon, 01 Jan 2020 00:00:" + "9" * 5000 + " GMT", 0),
+        ("Mon, " + "9" * 30 + " Jan 2020 00:00:00 GMT", 0),
+        ("Mon, 01 Jan " + "9" * 30 + " 00:00:00 GMT", 0),
+        ("Mon, 31 Feb 2020 00:00:00 GMT", 0),
+        ("Mon, 01 Jan 2020 24:00:00 GMT", 0),
     ],
 )
 def test_the_time_of_a_file_is_the_same_everywhere(
@@ -101,6 +108,28 @@ def test_the_time_of_a_file_is_the_same_everywhere(
         monkeypatch.undo()
         time.tzset()
     assert lab.output == f"{seconds}\n"
+
+
+def test_what_is_unpacked_on_the_way_takes_little_memory(lab: Lab, server: Server) -> None:
+    server.files["/f"] = File(gzip.compress(bytes(64 << 20)), coding="gzip")
+    tracemalloc.start()
+    try:
+        _build(lab, server, "FROM base:1\nADD SERVER/f /d/\nRUN stat -c %s /d/f\n")
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert lab.output == f"{64 << 20}\n"
+    assert most < 32 << 20
+
+
+def test_what_is_unpacked_on_the_way_has_the_limit_of_archives(lab: Lab, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("layerlab.engines.embedded.rootfs.compression._ALWAYS", 1 << 20)
+    server.files["/f"] = File(gzip.compress(bytes(8 << 20)), coding="gzip")
+    with pytest.raises(LayerlabError, match=r"unpacks to more than . MB, the limit for its size"):
+        _build(lab, server, _ADD)
+    server.files["/f"] = File(gzip.compress(bytes(1 << 20)), coding="gzip")
+    _build(lab, server, "FROM base:1\nADD SERVER/f /d/\nRUN stat -c %s /d/f\n")
+    assert lab.output == f"{1 << 20}\n"
 
 
 def test_damage_on_the_way_is_no_file(lab: Lab, server: Server) -> None:

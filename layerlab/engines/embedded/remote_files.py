@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import calendar
 import contextlib
+import datetime
 import email.utils
 import hashlib
 import os
@@ -27,6 +28,7 @@ from layerlab.context import Selected, Selection, select
 from layerlab.context.select import Picked
 from layerlab.context.tree import DiskDirectory, Row
 from layerlab.engines.embedded.registry_http import NOT_A_REGISTRY, Answer, Http, RegistryError, origin
+from layerlab.engines.embedded.rootfs.compression import expansion_limit
 from layerlab.engines.embedded.store import Store
 from layerlab.errors import RemoteFileError
 from layerlab.fsutil import locked, remove_written, write_atomically
@@ -36,6 +38,9 @@ Report = Callable[[str], None]
 
 _MODE: Final = 0o600
 _GZIP: Final = 31
+# At once, packed and unpacked.
+_PACKED: Final = 1 << 14
+_PIECE: Final = 1 << 20
 _KNOWN: Final = 8
 _ANSI_C: Final = re.compile(r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ 0-9][0-9] [0-9:]{8} [0-9]{4}")
 _SECOND: Final = 1_000_000_000
@@ -204,15 +209,29 @@ def _unpacked(answer: Answer, url: str) -> Iterator[bytes]:
         yield from answer.blocks()
         return
     unpack = zlib.decompressobj(_GZIP)
+    came = made = 0
     try:
         for received in answer.blocks():
-            block = received
-            while block:
-                if unpack.eof:
-                    # Of several members, the next one.
-                    unpack = zlib.decompressobj(_GZIP)
-                yield unpack.decompress(block)
-                block = unpack.unused_data
+            for start in range(0, len(received), _PACKED):
+                block = received[start : start + _PACKED]
+                came += len(block)
+                whole = False
+                while not whole:
+                    if unpack.eof:
+                        # Of several members, the next one.
+                        unpack = zlib.decompressobj(_GZIP)
+                    piece = unpack.decompress(block, _PIECE)
+                    made += len(piece)
+                    limit = expansion_limit(came)
+                    if made > limit:
+                        raise RemoteFileError(
+                            f"{_hidden(url)}: what the server sent unpacks to more than {limit / 1e6:.0f} MB, the limit for its size",
+                            remedy="Is it meant to? Then have the server send it as it is, without Content-Encoding.",
+                        )
+                    yield piece
+                    block = unpack.unused_data if unpack.eof else unpack.unconsumed_tail
+                    # What filled a piece may have more behind it.
+                    whole = not block and (unpack.eof or len(piece) < _PIECE)
     except zlib.error as error:
         raise RemoteFileError(f"{_hidden(url)}: what the server sent is damaged: {error}", remedy="Build again.") from error
     if not unpack.eof:
@@ -231,8 +250,9 @@ def _etag(answer: Answer) -> str:
 def _modified(answer: Answer) -> int:
     """Go's ``http.ParseTime``: three forms, all of them UTC."""
     text = answer.headers.get("Last-Modified", "").strip()
-    parsed = email.utils.parsedate(text) if text.endswith(" GMT") or _ANSI_C.fullmatch(text) else None
     try:
-        return calendar.timegm(parsed) if parsed is not None else 0
+        parsed = email.utils.parsedate(text) if text.endswith(" GMT") or _ANSI_C.fullmatch(text) else None
+        # Which has no day, hour or minute that does not exist, as Go has none; timegm would count on.
+        return calendar.timegm(datetime.datetime(*parsed[:6], tzinfo=datetime.UTC).timetuple()) if parsed is not None else 0
     except (ValueError, OverflowError):
         return 0

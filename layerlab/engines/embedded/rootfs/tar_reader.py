@@ -287,8 +287,9 @@ def is_header(block: bytes) -> bool:
 
 def _is_checked(header: bytes) -> bool:
     blank = header[:148] + b" " * 8 + header[156:]
-    signed = sum(blank) - 256 * sum(byte > 127 for byte in blank)
-    return _number(header[148:156]) in (sum(blank), signed)
+    found, wanted = sum(blank), _number(header[148:156])
+    # Old archives have the sum of signed bytes.
+    return wanted == found or wanted == found - 256 * sum(byte > 127 for byte in blank)
 
 
 def _read(stream: IO[bytes], count: int) -> bytes:

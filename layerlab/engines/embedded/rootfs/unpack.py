@@ -13,12 +13,12 @@ import posixpath
 import shutil
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO, Final
 
 from layerlab.engines.embedded.rootfs.compression import ZSTD, decompressed, expansion_limit, is_compressed
 from layerlab.engines.embedded.rootfs.layer_tar import DEVICE, OPAQUE, OVERLAY_PREFIX, WHITEOUT, note_device
-from layerlab.engines.embedded.rootfs.paths import inside, resolve
+from layerlab.engines.embedded.rootfs.paths import Way, Ways, inside, resolve
 from layerlab.engines.embedded.rootfs.sizes import LEAST
 from layerlab.engines.embedded.rootfs.tar_reader import BLOCK, ArchiveError, Member, TarReader, is_header
 
@@ -112,6 +112,7 @@ class _Unpacked:
         self._owner = owner
         # A directory without write permission must still take its files: modes come last.
         self._modes: dict[str, int] = {}
+        self._ways = Ways()
 
     def add(self, member: Member) -> None:
         """Unpack one member."""
@@ -145,9 +146,63 @@ class _Unpacked:
         if member.kind != "dir" and not (link and member.kind == "hardlink"):
             os.utime(path, (member.mtime, member.mtime), follow_symlinks=False)
 
+    def _remove(self, path: str) -> None:
+        """Take away what is there, and what was to be done to it."""
+        try:
+            mode = os.lstat(path).st_mode
+        except FileNotFoundError:
+            return
+        if stat.S_ISDIR(mode) or stat.S_ISLNK(mode):
+            self._ways.forget(self._named(path))
+        if not stat.S_ISDIR(mode):
+            os.unlink(path)
+            return
+        if self.owners:
+            # By what is there: to look through all owners for each directory that goes would take the square of their number.
+            pending = [path]
+            while pending:
+                here = pending.pop()
+                self.owners.pop(inside(self._root, here), None)
+                with os.scandir(here) as scan:
+                    for entry in scan:
+                        if entry.is_dir(follow_symlinks=False):
+                            pending.append(entry.path)
+                        else:
+                            self.owners.pop(inside(self._root, entry.path), None)
+        shutil.rmtree(path)
+
+    def _named(self, path: str) -> str:
+        """A path as ``_ways`` has it."""
+        raise NotImplementedError
+
+    def _make_parents(self, directories: list[str], mode: int) -> None:
+        """Make what no member speaks of, or one that is gone; lowest first."""
+        for directory in reversed(directories):
+            os.mkdir(directory)
+            os.chmod(directory, mode)
+            self._modes.pop(directory, None)
+
+    def _modes_left(self) -> Iterator[tuple[str, int]]:
+        """The modes of the directories that are still where they were made, inner ones first.
+
+        A later member may have put a symbolic link in its place or above it: that one's target is none of ours.
+        """
+        there = {self._root}
+        left = []
+        for path, mode in self._modes.items():
+            above = path
+            found = []
+            while above not in there and _is_directory(above):
+                found.append(above)
+                above = os.path.dirname(above)
+            if above in there:
+                there.update(found)
+                left.append((path, mode))
+        return reversed(left)
+
     def _make_directory(self, member: Member, path: str) -> None:
         if not _is_directory(path):
-            _remove(path)
+            self._remove(path)
             os.mkdir(path)
         os.chmod(path, 0o700)
         # The last of several that are one directory comes last.
@@ -184,8 +239,8 @@ class _Layer(_Unpacked):
         if not parts:
             return
         root, dest = self._root, inside(self._root, self._base)
-        parent = resolve(root, "/".join([dest, *parts[:-1]]))
-        _make_parents(root, parent)
+        parent = resolve(root, "/".join([dest, *parts[:-1]]), ways=self._ways)
+        self._make_parents(_missing(root, parent), 0o755)
         name = parts[-1]
         path = f"{parent}/{name}"
         if name == OPAQUE:
@@ -198,17 +253,17 @@ class _Layer(_Unpacked):
             if hidden_name in ("", ".", ".."):
                 raise ArchiveError(f"the archive has a whiteout that leads outside: {member.name}")
             hidden = f"{parent}/{hidden_name}"
-            _remove(hidden)
+            self._remove(hidden)
             os.mknod(hidden, stat.S_IFCHR, os.makedev(0, 0))
             return
         if member.kind == "dir":
             self._make_directory(member, path)
             self._times[path] = member.mtime
         else:
-            _remove(path)
+            self._remove(path)
             if member.kind == "hardlink":
                 names = f"{posixpath.normpath(member.target)} {posixpath.normpath(member.name)}"
-                _link(resolve(root, f"{dest}/{member.target}", follow=False), path, names)
+                _link(resolve(root, f"{dest}/{member.target}", follow=False, ways=self._ways), path, names)
                 ids = self._owner or (member.uid, member.gid)
                 self.owners.pop(inside(root, path), None)
                 if ids != (0, 0) or self._owner is not None:
@@ -219,11 +274,12 @@ class _Layer(_Unpacked):
         self._dress(member, path)
 
     def finish(self) -> None:
-        for path, mode in reversed(self._modes.items()):
-            # A later member may have put a symbolic link in its place or above it: that one's target is none of ours.
-            if _is_directory(path) and resolve(self._root, inside(self._root, path)) == path:
-                os.chmod(path, mode)
-                os.utime(path, (self._times[path], self._times[path]))
+        for path, mode in self._modes_left():
+            os.chmod(path, mode)
+            os.utime(path, (self._times[path], self._times[path]))
+
+    def _named(self, path: str) -> str:
+        return inside(self._root, path)
 
 
 class _Archive(_Unpacked):
@@ -248,12 +304,16 @@ class _Archive(_Unpacked):
         member.mtime = max(member.mtime, 0)
         shown, path = self._place(name)
         folder = os.path.dirname(path)
-        self._make_directories(folder)
+        missing = []
+        above = folder
+        while not os.path.lexists(above):
+            missing.append(above)
+            above = os.path.dirname(above)
+        self._make_parents(missing, 0o755)
         if not _is_directory(folder):
             raise ArchiveError(f"{_OPERATION[member.kind]} {shown}: not a directory")
         if os.path.lexists(path) and not (member.kind == "dir" and _is_directory(path)):
-            self._forget(path)
-            _remove(path)
+            self._remove(path)
         if member.kind == "dir":
             self._make_directory(member, path)
             self._times.append((shown, member.mtime))
@@ -270,9 +330,11 @@ class _Archive(_Unpacked):
             if not os.path.lexists(path):
                 raise ArchiveError(f"chtimesat {name}: no such file or directory")
             os.utime(path, (mtime, mtime))
-        for path, mode in reversed(self._modes.items()):
-            if _is_directory(path) and resolve(self._root, inside(self._root, path)) == path:
-                os.chmod(path, mode)
+        for path, mode in self._modes_left():
+            os.chmod(path, mode)
+
+    def _named(self, path: str) -> str:
+        return inside(self._base, path)
 
     def _hard_link(self, member: Member, name: str, path: str) -> None:
         target = posixpath.normpath(member.target.lstrip("/") or ".")
@@ -299,10 +361,10 @@ class _Archive(_Unpacked):
 
         ``rebased``: those begin at the base; else they are errors. Raises ``ArchiveError`` with Go's words.
         """
-        pending = name.split("/")[::-1]
-        trail: list[str] = []
-        links = 0
-        absolute = False
+        way, pending = self._ways.begin(name, absolute=rebased)
+        trail = way.place.split("/") if way.place else []
+        links, absolute = way.links, way.absolute
+        whole = True
         while pending:
             part = pending.pop()
             if part == "..":
@@ -315,6 +377,7 @@ class _Archive(_Unpacked):
                 mode = os.lstat(here).st_mode
             except FileNotFoundError:
                 trail.append(part)
+                whole = False
                 continue
             if stat.S_ISLNK(mode):
                 target = os.readlink(here)
@@ -323,32 +386,26 @@ class _Archive(_Unpacked):
                     if not rebased:
                         raise ArchiveError(f"{operation} {name}: path escapes from parent")
                     absolute = True
+                too_many = "too many links" if absolute else f"{operation} {name}: too many levels of symbolic links"
+                try:
+                    self._ways.spend(target)
+                except OSError as error:
+                    raise ArchiveError(too_many) from error
+                if target.startswith("/"):
                     trail.clear()
                     target = posixpath.normpath(f"/{target.lstrip('/')}")
                 if links > (_LINK_LIMIT if absolute else _ROOT_LINK_LIMIT):
-                    raise ArchiveError("too many links" if absolute else f"{operation} {name}: too many levels of symbolic links")
+                    raise ArchiveError(too_many)
                 pending.extend(piece for piece in target.split("/")[::-1] if piece not in ("", "."))
                 continue
-            if pending and not stat.S_ISDIR(mode):
-                raise ArchiveError(f"{operation} {name}: not a directory")
+            if not stat.S_ISDIR(mode):
+                if pending:
+                    raise ArchiveError(f"{operation} {name}: not a directory")
+                whole = False
             trail.append(part)
+        if whole:
+            self._ways.keep(name, Way("/".join(trail), links, absolute))
         return trail, absolute
-
-    def _make_directories(self, path: str) -> None:
-        missing = []
-        while not os.path.lexists(path):
-            missing.append(path)
-            path = os.path.dirname(path)
-        for directory in reversed(missing):
-            os.mkdir(directory)
-            os.chmod(directory, 0o755)
-
-    def _forget(self, path: str) -> None:
-        """What was to be done to something that goes."""
-        if _is_directory(path):
-            self._modes = {place: mode for place, mode in self._modes.items() if not f"{place}/".startswith(f"{path}/")}
-            gone = inside(self._root, path)
-            self.owners = {place: ids for place, ids in self.owners.items() if not f"{place}/".startswith(f"{gone}/")}
 
 
 def _leads_up(name: str) -> bool:
@@ -369,19 +426,12 @@ def _is_directory(path: str) -> bool:
     return os.path.isdir(path) and not os.path.islink(path)
 
 
-def _make_parents(root: str, path: str) -> None:
+def _missing(root: str, path: str) -> list[str]:
+    """The directories that a path in ``root`` lacks, innermost first."""
     missing = []
     while path != root and not _is_directory(path):
         if os.path.lexists(path):
             raise ArchiveError(f"a member lies below {inside(root, path)}, which is not a directory")
         missing.append(path)
         path = os.path.dirname(path)
-    for directory in reversed(missing):
-        os.mkdir(directory, 0o755)
-
-
-def _remove(path: str) -> None:
-    if _is_directory(path):
-        shutil.rmtree(path)
-    elif os.path.lexists(path):
-        os.unlink(path)
+    return missing

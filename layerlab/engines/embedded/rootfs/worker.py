@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import lzma
 import os
 import posixpath
+import select as select_module
+import signal
 import stat
 import struct
 import sys
@@ -669,6 +672,7 @@ def main(mode: str, snapshotter: str) -> None:
     except OSError as error:
         first = {"kind": "os", "errno": error.errno or 0, "message": f"{error.strerror or error}", "path": ""}
     worker = Worker(mode, snapshotter)
+    _end_with_client(requests.fileno())
     _send(answers, first)
     if "ok" not in first:
         return
@@ -679,6 +683,29 @@ def main(mode: str, snapshotter: str) -> None:
             verb = request["verb"]
             del request
             worker.afterwards(verb)
+
+
+def _end_with_client(requests: int) -> None:
+    """End this process as soon as nobody can ask it for anything any more, in the middle of whatever it does.
+
+    The kernel says by a signal when something happens to the pipe. A thread that waits for it would bar this process from namespaces, and
+    PR_SET_PDEATHSIG goes by the thread that started us, which may end long before its process.
+    """
+    poll = select_module.poll()
+    poll.register(requests, 0)
+
+    def look(_number: int, _frame: object) -> None:
+        if poll.poll(0):
+            os._exit(1)
+
+    signal.signal(signal.SIGIO, look)
+    # It comes with each request, too, and system calls that are made by number must not fail for it.
+    signal.siginterrupt(signal.SIGIO, False)
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(requests, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(requests, fcntl.F_SETFL, fcntl.fcntl(requests, fcntl.F_GETFL) | os.O_ASYNC)
+    # It may have gone before.
+    look(0, None)
 
 
 def _send(stream: IO[bytes], answer: dict[str, Any]) -> None:
