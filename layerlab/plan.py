@@ -199,7 +199,7 @@ class _Solver:
             digests.append(found.digest)
             contents.append(found)
         if missed is not None:
-            return Decided(step=step, decision="failed", parent=tip.number, error=missed, waits_for=step.number)
+            return Decided(step=step, decision="failed", parent=tip.number, error=missed, waits_for=step.number, in_turn=True)
         parent_key = tip.key
         if isinstance(op, RunOp) and (op.mounts_parent or (self.graph.like == "26" and _has_secrets(op))):
             # What is in the root file system counts, and not how it came there: two mounts of one input (``getMountDeps``). Until
