@@ -235,3 +235,43 @@ def test_a_header_that_lies_about_its_size_is_refused(engine: EmbeddedEngine, tm
     (tmp_path / "a.tar").write_bytes(_header(b"0", 1 << 50, b"index.json") + bytes(1024))
     with pytest.raises(LayerlabError, match="unpacks to more than"):
         engine.load(str(tmp_path / "a.tar"))
+
+
+MANY_LAYERS = {
+    "COPY": "FROM many:1\nCOPY f /copied\n",
+    "WORKDIR": "FROM many:1\nWORKDIR /made\n",
+    "RUN": "FROM many:1\nRUN true\n",
+    "COPY from it": "FROM base:1\nCOPY --from=many:1 /f0 /copied\n",
+}
+
+
+@pytest.mark.parametrize("snapshotter", ["overlay", "copy"])
+def test_more_layers_than_an_overlay_has_are_an_error_that_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, snapshotter: str
+) -> None:
+    """All that mounts them says it alike; where nothing is mounted they are an image like any other."""
+    monkeypatch.setenv("LAYERLAB_SNAPSHOTTER", snapshotter)
+    shell = next(base for base in bases.bases() if base.name == "base:1")
+    with EmbeddedEngine(str(tmp_path / "store")) as engine:
+        if not engine.host.executor or engine.host.snapshotter != snapshotter:
+            pytest.skip(f"this machine has no {snapshotter}")
+        bases.write_layout(shell, tmp_path / "base")
+        engine.import_layout(str(tmp_path / "base"), "base:1")
+        below = _saved_layers(engine, "base:1", tmp_path / "again.tar")
+        _image([*below, *(_tar([(f"f{n}", tarfile.REGTYPE, b"", (0, 0))]) for n in range(501))], tmp_path / "many.tar", "many:1")
+        engine.load(str(tmp_path / "many.tar"))
+        (tmp_path / "f").touch()
+        said = {}
+        for name, text in MANY_LAYERS.items():
+            (tmp_path / "Dockerfile").write_text(text, encoding="utf-8")
+            record = engine.build(BuildOptions(context=str(tmp_path), network="none", offline=True))
+            said[name] = record.failure.message if record.failure is not None else ""
+        try:
+            with engine.container("many:1", command=("true",), network=False) as running:
+                said["run"] = "" if running.wait(lambda _: None) == 0 else "failed"
+        except LayerlabError as error:
+            said["run"] = error.message
+        if snapshotter == "copy":
+            assert set(said.values()) == {""}
+        else:
+            assert all("layers cannot be mounted: an overlay of Linux has at most 500" in text for text in said.values()), said

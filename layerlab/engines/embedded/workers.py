@@ -14,7 +14,16 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from layerlab.errors import BaseImageError, ContextError, DockerfileError, ExecutorError, LayerlabError, MissingSourceError, StoreError
+from layerlab.errors import (
+    BaseImageError,
+    ContextError,
+    DockerfileError,
+    ExecutorError,
+    LayerlabError,
+    MissingSourceError,
+    StoreError,
+    UnsupportedError,
+)
 
 _LENGTH: Final = struct.Struct("<I")
 _START: Final = (
@@ -235,6 +244,10 @@ def translate(kind: str, message: str, number: int = 0, path: str = "") -> Excep
         "base-image": BaseImageError,
         "limit": CopyLimitError,
     }
+    if kind == "layers":
+        return UnsupportedError(
+            message, remedy="Make fewer of more: join steps and base images. LAYERLAB_SNAPSHOTTER=copy has no such limit."
+        )
     if kind == "memory":
         return MemoryError(message)
     if kind == "changed":

@@ -58,7 +58,7 @@ def lay(root: dict[str, Any], mounts: list[dict[str, Any]], cwd: str, program: s
 
     ``kit``     is used up.
 
-    Raises ``MountError`` for a mount of ``mounts`` or a working directory that has no place, ``OSError``.
+    Raises ``MountError`` for a mount of ``mounts`` or a working directory that has no place, ``LayersError``, ``OSError``.
     """
     os.makedirs(POINT, mode=0o700, exist_ok=True)
     with mountapi.elsewhere(), contextlib.ExitStack() as stack:
@@ -111,6 +111,7 @@ def _root(stack: contextlib.ExitStack, root: dict[str, Any]) -> _Tree:
     else:
         # The same layer twice is an error of overlayfs; what the lower one says the upper one says, too.
         lowers = list(reversed(dict.fromkeys(reversed(root["lowers"]))))
+        mountapi.check_layers(len(lowers))
         with contextlib.ExitStack() as parts:
             opened = [_held(parts, _opened(path)) for path in (*lowers, root["upper"], root["work"])]
             mountapi.overlay(opened[:-2], opened[-2], opened[-1], place)

@@ -63,6 +63,23 @@ _INO_AT: Final = 32
 _MNT_ID_AT: Final = 144
 
 
+# Linux takes no more layers in one overlay (``OVL_MAX_STACK``), nor longer options where they are one text.
+_LAYERS: Final = 500
+_OPTION_BYTES: Final = 4096
+
+
+class LayersError(Exception):
+    """More layers than an overlay can have; the message is a sentence about it."""
+
+
+def check_layers(count: int, options: bytes = b"") -> None:
+    """Whether ``count`` layers can be mounted in one overlay, with ``options`` where these are one text. Raises ``LayersError``."""
+    if count > _LAYERS:
+        raise LayersError(f"{count} layers cannot be mounted: an overlay of Linux has at most {_LAYERS}")
+    if len(options) >= _OPTION_BYTES:
+        raise LayersError(f"{count} layers cannot be mounted: their names are too long for the options of an overlay")
+
+
 class _Kernel:
     """The C library's ``syscall``, loaded when it is first needed."""
 
@@ -215,8 +232,10 @@ def overlay_detached(lowers: Iterable[str], above: tuple[str, str] | None = None
 
     ``above``: its upper and its work directory; without them it is read-only.
     What stands in it is found below ``/proc/self/fd/NUMBER``. It costs half of one that has a place.
-    Raises ``OSError``: ``EINVAL`` before Linux 6.5, which has no ``lowerdir+``.
+    Raises ``LayersError``; ``OSError``: ``EINVAL`` before Linux 6.5, which has no ``lowerdir+``.
     """
+    lowers = tuple(lowers)
+    check_layers(len(lowers))
     with contextlib.ExitStack() as stack:
         opened: list[str] = []
         for path in (*lowers, *(above or ())):
@@ -233,6 +252,7 @@ def overlay(lowers: Iterable[int], upper: int, work: int, place: int) -> None:
 
     The attributes are ``user.overlay.*``, which need no privilege. No device of a layer is one here, and no program has its owner's rights.
     Directories are named by descriptor, so that no path of the host shows in ``/proc/self/mountinfo`` of who sees the mount.
+    Raises ``LayersError``, ``OSError``.
     """
     above = [("upperdir", _by_number(upper)), ("workdir", _by_number(work))]
     stack = [_by_number(lower) for lower in reversed(list(lowers))]
@@ -246,6 +266,7 @@ def overlay(lowers: Iterable[int], upper: int, work: int, place: int) -> None:
         attach(made, place)
         return
     options = ",".join(["userxattr", "lowerdir=" + ":".join(stack), *(f"{name}={path}" for name, path in above)])
+    check_layers(len(stack), options.encode())
     target = os.fsencode(_by_number(place))
     _checked(_Kernel.library().mount(b"overlay", target, b"overlay", _MS_NOSUID | _MS_NODEV, options.encode()), "mount overlay")
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from layerlab.engines.embedded.rootfs.mountapi import mount_of
+from layerlab.engines.embedded.rootfs.mountapi import check_layers, mount_of
 
 CLONE_NEWNS: Final = 0x00020000
 CLONE_NEWUSER: Final = 0x10000000
@@ -101,11 +101,12 @@ def _write(path: str, text: str) -> None:
 def overlay(lowers: list[str], mountpoint: str, *, upper: str | None = None, work: str | None = None) -> Iterator[str]:
     """Mount an overlay (``lowers`` lowest first, paths relative to the current directory are fine) for the length of the block.
 
-    The attributes are ``user.overlay.*``, which need no privilege and are what bwrap uses. Raises ``OSError``.
+    The attributes are ``user.overlay.*``, which need no privilege and are what bwrap uses. Raises ``LayersError``, ``OSError``.
     """
     options = "userxattr,lowerdir=" + ":".join(_escape(path) for path in reversed(lowers))
     if upper is not None and work is not None:
         options += f",upperdir={_escape(upper)},workdir={_escape(work)}"
+    check_layers(len(lowers), os.fsencode(options))
     _check(_libc().mount(b"overlay", os.fsencode(mountpoint), b"overlay", 0, os.fsencode(options)), "mount overlay")
     try:
         yield mountpoint

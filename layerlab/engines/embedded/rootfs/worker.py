@@ -639,6 +639,8 @@ def _answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
         return {"ok": getattr(worker, request["verb"])(**request["with"])}
     except RefusedError as error:
         return {"kind": error.kind, "message": str(error)}
+    except mountapi.LayersError as error:
+        return {"kind": "layers", "message": str(error)}
     except copying.CopyError as error:
         return {"kind": "copy", "message": str(error)}
     except copying.LimitError as error:
