@@ -23,7 +23,7 @@ from autograder.faults import is_students
 from autograder.loaded import Loaded, package_of
 from autograder.network import advice, advice_before
 from autograder.probing import Picture, Probes, folder_of_place, imported, make_probes, picture_of, write_probe
-from autograder.roles import LayerReader, Role, Sought, StepRoles, is_command
+from autograder.roles import ImageReader, LayerReader, Role, Sought, StepRoles, is_command
 from autograder.workspace import Workspace
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded import images
@@ -181,8 +181,8 @@ class Observer:
         self._reader = LayerReader(engine, Sought(loaded=loaded, marker=edits.marker, erased=edits.erased, proof=runner))
         lock = json.loads((directory / LOCK).read_text(encoding="utf-8"))
         sources = {path.name: path.read_bytes() for path in directory.glob("src/*.ts")}
-        largest = [(package_of(file.tail), file.size, file.digest) for file in loaded.largest]
-        self._needless = needless(manifest, lock, sources, largest)
+        brought = [(package_of(file.tail), file.size, file.digest) for file in loaded.brought]
+        self._needless = needless(manifest, lock, sources, workspace.others(sources), brought, loaded.code)
         self._packages = imported([content.decode("utf-8") for content in sources.values()], loaded)
         self._views: dict[str, ImageView] = {}
         self._checks = {check.id for check in assignment.checks}
@@ -401,12 +401,10 @@ class Observer:
         tag = self._options.tag or ""
         user = self._engine.image_config(tag)["config"].get("User", "")
         layers = self._layers()
-
-        def digest(number: int, path: str, size: int) -> str:
-            return self._reader.digest(layers[number - 1], path, size)
-
         members = [self._reader.entries(item) for item in layers]
-        return contents_of(members, view.origin, below, self._needless, digest, user=user, uid=self._uid(layers, user))
+        return contents_of(
+            members, view.origin, below, self._needless, ImageReader(self._reader, layers), user=user, uid=self._uid(layers, user)
+        )
 
     def _uid(self, layers: tuple[str, ...], user: str) -> int:
         """The number of a user in an image: whatever it is called there, 0 is root."""
