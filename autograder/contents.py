@@ -48,7 +48,8 @@ class Needless(msgspec.Struct, frozen=True, kw_only=True):
     """What a build needs and its image does not.
 
     ``packages``   names of packages that ``package-lock.json`` has for development alone.
-    ``compilers``  names of development dependencies that npm keeps without ``devDependencies``, as somebody's optional peer.
+    ``compilers``  names of development dependencies that npm keeps without ``devDependencies``, as somebody's optional peer, and of what
+                   they alone need.
     ``sources``    of each file that is compiled, by its name, the lines that no compiler leaves as they are, without blanks.
     ``files``      by size in bytes and digest, the package that alone has such a file, or the name of a source: so it is known wherever
                    it stands and whatever it is called there. Nothing for a file that may be there: of the app or of another package.
@@ -99,7 +100,7 @@ def needless(
             name = path.rpartition("node_modules/")[2]
             flags.setdefault(name, set()).add("dev" if row.get("dev") else "peer" if row.get("devOptional") else "needed")
     packages = frozenset(name for name, found in flags.items() if found == {"dev"})
-    compilers = frozenset(name for name in manifest.get("devDependencies", {}) if flags.get(name) == {"peer"})
+    compilers = _with_parts({name for name in manifest.get("devDependencies", {}) if flags.get(name) == {"peer"}}, lock)
     files: dict[int, dict[str, str]] = {}
     for package, size, digest in brought:
         name = package if size >= _TELLING and package in packages | compilers else ""
@@ -111,6 +112,19 @@ def needless(
         files.setdefault(len(content), {})[hashlib.sha256(content).hexdigest()] = ""
     lines = {posixpath.basename(path): _telling(content, code) for path, content in sources.items()}
     return Needless(packages=packages, compilers=compilers, sources=lines, files=files)
+
+
+def _with_parts(compilers: set[str], lock: Mapping[str, Any]) -> frozenset[str]:
+    """Compilers with the packages that nothing else depends on: one may be a program for each platform, in a package of its own."""
+    users: dict[str, set[str]] = {}
+    for path, row in lock["packages"].items():
+        for kind in ("dependencies", "optionalDependencies", "peerDependencies"):
+            for name in row.get(kind, {}):
+                users.setdefault(name, set()).add(path.rpartition("node_modules/")[2])
+    found = set(compilers)
+    while more := {name for name, by in users.items() if by <= found} - found:
+        found |= more
+    return frozenset(found)
 
 
 def _telling(source: bytes, code: Container[str]) -> frozenset[str]:
