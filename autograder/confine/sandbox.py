@@ -53,8 +53,8 @@ class _Confined:
         *,
         filling: bool,
         overlay: bool,
-        shelf: Shelf | None,
-        peak: Peak | None,
+        shelf: Shelf | None = None,
+        peak: Peak | None = None,
     ) -> None:
         self._inner = inner
         self._shelf = shelf
@@ -249,11 +249,14 @@ class GradingEngine(EmbeddedEngine):
         return self
 
     def close(self) -> None:
-        """End the worker processes."""
+        """End the worker processes, and remove what was made to lend."""
         super().close()
         if self._scale is not None:
             self._scale.close()
             self._scale = None
+        if self._shelf is not None:
+            self._shelf.close()
+            self._shelf = None
 
     def build(self, options: BuildOptions, progress: Progress | None = None, stop: Stop | None = None) -> BuildRecord:
         """See ``EmbeddedEngine.build``."""

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 
 from layerlab.engines.embedded.executors.base import BindMount, Mount, OverlayMount
 from layerlab.engines.embedded.npm_cache import CONTENT, INDEX, NPM_CACHE, OFFLINE, PACKAGES, Lent, make_lendable
+from layerlab.fsutil import remove_written
 
 _GZIP: Final = b"\x1f\x8b"
 
@@ -50,6 +51,10 @@ class Shelf:
             os.makedirs(os.path.dirname(link), exist_ok=True)
             os.symlink(f"{PACKAGES}/{name}", link)
         make_lendable(self._place)
+
+    def close(self) -> None:
+        """Remove what was made for all commands."""
+        remove_written(self._place)
 
     def lend(self, *, overlay: bool) -> OnShelf:
         """For one command; see ``npm_cache.lend``. Raises ``OSError``."""
