@@ -5,35 +5,59 @@ All of it is told by the files in the layers and by the image's configuration, n
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import posixpath
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 import msgspec
 
+from autograder.loaded import without_blanks
 from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 
 _PACKAGE: Final = re.compile(r"(?:^|/)node_modules/((?:@[^/]+/)?[^/]+)/package\.json\Z")
 _FOLDER: Final = re.compile(r"(.*?node_modules/[^/]+|[^/]+/[^/]+|[^/]+)(?:/.*)?\Z")
 _LARGEST: Final = 5
+# Bytes of a file, and characters of a line, that are no accident where they are found again.
+_TELLING: Final = 256
+_LINE: Final = 8
+# Of what a compiler takes out of a source.
+_SAME: Final = 0.8
+_MAP: Final = frozenset({"version", "file", "sourceRoot", "sources", "sourcesContent", "names", "mappings", "ignoreList"})
+# Bytes that are read for sources: more of what nobody can account for costs the whole check.
+_SEARCHED: Final = 64 << 20
+
+
+class Reader(Protocol):
+    """Reads files of an image's layers, which are numbered from 1."""
+
+    def digest(self, layer: int, path: str, size: int) -> str:
+        """Of a file that the layer has, with this size: SHA-256, hexadecimal."""
+        ...
+
+    def content(self, layer: int, path: str) -> bytes:
+        """The start of a file that the layer has."""
+        ...
 
 
 class Needless(msgspec.Struct, frozen=True, kw_only=True):
     """What a build needs and its image does not.
 
     ``packages``   names of packages that ``package-lock.json`` has for development alone.
-    ``compilers``  names of development dependencies that npm keeps without ``devDependencies``, as somebody's optional peer.
-    ``sources``    names of the files that are compiled.
-    ``files``      by size in bytes and digest, the package that a file is the largest of, or the name of a source: so it is known
-                   wherever it stands and whatever it is called there.
+    ``compilers``  names of development dependencies that npm keeps without ``devDependencies``, as somebody's optional peer, and of what
+                   they alone need.
+    ``sources``    of each file that is compiled, by its name, the lines that no compiler leaves as they are, without blanks.
+    ``files``      by size in bytes and digest, the package that alone has such a file, or the name of a source: so it is known wherever
+                   it stands and whatever it is called there. Nothing for a file that may be there: of the app or of another package.
     """
 
     packages: frozenset[str]
     compilers: frozenset[str]
-    sources: frozenset[str]
+    sources: Mapping[str, frozenset[str]]
     files: Mapping[int, Mapping[str, str]] = {}
 
 
@@ -43,6 +67,8 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     ``own``      bytes of the files in all layers above the base, those that a later layer hides included.
     ``largest``  the largest folders (a folder in ``node_modules`` counts as one) with their bytes.
     ``user``     as in the configuration, empty for root; ``uid``: the number that it has in the image, -1 where it has none there.
+    ``unknown``  bytes of the files that are neither the app's own nor a package's nor made as the app's own commands make them;
+    ``strange``: the largest of them.
     The others are what was found of a ``Needless``.
     """
 
@@ -53,27 +79,58 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     packages: tuple[str, ...] = ()
     compilers: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    unknown: int = 0
+    strange: tuple[tuple[str, int], ...] = ()
 
 
 def needless(
-    manifest: Mapping[str, Any], lock: Mapping[str, Any], sources: Mapping[str, bytes], largest: Iterable[tuple[str, int, str]] = ()
+    manifest: Mapping[str, Any],
+    lock: Mapping[str, Any],
+    sources: Mapping[str, bytes],
+    others: Iterable[bytes] = (),
+    brought: Iterable[tuple[str, int, str]] = (),
+    code: Container[str] = (),
 ) -> Needless:
     """What the image does not need, from decoded ``package.json`` and ``package-lock.json``. ``sources``: compiled files by path;
-    ``largest``: of each package the name, and size and digest (SHA-256, hexadecimal) of its largest file."""
+    ``others``: what else the app has; ``brought``: of each file of a package the package, and size and digest (SHA-256, hexadecimal);
+    ``code``: the lines that compiling makes, without blanks."""
     flags: dict[str, set[str]] = {}
     for path, row in lock["packages"].items():
         if path:
             name = path.rpartition("node_modules/")[2]
             flags.setdefault(name, set()).add("dev" if row.get("dev") else "peer" if row.get("devOptional") else "needed")
     packages = frozenset(name for name, found in flags.items() if found == {"dev"})
-    compilers = frozenset(name for name in manifest.get("devDependencies", {}) if flags.get(name) == {"peer"})
+    compilers = _with_parts({name for name in manifest.get("devDependencies", {}) if flags.get(name) == {"peer"}}, lock)
     files: dict[int, dict[str, str]] = {}
-    for package, size, digest in largest:
-        if package in packages | compilers:
-            files.setdefault(size, {})[digest] = package
+    for package, size, digest in brought:
+        name = package if size >= _TELLING and package in packages | compilers else ""
+        known = files.setdefault(size, {})
+        known[digest] = name if known.get(digest, name) == name else ""
     for path, content in sources.items():
         files.setdefault(len(content), {})[hashlib.sha256(content).hexdigest()] = posixpath.basename(path)
-    return Needless(packages=packages, compilers=compilers, sources=frozenset(map(posixpath.basename, sources)), files=files)
+    for content in others:
+        files.setdefault(len(content), {})[hashlib.sha256(content).hexdigest()] = ""
+    lines = {posixpath.basename(path): _telling(content, code) for path, content in sources.items()}
+    return Needless(packages=packages, compilers=compilers, sources=lines, files=files)
+
+
+def _with_parts(compilers: set[str], lock: Mapping[str, Any]) -> frozenset[str]:
+    """Compilers with the packages that nothing else depends on: one may be a program for each platform, in a package of its own."""
+    users: dict[str, set[str]] = {}
+    for path, row in lock["packages"].items():
+        for kind in ("dependencies", "optionalDependencies", "peerDependencies"):
+            for name in row.get(kind, {}):
+                users.setdefault(name, set()).add(path.rpartition("node_modules/")[2])
+    found = set(compilers)
+    while more := {name for name, by in users.items() if by <= found} - found:
+        found |= more
+    return frozenset(found)
+
+
+def _telling(source: bytes, code: Container[str]) -> frozenset[str]:
+    """The lines of a source that compiled code has not, without blanks."""
+    lines = map(without_blanks, source.decode("utf-8", "replace").splitlines())
+    return frozenset(line for line in lines if len(line) >= _LINE and line not in code)
 
 
 def contents_of(
@@ -81,27 +138,37 @@ def contents_of(
     origin: Mapping[str, int],
     below: int,
     unwanted: Needless,
-    digest: Callable[[int, str, int], str],
+    read: Reader,
     *,
     user: str = "",
     uid: int = -1,
 ) -> Contents:
     """See an image. ``layers``: members of every layer, lowest first; ``origin``: the layer, from 1, that each visible path comes from;
-    ``below``: how many layers are the base's; ``digest``: of the file of a layer at a path, with a size."""
+    ``below``: how many layers are the base's."""
     sizes: Counter[str] = Counter()
     packages: set[str] = set()
     sources: set[str] = set()
-    own = 0
+    strange: Counter[str] = Counter()
+    own = unknown = 0
     for number, members in enumerate(layers[below:], start=below + 1):
+        at = {entry.path: entry.size for entry in members}
         for entry in members:
             own += entry.size
             if entry.size and (match := _FOLDER.fullmatch(entry.path)):
                 sizes[match[1]] += entry.size
             if origin.get(entry.path) != number:
                 continue
-            known = unwanted.files.get(entry.size, {}) if entry.size else {}
-            if known and (name := known.get(digest(number, entry.path, entry.size), "")):
-                (sources if name in unwanted.sources else packages).add(entry.path if name in unwanted.sources else name)
+            # The size of a hard link stands with its first name, which may be gone.
+            linked = entry.type == "hardlink" and origin.get(entry.target) != number
+            if size := at.get(entry.target, 0) if linked else entry.size:
+                name = unwanted.files.get(size, {}).get(read.digest(number, entry.path, size) if size in unwanted.files else "")
+                if name:
+                    (sources if name in unwanted.sources else packages).add(entry.path if name in unwanted.sources else name)
+                elif name is None:
+                    strange[entry.path] += size
+                    unknown += size
+                    if unknown <= _SEARCHED and _is_source(read.content(number, entry.path), unwanted):
+                        sources.add(entry.path)
             if match := _PACKAGE.search(entry.path):
                 packages.add(match[1])
             elif posixpath.basename(entry.path) in unwanted.sources and "node_modules/" not in entry.path:
@@ -114,4 +181,21 @@ def contents_of(
         packages=tuple(sorted(packages & unwanted.packages)),
         compilers=tuple(sorted(packages & unwanted.compilers)),
         sources=tuple(sorted(sources)),
+        unknown=unknown,
+        strange=tuple(strange.most_common(_LARGEST)),
     )
+
+
+def _without_quotations(content: bytes) -> bytes:
+    """A file, or nothing for a source map (ECMA-426): a debugger shows the sources that it quotes."""
+    if content.lstrip().startswith(b"{") and b'"mappings"' in content:
+        with contextlib.suppress(ValueError, RecursionError):
+            if {"version", "sources", "mappings"} <= json.loads(content).keys() <= _MAP:
+                return b""
+    return content
+
+
+def _is_source(content: bytes, unwanted: Needless) -> bool:
+    """Whether a file has nearly all that a compiler takes out of a source, whatever stands around it and however it is indented."""
+    text = without_blanks(_without_quotations(content).decode("utf-8", "replace"))
+    return any(lines and sum(line in text for line in lines) >= _SAME * len(lines) for lines in unwanted.sources.values())

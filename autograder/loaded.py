@@ -11,7 +11,7 @@ import hashlib
 import os
 import posixpath
 import tempfile
-from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.rootfs.reading import open_file
 from layerlab.errors import LayerlabError
 from layerlab.fsutil import write_atomically
+from layerlab.model import BuildRecord
 
 _PROGRAM: Final = "observe_app.cjs"
 # As the app's README.md says; the steps whose bytes count are the two before the last.
@@ -38,7 +39,7 @@ RUN npm run build
 RUN node {program}
 """
 _INSTALL, _GENERATE, _BUILD, _OBSERVE = -5, -3, -2, -1
-_CODE: Final = (".js", ".cjs", ".mjs", ".ts", ".cts", ".mts", ".node")
+_CODE: Final = (".js", ".cjs", ".mjs")
 _MODULES: Final = "node_modules/"
 _MIB: Final = 1 << 20
 
@@ -65,14 +66,16 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     ``generated``  what a command of the build made beside them.
     ``packages``   names of all packages in the lock file.
     ``made``       bytes that the app's own generating and compiling make.
-    ``largest``    of each package the largest file of code, where no other package has the same.
+    ``brought``    all files in ``node_modules`` that have something in them: those of packages, and what was generated there.
+    ``code``       the lines of the code that compiling makes, without blanks.
     """
 
     files: tuple[LoadedFile, ...]
     generated: tuple[GeneratedFile, ...]
     packages: frozenset[str]
     made: int
-    largest: tuple[LoadedFile, ...] = ()
+    brought: tuple[LoadedFile, ...] = ()
+    code: frozenset[str] = frozenset()
 
     @property
     def allowed(self) -> int:
@@ -101,40 +104,50 @@ def observe_app(engine: GradingEngine, base: str, app: Path, work: Path, target:
             log = next((step.log for step in record.steps if step.status == "failed"), "")
             raise LayerlabError(f"the app cannot be built and run here: {record.failure.message}\n{log[-1500:]}")
         lock = msgspec.json.decode((workspace.directory / LOCK).read_bytes())
-    diff_id = record.steps[_OBSERVE].diff_id
-    assert diff_id is not None
-    layer = posixpath.join(engine.store.path, engine.store.layer_path(diff_id))
-    rows = msgspec.json.decode(Path(layer, "loaded.json").read_bytes(), type=list[_Row])
-    installed = record.steps[_INSTALL].diff_id
-    assert installed is not None
+    layer = _layer_of(engine, record, _OBSERVE)
+    rows = msgspec.json.decode(Path(engine.store.path, layer, "loaded.json").read_bytes(), type=list[_Row])
+    layers = [_layer_of(engine, record, step) for step in (_INSTALL, _GENERATE)]
     found = Loaded(
         files=tuple(LoadedFile(tail=row.tail, size=row.size, digest=row.digest) for row in rows if row.text is None and row.size <= _MIB),
         generated=tuple(GeneratedFile(tail=row.tail, lines=lines_of(row.text)) for row in rows if row.text is not None),
         packages=frozenset(path.rpartition("node_modules/")[2] for path in lock["packages"] if path),
         made=record.steps[_GENERATE].size + record.steps[_BUILD].size,
-        largest=_largest(engine, engine.store.layer_path(installed)),
+        brought=tuple(row for layer in layers for row in _brought(engine, layer)),
+        code=_code(engine, _layer_of(engine, record, _BUILD)),
     )
     if not found.files:
         raise LayerlabError("the app loads no package, so nothing could tell an answer that installs them")
     write_atomically(str(target), msgspec.json.encode(found))
 
 
-def _largest(engine: GradingEngine, layer: str) -> tuple[LoadedFile, ...]:
-    """Of each package in a layer the largest file of code, but for those that several packages have."""
-    found: dict[str, tuple[int, str]] = {}
+def _layer_of(engine: GradingEngine, record: BuildRecord, step: int) -> str:
+    """The directory of a step's layer, in the store."""
+    diff_id = record.steps[step].diff_id
+    assert diff_id is not None
+    return engine.store.layer_path(diff_id)
+
+
+def _files(engine: GradingEngine, layer: str) -> Iterator[tuple[str, bytes]]:
+    """Paths and contents of the files in a layer that have something in them."""
     for entry in engine.worker.ask("entries", layer=layer)["entries"]:
-        _, modules, tail = entry["path"].rpartition(_MODULES)
-        if not modules or entry["type"] != "file" or not tail.endswith(_CODE):
-            continue
-        package = package_of(tail)
-        found[package] = max(found.get(package, (0, "")), (entry["size"], entry["path"]))
-    rows = []
-    for package, (size, path) in sorted(found.items()):
-        with open(open_file(posixpath.join(engine.store.path, layer, path)), "rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        rows.append(LoadedFile(tail=f"{package}/{path.rpartition(f'{_MODULES}{package}/')[2]}", size=size, digest=digest))
-    several = Counter(row.digest for row in rows)
-    return tuple(row for row in rows if row.size and several[row.digest] == 1)
+        if entry["type"] == "file":
+            with open(open_file(posixpath.join(engine.store.path, layer, entry["path"])), "rb") as stream:
+                if content := stream.read():
+                    yield entry["path"], content
+
+
+def _brought(engine: GradingEngine, layer: str) -> Iterator[LoadedFile]:
+    """The files in ``node_modules``."""
+    for path, content in _files(engine, layer):
+        _, modules, tail = path.rpartition(_MODULES)
+        if modules:
+            yield LoadedFile(tail=tail, size=len(content), digest=hashlib.sha256(content).hexdigest())
+
+
+def _code(engine: GradingEngine, layer: str) -> frozenset[str]:
+    """The lines of code, without blanks."""
+    texts = [content.decode("utf-8", "replace") for path, content in _files(engine, layer) if path.endswith(_CODE)]
+    return frozenset(without_blanks(line) for text in texts for line in text.splitlines())
 
 
 def read_loaded(path: str) -> Loaded:
@@ -153,6 +166,11 @@ def package_of(tail: str) -> str:
 def lines_of(text: str) -> frozenset[str]:
     """The lines of a text that say something."""
     return frozenset(line.strip() for line in text.splitlines() if line.strip())
+
+
+def without_blanks(text: str) -> str:
+    """A text, whoever indented or wrapped it."""
+    return "".join(text.split())
 
 
 def _program() -> str:

@@ -6,7 +6,6 @@ import contextlib
 import fnmatch
 import hashlib
 import json
-import secrets
 from collections.abc import Iterator
 from typing import Final
 
@@ -17,17 +16,17 @@ from autograder.compiled import Runner
 from autograder.confine.sandbox import GradingEngine
 from autograder.confine.serving import Answer, ask
 from autograder.confine.timing import Clock, TooSlow
+from autograder.confine.watch import Peak
 from autograder.contents import Contents, contents_of, needless
 from autograder.edits import LOCK, MANIFEST, Edit, Edits
 from autograder.faults import is_students
 from autograder.loaded import Loaded, package_of
 from autograder.network import advice, advice_before
 from autograder.probing import Picture, Probes, folder_of_place, imported, make_probes, picture_of, write_probe
-from autograder.roles import LayerReader, Role, Sought, StepRoles, is_command
+from autograder.roles import ImageReader, LayerReader, Role, Sought, StepRoles, is_command
 from autograder.workspace import Workspace
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded import images
-from layerlab.engines.embedded.npm_cache import make_lendable
 from layerlab.engines.embedded.steps import DISK_FULL
 from layerlab.errors import LayerlabError, StepBusyError
 from layerlab.model import BuildRecord, ImageView, StepRecord
@@ -48,8 +47,6 @@ _REPLAYED: Final = frozenset({"edit-source"})
 _LARGEST: Final = 3
 
 _KILLED: Final = "exit code: 137"
-# What installs takes at least so much longer than what finds nothing to install.
-_LONGER_SECONDS: Final = 1.5
 
 
 class InfrastructureError(Exception):
@@ -91,15 +88,16 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
-    """What the commands did that an edit of a source runs again, when npm's packages were withheld from them.
+    """What the commands did that an edit of a source runs again, when they ran once more.
 
-    ``failed``  the step that then failed, which with the packages it did not; ``log``: the end of its output.
+    ``taken``   packages that they opened in the npm cache, by the names of their archives.
+    ``problem`` why they failed, which they had not done before; empty where they did not.
     ``sizes``   bytes in the layer of each command that ran, by step number. ``largest``: of the files in them, (step, path, bytes).
     ``peak``    bytes that the commands had written at one time, whether they removed them or not.
     """
 
-    failed: StepRecord | None = None
-    log: str = ""
+    taken: tuple[str, ...] = ()
+    problem: str = ""
     sizes: tuple[tuple[int, int], ...] = ()
     largest: tuple[tuple[int, str, int], ...] = ()
     peak: int = 0
@@ -118,7 +116,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
                  that install or generate nothing may be undecided).
                  ``edited`` is the same for the source edit. What no check of the assignment asks for is empty.
     ``source``   the build with the source edit; ``serving`` is what its image says, ``expected`` what it should.
-    ``replay``   the source edit without npm's packages; ``allowed``: the most bytes that its commands may make.
+    ``replay``   the source edit, closely watched; ``allowed``: the most bytes that its commands may make.
     ``base``     the name of the base image of the final stage; empty where the image does not stand on one. ``wasted`` in bytes.
     ``contents`` of the first build's image.
     """
@@ -183,8 +181,8 @@ class Observer:
         self._reader = LayerReader(engine, Sought(loaded=loaded, marker=edits.marker, erased=edits.erased, proof=runner))
         lock = json.loads((directory / LOCK).read_text(encoding="utf-8"))
         sources = {path.name: path.read_bytes() for path in directory.glob("src/*.ts")}
-        largest = [(package_of(file.tail), file.size, file.digest) for file in loaded.largest]
-        self._needless = needless(manifest, lock, sources, largest)
+        brought = [(package_of(file.tail), file.size, file.digest) for file in loaded.brought]
+        self._needless = needless(manifest, lock, sources, workspace.others(sources), brought, loaded.code)
         self._packages = imported([content.decode("utf-8") for content in sources.values()], loaded)
         self._views: dict[str, ImageView] = {}
         self._checks = {check.id for check in assignment.checks}
@@ -245,7 +243,7 @@ class Observer:
         replay = Replay()
         if self._checks & _REPLAYED:
             with self._workspace.edited(self._fresh.source):
-                edited, replay = self._edited(first, source)
+                edited, replay = self._edited(first)
         return Observation(
             first=first,
             again=again,
@@ -262,8 +260,8 @@ class Observer:
             contents=contents,
         )
 
-    def _edited(self, first: Built, source: Built) -> tuple[tuple[StepRecord, ...], Replay]:
-        """What a build does after the source edit, and what its commands do without npm's packages."""
+    def _edited(self, first: Built) -> tuple[tuple[StepRecord, ...], Replay]:
+        """What a build does after the source edit, and what its commands take and write."""
         try:
             planned = self._engine.plan(self._options).steps
         except LayerlabError as error:
@@ -275,33 +273,11 @@ class Observer:
             # There is nothing left that a replay could take.
             return planned, Replay()
         with self._engine.measured() as peak:
-            built = self._without_packages()
-        if not built.problem:
-            most = max(peak.size, self._with_packages() if _took_longer(source, built) else 0)
-            return built.steps, self._replay(built, None, most)
-        failed = next((step for step in built.steps if step.status == "failed"), None)
-        # What a build does after the step that failed only one with the packages tells.
-        return planned if decided else self._build().steps, self._replay(built, failed, peak.size)
+            built = self._build()
+        # What a build does after a step that failed only the plan tells.
+        return planned if built.problem and decided else built.steps, self._replay(built, peak)
 
-    def _with_packages(self) -> int:
-        """Bytes that the commands write at the most that an edit of a source runs again, where npm's packages are there."""
-        again = tuple((path, f"{text}// {secrets.token_hex(8)}\n") for path, text in self._fresh.source.files)
-        with self._workspace.edited(msgspec.structs.replace(self._fresh.source, files=again)), self._engine.measured() as peak:
-            self._build()
-            return peak.size
-
-    def _without_packages(self) -> Built:
-        empty = self._workspace.directory.parent / "no-packages"
-        for name in ("index-v5", "content-v2", "tmp"):
-            (empty / "_cacache" / name).mkdir(parents=True, exist_ok=True)
-        make_lendable(str(empty))
-        self._engine.withheld = str(empty)
-        try:
-            return self._build()
-        finally:
-            self._engine.withheld = ""
-
-    def _replay(self, built: Built, failed: StepRecord | None, peak: int) -> Replay:
+    def _replay(self, built: Built, peak: Peak) -> Replay:
         ran = [step for step in built.steps if is_command(step) and step.status == "executed"]
         files = [
             (step.number, entry.path, entry.size)
@@ -311,10 +287,10 @@ class Observer:
             if entry.size
         ]
         return Replay(
-            failed=failed,
-            log=built.log,
+            taken=tuple(sorted(peak.taken)),
+            problem=built.problem,
             sizes=tuple((step.number, step.size) for step in ran),
-            peak=peak,
+            peak=peak.size,
             largest=tuple(sorted(files, key=lambda row: (-row[2], row))[:_LARGEST]),
         )
 
@@ -425,12 +401,10 @@ class Observer:
         tag = self._options.tag or ""
         user = self._engine.image_config(tag)["config"].get("User", "")
         layers = self._layers()
-
-        def digest(number: int, path: str, size: int) -> str:
-            return self._reader.digest(layers[number - 1], path, size)
-
         members = [self._reader.entries(item) for item in layers]
-        return contents_of(members, view.origin, below, self._needless, digest, user=user, uid=self._uid(layers, user))
+        return contents_of(
+            members, view.origin, below, self._needless, ImageReader(self._reader, layers), user=user, uid=self._uid(layers, user)
+        )
 
     def _uid(self, layers: tuple[str, ...], user: str) -> int:
         """The number of a user in an image: whatever it is called there, 0 is root."""
@@ -452,16 +426,6 @@ class Observer:
                 if layers[: len(below)] == below:
                     return name, len(below)
         return "", 0
-
-
-def _took_longer(source: Built, replay: Built) -> bool:
-    """Whether commands may have done more with npm's packages than without them: they took longer, or nobody knows how long they took."""
-    before = {step.number: step.seconds for step in source.steps if step.status == "executed"}
-    ran = [step for step in replay.steps if is_command(step) and step.status == "executed"]
-    if any(step.number not in before for step in ran):
-        return True
-    seconds = sum(step.seconds for step in ran)
-    return sum(before[step.number] for step in ran) > seconds + max(_LONGER_SECONDS, seconds / 2)
 
 
 def _numbers(built: Built, role: Role | None) -> frozenset[int] | None:

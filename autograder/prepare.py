@@ -27,7 +27,7 @@ from layerlab.offline import offline_folder
 
 # Raise it when what is prepared looks otherwise, so that a place of an older version is prepared anew.
 _LAYOUT: Final = b"2"
-_LOADED_LAYOUT: Final = 2
+_LOADED_LAYOUT: Final = 3
 BASE_ARCHIVE: Final = "base.tar"
 _FILL: Final = "FROM {base}\nWORKDIR /fill\nCOPY package.json package-lock.json ./\nRUN npm ci\n"
 

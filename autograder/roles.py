@@ -189,6 +189,22 @@ class LayerReader:
         return not modules or package_of(tail) not in self._sought.loaded.packages
 
 
+class ImageReader:
+    """Reads files of an image. ``layers``: its diff IDs, which are numbered from 1."""
+
+    def __init__(self, reader: LayerReader, layers: Sequence[str]) -> None:
+        self._reader = reader
+        self._layers = layers
+
+    def digest(self, layer: int, path: str, size: int) -> str:
+        """See ``LayerReader.digest``."""
+        return self._reader.digest(self._layers[layer - 1], path, size)
+
+    def content(self, layer: int, path: str) -> bytes:
+        """See ``LayerReader.content``."""
+        return self._reader.content(self._layers[layer - 1], path)
+
+
 def looks_compiled(content: bytes, marker: str, erased: Iterable[str]) -> bool:
     """Whether a file has the words of code that was made of a source, and not those of the source."""
     return marker.encode() in content and not any(name.encode() in content for name in erased)

@@ -61,7 +61,7 @@ def judge(observation: Observation, assignment: Assignment) -> tuple[CheckResult
 
 def _missing(seen: Observation) -> list[str]:
     """What no step does, in words. What fails with an edited source is not told by what it would have compiled."""
-    installs = bool(seen.role("install")) or seen.replay.failed is not None
+    installs = bool(seen.role("install")) or bool(seen.replay.taken)
     compiles = bool(seen.role("build")) or bool(seen.source.problem)
     return [*([] if installs else ["installs its packages"]), *([] if compiles else ["compiles its sources"])]
 

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -91,6 +91,10 @@ class Workspace:
         shutil.copytree(app, directory, ignore=shutil.ignore_patterns(*_NOT_COPIED))
         for name, text in files.items():
             (directory / name).write_bytes(text.encode("utf-8"))
+
+    def others(self, names: Container[str]) -> list[bytes]:
+        """What the files of the context hold, but for files with these names."""
+        return [path.read_bytes() for path in sorted(self.directory.rglob("*")) if path.is_file() and path.name not in names]
 
     @contextlib.contextmanager
     def edited(self, edit: Edit) -> Iterator[None]:

@@ -7,14 +7,14 @@ from typing import Final
 from autograder.assignment import Assignment
 from autograder.checks.base import Finding, amount, name_of, printable, reran, why
 from autograder.observe import Observation
-from autograder.roles import Role
+from autograder.roles import Role, is_command
 from layerlab.model import StepRecord
 
 _KEPT: Final[tuple[Role, ...]] = ("install", "generate")
 # Bytes that commands may need beside what they leave.
-_FOR_A_WHILE: Final = 48 << 20
-# Characters of a command's output in a message.
-_SAID: Final = 200
+_FOR_A_WHILE: Final = 16 << 20
+# Packages in a message.
+_SHOWN: Final = 3
 _WHAT: Final[dict[Role, str]] = {
     "install": "installs the packages",
     "generate": "generates the Prisma client",
@@ -65,16 +65,17 @@ def edit_source(seen: Observation, _: Assignment) -> Finding:
 
 
 def _hidden(seen: Observation) -> str:
-    """An installation after a source edit that leaves no packages behind, told by what it needs and by what it makes; empty for none."""
+    """An installation after a source edit that leaves no packages behind, told by what it takes and by what it makes; empty for none."""
     replay = seen.replay
-    if replay.failed is not None:
-        # From the start of a line, if there is one among the last words.
-        end = replay.log.strip()[-_SAID:]
-        said = printable(end.partition("\n")[2] or end)
+    if replay.taken:
+        shown = ", ".join(map(printable, replay.taken[:_SHOWN]))
+        more = f" and {len(replay.taken) - _SHOWN} more" if len(replay.taken) > _SHOWN else ""
+        ran = " or ".join(name_of(step) for step in seen.edited if reran(step) and is_command(step))
         return (
-            f"After an edit of a source {name_of(replay.failed)} needs npm's packages again: "
-            f"it was run once more without them, and failed{f' ({said})' if said else ''}."
+            f"After an edit of a source packages are installed again: {ran or 'a command'} takes them out of npm's cache ({shown}{more})."
         )
+    if replay.problem:
+        return f"After another edit of a source the build fails, where it did not before: {printable(replay.problem)}."
     if replay.made <= seen.allowed:
         if replay.peak <= seen.allowed + _FOR_A_WHILE:
             return ""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from autograder.assignment import Assignment
 from autograder.checks.base import Finding, not_the_app, printable, says
 from autograder.observe import Observation
 
 _SHOWN = 120
 _MIB = 1 << 20
+# Bytes of an image above its base that need no explanation.
+UNKNOWN: Final = 256 << 10
 
 
 def serves(seen: Observation, assignment: Assignment) -> Finding:
@@ -69,6 +73,13 @@ def lean(seen: Observation, _: Assignment) -> Finding:
         told.append(f"It has the compiler: {_several(found.compilers)}, which --omit=dev alone keeps, as another package's optional peer.")
     if found.sources:
         told.append(f"It has sources that were compiled: {_several(found.sources)}.")
+    if found.unknown > UNKNOWN:
+        files = ", ".join(f"/{printable(path)[:_SHOWN]} {size / 1024:,.0f} KiB" for path, size in found.strange[:3])
+        text = (
+            f"It has {found.unknown / 1024:,.0f} KiB in files that are neither the app's, nor a package's, nor as the app's own commands "
+            f"make them, so nobody can tell what they hold; at most {UNKNOWN >> 10} KiB may be such. The largest: {files}."
+        )
+        return Finding(parts=dict.fromkeys(("dev-packages", "compiler", "sources"), False), message=" ".join([*told, text]))
     parts = {"dev-packages": not found.packages, "compiler": not found.compilers, "sources": not found.sources}
     return Finding(parts=parts, message=" ".join(told) or "The image holds nothing that only its build needs.")
 

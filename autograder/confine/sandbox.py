@@ -18,6 +18,8 @@ from autograder.confine.bounds import Bounds
 from autograder.confine.disk import size_answered
 from autograder.confine.executions import KnownRuns
 from autograder.confine.memory import Uncountable
+from autograder.confine.openings import Openings
+from autograder.confine.shelf import Shelf
 from autograder.confine.watch import Peak, Watch
 from layerlab.engines.base import BuildOptions, Progress
 from layerlab.engines.embedded.engine import EmbeddedEngine
@@ -37,10 +39,26 @@ _FIRST_TO_GO: Final = 1000
 
 
 class _Confined:
-    """An executor whose commands see the npm cache and, unless it is being filled, no network but their own loopback."""
+    """An executor whose commands see the npm cache and, unless it is being filled, no network but their own loopback.
 
-    def __init__(self, inner: Executor, cache: str, watch: Watch | None, bounds: Bounds | None, *, filling: bool, overlay: bool) -> None:
+    ``shelf``  lends the cache where a submission is watched. ``peak``: what is told which packages are taken from it, where that matters.
+    """
+
+    def __init__(
+        self,
+        inner: Executor,
+        cache: str,
+        watch: Watch | None,
+        bounds: Bounds | None,
+        *,
+        filling: bool,
+        overlay: bool,
+        shelf: Shelf | None = None,
+        peak: Peak | None = None,
+    ) -> None:
         self._inner = inner
+        self._shelf = shelf
+        self._peak = peak
         self._bounds = bounds
         self._cache = cache
         self._watch = watch
@@ -82,11 +100,21 @@ class _Confined:
     def _lent(self, stack: contextlib.ExitStack) -> tuple[dict[str, str], tuple[Mount, ...]]:
         """The cache for one command: its environment and mounts. What one command leaves in it would be another student's packages, so
         none sees another's. It lies on the disk that is watched."""
-        directory = self._watch.disk.directory if self._watch is not None else None
-        # Where nothing is watched the directory is the system's, which may be no place for an overlay.
-        lent = lend(self._cache, directory, overlay=self._overlay and directory is not None)
+        if self._shelf is None:
+            # The directory is the system's, which may be no place for an overlay.
+            lent = lend(self._cache)
+            stack.callback(remove_written, lent.place)
+            return lent.environment, lent.mounts
+        lent, packages = self._shelf.lend(overlay=self._overlay)
         stack.callback(remove_written, lent.place)
+        if self._peak is not None:
+            openings = stack.enter_context(Openings(packages))
+            stack.callback(self._note, self._shelf, self._peak, openings)
         return lent.environment, lent.mounts
+
+    @staticmethod
+    def _note(shelf: Shelf, peak: Peak, openings: Openings) -> None:
+        peak.taken |= shelf.packages(openings.names())
 
 
 def _written(mounts: tuple[Mount, ...]) -> Iterator[str]:
@@ -196,7 +224,6 @@ class GradingEngine(EmbeddedEngine):
     """The embedded engine for untrusted builds.
 
     ``cache``  directory of the prepared npm cache. ``watch``  sees what its commands use. ``patience``: see ``EmbeddedEngine``.
-    ``withheld``  an empty directory that commands get in the place of the npm cache, where it is set: what installs then fails.
     ``bounds``  of this process, which is told what it is doing.
     """
 
@@ -209,8 +236,9 @@ class GradingEngine(EmbeddedEngine):
     ) -> None:
         super().__init__(store)
         self.patience = patience
-        self.withheld = ""
         self._bounds = bounds
+        self._shelf: Shelf | None = None
+        self._peak: Peak | None = None
         self._scale: WorkerProcess | None = None
         if watch is not None:
             watch.disk.measure = self._measured
@@ -221,11 +249,14 @@ class GradingEngine(EmbeddedEngine):
         return self
 
     def close(self) -> None:
-        """End the worker processes."""
+        """End the worker processes, and remove what was made to lend."""
         super().close()
         if self._scale is not None:
             self._scale.close()
             self._scale = None
+        if self._shelf is not None:
+            self._shelf.close()
+            self._shelf = None
 
     def build(self, options: BuildOptions, progress: Progress | None = None, stop: Stop | None = None) -> BuildRecord:
         """See ``EmbeddedEngine.build``."""
@@ -251,13 +282,16 @@ class GradingEngine(EmbeddedEngine):
 
     @contextlib.contextmanager
     def measured(self) -> Iterator[Peak]:
-        """Builds in which every command runs; see ``Watch.measured``. Without a watch nothing is measured."""
+        """Builds in which every command runs, and the kernel tells what it takes from the npm cache; see ``Watch.measured``. Without a
+        watch nothing is measured."""
         self.alone = True
         try:
             with self._watch.measured() if self._watch is not None else contextlib.nullcontext(Peak()) as peak:
+                self._peak = peak
                 yield peak
         finally:
             self.alone = False
+            self._peak = None
 
     @property
     def has_room(self) -> bool:
@@ -267,8 +301,8 @@ class GradingEngine(EmbeddedEngine):
     @property
     def executions(self) -> KnownRuns | None:
         """The commands that ran for all students. The trusted install is there to fill the npm cache, so it must run, and so must what is
-        to show that it needs none."""
-        return None if self.filling or self.withheld or self.alone else KnownRuns(self.store, Path(self.store_path) / "executions")
+        to show that it takes nothing from it."""
+        return None if self.filling or self.alone else KnownRuns(self.store, Path(self.store_path) / "executions")
 
     @property
     def worker(self) -> WorkerProcess:
@@ -281,9 +315,17 @@ class GradingEngine(EmbeddedEngine):
         """The executor of this host, confined. Raises ``ExecutorError`` where none isolates."""
         if not self.host.isolates:
             raise ExecutorError("nothing on this machine can isolate a student's build", remedy="Run `layerlab doctor`: it says why.")
-        overlay = self.host.snapshotter == "overlay"
+        if self._shelf is None and self._watch is not None and not self.filling:
+            self._shelf = Shelf(self._cache, self._watch.disk.directory)
         return _Confined(
-            super().make_executor(), self.withheld or self._cache, self._watch, self._bounds, filling=self.filling, overlay=overlay
+            super().make_executor(),
+            self._cache,
+            self._watch,
+            self._bounds,
+            filling=self.filling,
+            overlay=self.host.snapshotter == "overlay",
+            shelf=self._shelf,
+            peak=self._peak,
         )
 
 

@@ -30,10 +30,11 @@ def limit_files(limits: Limits) -> None:
 
 
 class Peak:
-    """``size``: bytes that commands had written at one time, at the most."""
+    """``size``: bytes that commands had written at one time, at the most. ``taken``: packages of the lent npm cache that they opened."""
 
     def __init__(self) -> None:
         self.size = 0
+        self.taken: set[str] = set()
 
 
 class Watch(contextlib.AbstractContextManager["Watch"]):

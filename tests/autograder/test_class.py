@@ -281,6 +281,17 @@ def test_the_notebook_says_what_grading_says(place: Path, monkeypatch: pytest.Mo
 # --- the second assignment, graded by the same code --------------------------------------------------------------------------------
 
 STAGES = reference(COURSE, "ps2").files["Dockerfile"]
+BUILT = "RUN npm run build\n"
+# What only the build needs, changed a little and under other names, in the last stage.
+SHIPPED = STAGES.replace("USER node", "COPY --from=build /app/extra ./extra\nUSER node")
+DISGUISED = (
+    "RUN mkdir extra && cp -r node_modules/typescript extra/tool && cp -r src extra/code"
+    " && find extra -type f -name '*.js' -exec sh -c 'echo >> \"$1\"' _ {} \\; "
+    "&& for f in extra/code/*.ts; do echo >> $f; mv $f $f.txt; done\n"
+)
+PACKED = "RUN tar czf all.bin extra && rm -r extra/* && mv all.bin extra\n"
+WRAPPED = "RUN mkdir extra && cat src/*.ts | tr '\\n' ' ' | sed 's/ /  /g' > extra/notes\n"
+MAPPED = "RUN npx tsc --sourceMap --inlineSources --incremental --tsBuildInfoFile dist/info\n"
 OTHER_WORDS = STAGES.replace("AS build", "as one").replace("--from=build", "--from=0").replace("\n", "\r\n")
 
 
@@ -292,6 +303,10 @@ OTHER_WORDS = STAGES.replace("AS build", "as one").replace("--from=build", "--fr
         pytest.param(
             OTHER_WORDS.replace("USER node", "copy . ."), {"lean": 6, "unprivileged": 10}, id="sources in it, and it runs as root"
         ),
+        pytest.param(SHIPPED.replace(BUILT, BUILT + DISGUISED), {"lean": 20}, id="compiler and sources in disguise"),
+        pytest.param(SHIPPED.replace(BUILT, BUILT + DISGUISED + PACKED), {"lean": 20}, id="compiler and sources in an archive"),
+        pytest.param(SHIPPED.replace(BUILT, BUILT + WRAPPED), {"lean": 6}, id="sources as one line"),
+        pytest.param(STAGES.replace(BUILT, MAPPED), {}, id="source maps"),
         pytest.param(OPTIMISED.replace("EXPOSE", "EXPOSE 8080"), {"small": 25, "lean": 20, "unprivileged": 10}, id="one stage"),
     ],
 )

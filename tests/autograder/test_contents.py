@@ -16,11 +16,24 @@ from tests.autograder.material import APP, observation, ps2
 UNWANTED = Needless(
     packages=frozenset({"@types/express"}),
     compilers=frozenset({"typescript"}),
-    sources=frozenset({"index.ts"}),
-    files={9_000_000: {"the compiler": "typescript"}, 700: {"the source": "index.ts", "the types": "@types/express"}},
+    sources={"index.ts": frozenset({"letone:Kind=1;", "functiontwo(a:Kind):Kind{"})},
+    files={9_000_000: {"the compiler": "typescript"}, 700: {"the source": "index.ts", "the types": "@types/express", "express": ""}},
 )
 # What stands at a path whose size is one of those.
-DIGESTS = {"opt/tsc": "the compiler", "opt/s": "the source", "opt/t": "the types"}
+DIGESTS = {"opt/tsc": "the compiler", "opt/s": "the source", "opt/t": "the types", "opt/e": "express"}
+SOURCE = "let one: Kind = 1;\nconst three = 3;\nfunction two(a: Kind): Kind {\n  return a;\n}\n"
+MAP = {"version": 3, "sources": ["../src/index.ts"], "names": [], "mappings": "AAAA", "sourcesContent": [SOURCE]}
+# What the start of a file is, where it matters.
+TEXTS = {
+    "opt/blank": SOURCE + "\n",
+    "opt/one-line": SOURCE.replace("\n", " \t "),
+    "opt/commented": SOURCE.replace("\n", " // so\n"),
+    "opt/all.tar": f"index.ts\0\0\0{SOURCE}\0\0",
+    "opt/compiled.js": "let one = 1;\nconst three = 3;\nfunction two(a) {\n  return a;\n}\n",
+    "opt/stripped.js": "let one       = 1;\nconst three = 3;\nfunction two(a      )       {\n  return a;\n}\n",
+    "opt/compiled.js.map": json.dumps(MAP),
+    "opt/no.map": json.dumps({**MAP, "more": SOURCE}),
+}
 MIB = 1 << 20
 
 
@@ -34,9 +47,16 @@ def hidden(path: str) -> LayerEntry:
     return LayerEntry(path=path, type="whiteout", mode=0)
 
 
-def digest(_layer: int, path: str, _size: int) -> str:
-    """The digest of a file."""
-    return DIGESTS.get(path, "another")
+class Files:
+    """Files by the tables above."""
+
+    def digest(self, _layer: int, path: str, _size: int) -> str:
+        """See ``Reader``."""
+        return DIGESTS.get(path, "another")
+
+    def content(self, _layer: int, path: str) -> bytes:
+        """See ``Reader``."""
+        return TEXTS.get(path, "").encode()
 
 
 def seen(*layers: list[LayerEntry]) -> Contents:
@@ -45,22 +65,34 @@ def seen(*layers: list[LayerEntry]) -> Contents:
     origin: dict[str, int] = {}
     for number, members in enumerate([base, *layers], start=1):
         for entry in members:
-            origin.update({entry.path: number} if entry.type == "file" else {})
+            origin.update({entry.path: number} if entry.type in ("file", "hardlink") else {})
             if entry.type == "whiteout":
                 origin = {path: at for path, at in origin.items() if not f"{path}/".startswith(f"{entry.path}/")}
-    return contents_of([base, *layers], origin, 1, UNWANTED, digest, user="node")
+    return contents_of([base, *layers], origin, 1, UNWANTED, Files(), user="node")
 
 
 def test_what_an_image_does_not_need_is_read_from_the_lock_file() -> None:
     """On the real app. The types of Node are needed by a package that the app runs with, so they may stay."""
     manifest, lock = (json.loads((APP / name).read_text(encoding="utf-8")) for name in ("package.json", "package-lock.json"))
-    found = needless(manifest, lock, {"src/index.ts": b"x"}, [("typescript", 9, "a"), ("express", 8, "b"), ("@types/express", 9, "c")])
-    assert found.compilers == {"typescript"}
+    source = b"interface Kind {}\n  let a: Kind = b;\n\n}\nlet three = 3;"
+    brought = [
+        ("typescript", 900, "a"),
+        ("typescript", 900, "b"),
+        ("typescript", 9, "c"),
+        ("express", 900, "b"),
+        ("@types/express", 900, "d"),
+    ]
+    found = needless(manifest, lock, {"src/index.ts": source}, [b"x"], brought, {"letthree=3;"})
+    # With the program of each platform.
+    assert {"typescript", "@typescript/typescript-linux-x64"} <= found.compilers
+    assert all("typescript" in name for name in found.compilers)
     assert "@types/express" in found.packages
     assert not found.packages & {"express", "@types/node", "typescript", "prisma"}
-    assert found.sources == {"index.ts"}
-    source = {hashlib.sha256(b"x").hexdigest(): "index.ts"}
-    assert found.files == {9: {"a": "typescript", "c": "@types/express"}, 1: source}
+    assert found.sources == {"index.ts": {"interfaceKind{}", "leta:Kind=b;"}}
+    # What two packages have tells nothing, nor does what is small.
+    packages = {"a": "typescript", "b": "", "d": "@types/express"}
+    ours = {len(text): {hashlib.sha256(text).hexdigest(): name} for text, name in ((source, "index.ts"), (b"x", ""))}
+    assert found.files == {900: packages, 9: {"c": ""}, **ours}
 
 
 @pytest.mark.parametrize(
@@ -89,12 +121,30 @@ def test_what_is_found(path: str, expected: dict[str, Any]) -> None:
         ("opt/t", 700, {"packages": ("@types/express",)}),
         ("opt/else", 9_000_000, {}),
         ("opt/tsc", 700, {}),
+        ("opt/blank", 80, {"sources": ("opt/blank",)}),
+        ("opt/one-line", 80, {"sources": ("opt/one-line",)}),
+        ("opt/commented", 80, {"sources": ("opt/commented",)}),
+        ("opt/all.tar", 80, {"sources": ("opt/all.tar",)}),
+        ("opt/no.map", 80, {"sources": ("opt/no.map",)}),
+        ("opt/compiled.js.map", 80, {}),
+        ("opt/compiled.js", 80, {}),
+        ("opt/stripped.js", 80, {}),
     ],
 )
 def test_what_is_found_under_another_name(path: str, size: int, expected: dict[str, Any]) -> None:
     """A file is what is in it."""
     found = seen([file(path, size)])
     assert {name: getattr(found, name) for name in ("packages", "compilers", "sources") if getattr(found, name)} == expected
+
+
+def test_what_nobody_can_account_for_is_weighed() -> None:
+    """Not what the base has, nor what is deleted. A hard link has the weight of its first name, once that is gone."""
+    link = LayerEntry(path="opt/link", type="hardlink", mode=0o644, target="opt/first")
+    found = seen(
+        [file("opt/e", 700), file("opt/a", 700), file("opt/gone", 9)], [hidden("opt/gone"), file("opt/first", 40), link, file("b", 0)]
+    )
+    assert (found.unknown, found.strange) == (740, (("opt/a", 700), ("opt/first", 40)))
+    assert seen([file("opt/first", 40), link], [hidden("opt/first")]).strange == (("opt/link", 40),)
 
 
 def test_what_is_deleted_is_gone_and_still_counts() -> None:
@@ -120,6 +170,8 @@ def lost(**changes: Any) -> dict[str, float]:
         ({"packages": ("@types/express",)}, {"lean": 6}),
         ({"compilers": ("typescript",)}, {"lean": 8}),
         ({"sources": ("app/src/index.ts",)}, {"lean": 6}),
+        ({"unknown": 256 << 10}, {}),
+        ({"unknown": (256 << 10) + 1}, {"lean": 20}),
         ({"packages": ("a",), "compilers": ("b",), "sources": ("c",)}, {"lean": 20}),
         ({"user": ""}, {"unprivileged": 10}),
         ({"user": "root"}, {"unprivileged": 10}),
@@ -141,3 +193,6 @@ def test_the_message_names_what_is_large_and_what_should_go() -> None:
     small, lean, *_ = judge(observation(contents=contents), ps2())
     assert "225.0 MiB. The next limit is 200 MiB. The largest folders: /app/ [2J 70.0 MiB" in small.message
     assert "a, b, c and 1 more" in lean.message
+    contents = Contents(unknown=21 * MIB, strange=(("app/all\x1b[2J.bin", 20 * MIB),), user="node")
+    assert "21,504 KiB in files" in (told := judge(observation(contents=contents), ps2())[1].message)
+    assert "/app/all [2J.bin 20,480 KiB" in told

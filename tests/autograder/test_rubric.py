@@ -66,9 +66,8 @@ def test_a_perfect_answer_scores_full() -> None:
         pytest.param({"serving": serving(unloaded=("express",))}, {"serves": 0}, id="a server without the packages"),
         pytest.param({"serving": serving(held=94, lacking=("a/b.js",) * 6)}, {"serves": 0}, id="packages that are others"),
         pytest.param({"serving": serving(held=95, lacking=("a/b.js",) * 5)}, {}, id="packages in which a little was changed"),
-        pytest.param(
-            {"replay": Replay(failed=steps((8,))[7], log="npm error ENOTCACHED")}, {"edit-source": 12}, id="it installs in secret"
-        ),
+        pytest.param({"replay": Replay(taken=("express-5.3.0.tgz",))}, {"edit-source": 12}, id="it installs in secret"),
+        pytest.param({"replay": Replay(problem="it was stopped")}, {"edit-source": 12}, id="it builds once and no more"),
         pytest.param({"replay": Replay(sizes=((8, MIB),))}, {}, id="as many bytes as are allowed"),
         pytest.param(
             {"replay": Replay(sizes=((8, MIB + 1),), largest=((8, "app/nm.tar", MIB),))}, {"edit-source": 12}, id="many bytes are made anew"
@@ -107,10 +106,9 @@ def test_the_last_words_of_an_image_are_those_that_say_something() -> None:
 
 
 def test_a_secret_installation_is_told_with_the_step_and_the_file() -> None:
-    """By what it needs, or by what it makes."""
-    needs = judge(observation(replay=Replay(failed=steps((8,))[7], log="npm error ENOTCACHED")), ps1())[0].message
-    assert "line 8, RUN npm run build needs npm's packages again" in needs
-    assert "ENOTCACHED" in needs
+    """By what it takes, or by what it makes."""
+    takes = judge(observation(replay=Replay(taken=("a-1.tgz", "b-2.tgz", "c-3.tgz", "d-4.tgz"))), ps1())[0].message
+    assert "line 8, RUN npm run build takes them out of npm's cache (a-1.tgz, b-2.tgz, c-3.tgz and 1 more)" in takes
     makes = judge(observation(replay=Replay(sizes=((8, 90 * MIB),), largest=((8, "app/nm.tar", 80 * MIB),))), ps1())[0].message
     assert "make 90.0 MiB anew" in makes
     assert "/app/nm.tar, 80.0 MiB, by line 8, RUN npm run build" in makes

@@ -16,10 +16,11 @@ from layerlab.engines.embedded.executors.base import BindMount, Mount, OverlayMo
 
 # Below /dev, which is made anew for every command, so nothing of it can end in a layer.
 NPM_CACHE: Final = "/dev/.npm-cache"
-_PACKAGES: Final = "/dev/.npm-packages"
-_INDEX: Final = "index-v5"
-_CONTENT: Final = "content-v2"
-_OFFLINE: Final = {"npm_config_offline": "true", "npm_config_logs_max": "0", "npm_config_audit": "false", "npm_config_fund": "false"}
+# Where packages lie that a lent cache has links to.
+PACKAGES: Final = "/dev/.npm-packages"
+INDEX: Final = "index-v5"
+CONTENT: Final = "content-v2"
+OFFLINE: Final = {"npm_config_offline": "true", "npm_config_logs_max": "0", "npm_config_audit": "false", "npm_config_fund": "false"}
 
 
 class Lent(NamedTuple):
@@ -44,8 +45,9 @@ def _open_to_all(directory: str) -> None:
     for folder, folders, files in os.walk(directory):
         for name in folders:
             os.chmod(os.path.join(folder, name), 0o777)
-        for name in files:
-            os.chmod(os.path.join(folder, name), 0o666)
+        for path in (os.path.join(folder, name) for name in files):
+            if not os.path.islink(path):
+                os.chmod(path, 0o666)
 
 
 def lend(cache: str, directory: str | None = None, *, overlay: bool = False) -> Lent:
@@ -54,7 +56,7 @@ def lend(cache: str, directory: str | None = None, *, overlay: bool = False) -> 
     ``overlay``  the executor can mount one there, and the cache was made lendable. Raises ``OSError``.
     """
     place = tempfile.mkdtemp(prefix="npm-", dir=directory)
-    environment = {"npm_config_cache": NPM_CACHE, **_OFFLINE}
+    environment = {"npm_config_cache": NPM_CACHE, **OFFLINE}
     try:
         if overlay:
             upper, work = os.path.join(place, "upper"), os.path.join(place, "work")
@@ -63,20 +65,20 @@ def lend(cache: str, directory: str | None = None, *, overlay: bool = False) -> 
             os.chmod(upper, 0o777)
             os.mkdir(work)
             return Lent(place, environment, (OverlayMount(source=cache, target=NPM_CACHE, upper=upper, work=work),))
-        shutil.copytree(os.path.join(cache, "_cacache", _INDEX), os.path.join(place, "_cacache", _INDEX))
-        for name in ("tmp", _CONTENT):
+        shutil.copytree(os.path.join(cache, "_cacache", INDEX), os.path.join(place, "_cacache", INDEX))
+        for name in ("tmp", CONTENT):
             os.mkdir(os.path.join(place, "_cacache", name))
         _open_to_all(place)
         os.chmod(place, 0o777)
-        packages = os.path.join(cache, "_cacache", _CONTENT)
+        packages = os.path.join(cache, "_cacache", CONTENT)
         for name in os.listdir(packages):
-            os.symlink(f"{_PACKAGES}/{name}", os.path.join(place, "_cacache", _CONTENT, name))
+            os.symlink(f"{PACKAGES}/{name}", os.path.join(place, "_cacache", CONTENT, name))
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise
     # npm checks the digest of each package that it takes, so where an executor has no read-only mounts no copy is needed.
     mounts = (
         BindMount(source=place, target=NPM_CACHE, readonly=False),
-        BindMount(source=packages, target=_PACKAGES, readonly=True, checked=True),
+        BindMount(source=packages, target=PACKAGES, readonly=True, checked=True),
     )
     return Lent(place, environment, mounts)
