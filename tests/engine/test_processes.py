@@ -167,6 +167,29 @@ def test_a_worker_ends_with_its_engine_whatever_it_is_doing(lab: Lab) -> None:
     assert lab.try_build("FROM base:1\nRUN true\n").failure is None
 
 
+def test_signals_that_come_together_do_not_end_a_worker(lab: Lab) -> None:
+    """By a signal it learns that something happened to its pipe, and requests come at any moment."""
+    lab.build("FROM base:1\nRUN true\n")
+    worker = _worker_of(os.getpid())
+    over = threading.Event()
+
+    def disturb() -> None:
+        while not over.is_set():
+            os.kill(worker, signal.SIGIO)
+
+    threads = [threading.Thread(target=disturb) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(5):
+            lab.build(f"FROM base:1\nRUN echo {number} > /f\nCOPY . /d/\n")
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert _worker_of(os.getpid()) == worker
+
+
 def test_two_builds_at_once_run_a_step_that_both_need_only_once(lab: Lab) -> None:
     lab.file("f", "f")
     dockerfile = "FROM base:1\nRUN --mount=type=cache,target=/c echo ran >> /c/count; sleep 0.5\nCOPY f /f\nRUN cat /f\n"

@@ -693,10 +693,11 @@ def _end_with_client(requests: int) -> None:
     The kernel says by a signal when something happens to the pipe. A thread that waits for it would bar this process from namespaces, and
     PR_SET_PDEATHSIG goes by the thread that started us, which may end long before its process.
     """
-    poll = select_module.poll()
-    poll.register(requests, 0)
 
     def look(_number: int, _frame: object) -> None:
+        # One of its own: another signal may come while it is asked.
+        poll = select_module.poll()
+        poll.register(requests, 0)
         if poll.poll(0):
             os._exit(1)
 
