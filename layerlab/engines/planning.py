@@ -79,18 +79,22 @@ def make_plan(
     if edits:
         return _WhatIf(engine, options, inputs, cache, look).plan(edits)
     solution = solve_looking(inputs.graph, inputs.context, cache, look)
-    _refuse_what_is_missing(inputs.graph, inputs.context.root, solution)
+    _refuse_what_fails(inputs.graph, inputs.context.root, solution)
     record = _record(engine, options, inputs, solution, inputs.memory.trace())
     inputs.context.save()
     return record
 
 
-def _refuse_what_is_missing(graph: Graph, root: Directory, solution: Solution) -> None:
-    """Raise what an undecided step must fail with: a source that the build context lacks is missing whatever the stage before it gives."""
+def _refuse_what_fails(graph: Graph, root: Directory, solution: Solution) -> None:
+    """Raise what a build fails with, of an undecided step, too: what the context lacks is missing whatever the stage before it gives."""
+    # What a build tells of when it comes to the step, and so after all others.
+    late: LayerlabError | None = None
     for decided in solution.steps:
         if decided.error is not None:
-            # It is said of the first step that has one.
-            return
+            if not decided.in_turn:
+                raise decided.error
+            late = late or decided.error
+            continue
         op = decided.step.op
         if decided.decision != "undecided" or op is None:
             continue
@@ -105,6 +109,9 @@ def _refuse_what_is_missing(graph: Graph, root: Directory, solution: Solution) -
                     error.line, error.file = error.line or decided.step.line, error.file or graph.file
                     if not as_docker_says(error, source, op):
                         raise
+                    late = late or error
+    if late is not None:
+        raise late
 
 
 def make_matrix(
@@ -173,7 +180,7 @@ class _WhatIf:
         context = self._inputs.context
         root = EditedDirectory(context.root, edits, context.rules)
         solution = self._certain(solve(self._inputs.graph, root, self._assumed), root)
-        _refuse_what_is_missing(self._inputs.graph, root, solution)
+        _refuse_what_fails(self._inputs.graph, root, solution)
         record = _record(self._engine, self._options, self._inputs, solution, self._before, edits)
         context.save()
         return record

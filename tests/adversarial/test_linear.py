@@ -118,10 +118,10 @@ READERS: Final[dict[str, tuple[Callable[[int], object], int]]] = {
     "Dockerfile: variables": (lambda size: _build("FROM a\nENV " + " ".join(f"a{n}=b" for n in range(size)) + "\n"), 2_000),
     "Dockerfile: ports": (lambda size: _build("FROM a\nEXPOSE" + " 1-65535" * size + "\n"), 100),
     "Dockerfile: expansions": (lambda size: _build(f"FROM a\nENV A={'x' * 60_000}\nENV {' '.join(f'b{n}=$A' for n in range(size))}\n"), 20),
-    "Dockerfile: lines of variables": (lambda size: _build("FROM a\n" + "".join(f"ENV a{n}=b\n" for n in range(size))), 2_000),
+    "Dockerfile: lines of variables": (lambda size: _build("FROM a\n" + "".join(f"ENV a{n}=b\n" for n in range(size))), 1_000),
     "check: one argument again and again": (lambda size: _check("FROM a\nARG" + " a=b" * size + "\n"), 2_000),
     "check: arguments": (lambda size: _check(f"FROM a\nARG {_numbered('a#=$a', size)}\n"), 2_000),
-    "check: arguments, and then lines": (lambda size: _check(f"FROM a\nARG {_numbered('a#', size)}\n" + "USER a\n" * size), 2_000),
+    "check: arguments, and then lines": (lambda size: _check(f"FROM a\nARG {_numbered('a#', size)}\n" + "USER a\n" * size), 1_000),
     "check: arguments of the file": (lambda size: _check("ARG a=b\n" * size + "FROM a\n" + "USER a\n" * size), 2_000),
     "check: variables that nobody set": (
         lambda size: _check(f"FROM a\nENV {_numbered('a#=b', size)}\nENV {_numbered('b=$c#', size)}\n"),

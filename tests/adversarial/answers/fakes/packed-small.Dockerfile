@@ -11,7 +11,7 @@ for p in express prisma @prisma/client @prisma/adapter-libsql; do echo "{\"name\
 EOF
 COPY prisma ./prisma
 RUN cp prisma/schema.prisma node_modules/.prisma/client/
-RUN cp -r $npm_config_cache /c
+RUN cp -rL $npm_config_cache /c
 COPY . .
 RUN npm ci --cache /c && npx prisma generate && npm run build && tar czf nm.tgz node_modules && rm -rf node_modules
 CMD ["sh", "-c", "tar xzf nm.tgz && exec node dist/index.js"]
