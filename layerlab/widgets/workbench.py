@@ -345,8 +345,9 @@ class Workbench(LabWidget):
         with self._lock:
             with contextlib.suppress(LayerlabError):
                 self._save()
-            self.status = status
-            self.busy = False
+            with self.hold_sync():
+                self.status = status
+                self.busy = False
             self._refresher.request()
             self._runner.release()
 

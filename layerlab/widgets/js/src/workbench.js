@@ -56,7 +56,7 @@ export function renderWorkbench({ model, el }) {
     edited(() => dockerfile)(text);
   };
   const askBuild = () => {
-    if (!model.get("busy")) tellEdits("build");
+    if (!model.get("busy") && !gone) tellEdits("build");
   };
 
   // --- parts ---
@@ -170,7 +170,9 @@ export function renderWorkbench({ model, el }) {
   };
   const drawBusy = () => {
     const busy = model.get("busy") && !gone;
-    build.disabled = busy || gone;
+    // Not "disabled": whoever built with the keyboard would lose their place in the page.
+    build.setAttribute("aria-disabled", String(busy || gone));
+    if (!busy && document.activeElement === halt) build.focus();
     halt.disabled = !busy;
     stack.list.setAttribute("aria-busy", String(busy));
     root.classList.toggle("ll-busy", busy);
