@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
-from layerlab.engines.embedded.rootfs.trees import UndoError, flatten, rebase
+from layerlab.engines.embedded.rootfs.trees import UndoError, difference, flatten, marks, rebase
 from layerlab.model import BuildRecord
 
 from .conftest import Lab, MakeLab, verdicts
@@ -131,3 +131,25 @@ def test_a_step_writes_through_no_link_into_a_layer(lab: Lab) -> None:
     lab.build("FROM base:1\nCOPY . /src\nRUN echo changed > /src/one\n")
     assert lab.engine.store.layer_path(lab.config(record)["rootfs"]["diff_ids"][-1])
     lab.build("FROM base:1\nCOPY . /src\nRUN test \"$(cat /src/one)\" = 'as it was'\n")
+
+
+@pytest.mark.parametrize("made", ["touch -a -t 200102030405 /etc/passwd /etc", "cat /etc/passwd && ls /etc"], ids=["set", "read"])
+def test_the_next_build_is_not_told_what_this_one_read(lab: Lab, made: str) -> None:
+    """Times of access are in no layer."""
+    lab.build(f"FROM base:1\nRUN {made}\n")
+    etc = _kept(lab) / "t" / "etc"
+    found = [path.lstat() for path in (etc, etc / "passwd")]
+    assert [status.st_atime_ns for status in found] == [status.st_mtime_ns for status in found]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may set a file capability")
+def test_a_tree_with_a_file_capability_is_not_kept(tmp_path: Path) -> None:
+    """A tree has it for the namespace of whoever set it, a layer for none."""
+    tree, plain, capable = (tmp_path / name for name in ("tree", "plain", "capable"))
+    for directory in (tree, plain, capable):
+        directory.mkdir()
+    before = marks(str(tree))
+    (tree / "program").write_text("", encoding="utf-8")
+    assert difference(str(tree), before, str(plain), real_ids=False)
+    os.setxattr(tree / "program", "security.capability", bytes.fromhex("0100000200040000" + "00" * 12))
+    assert not difference(str(tree), before, str(capable), real_ids=False)

@@ -19,7 +19,7 @@ from typing import Final
 
 from layerlab.context.ignore import EXCLUDED, IgnoreRules
 from layerlab.context.tree import HOLE, blocks, file_digest
-from layerlab.engines.embedded.rootfs.layer_tar import DEVICE, note_device
+from layerlab.engines.embedded.rootfs.layer_tar import CAPABILITY, DEVICE, note_device
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.engines.embedded.rootfs.sizes import LEAST, weight
 from layerlab.engines.embedded.rootfs.unpack import ArchiveError, is_archive, unpack
@@ -416,7 +416,7 @@ def counted_names(path: int | str) -> list[str]:
         names = os.listxattr(path)
     except OSError:
         return []
-    return [name for name in names if name == "security.capability" or (name.startswith("user.") and not name.startswith("user.overlay."))]
+    return [name for name in names if name == CAPABILITY or (name.startswith("user.") and not name.startswith("user.overlay."))]
 
 
 def copy_attribute(source: int | str, target: int | str, name: str) -> None:
@@ -424,7 +424,7 @@ def copy_attribute(source: int | str, target: int | str, name: str) -> None:
     try:
         os.setxattr(target, name, os.getxattr(source, name))
     except PermissionError:
-        if name != "security.capability":
+        if name != CAPABILITY:
             raise
 
 

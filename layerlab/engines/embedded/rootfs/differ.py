@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from layerlab.engines.embedded.rootfs.copying import counted_names
-from layerlab.engines.embedded.rootfs.layer_tar import DEVICE, OVERLAY_PREFIX, capability_of_an_image, noted_device
+from layerlab.engines.embedded.rootfs.layer_tar import CAPABILITY, DEVICE, OVERLAY_PREFIX, capability_of_an_image, noted_device
 from layerlab.engines.embedded.rootfs.reading import changeable, open_file, permitted, readable
 
 _OPAQUE: Final = OVERLAY_PREFIX + "opaque"
@@ -29,7 +29,6 @@ _BLOCK: Final = 1 << 20
 _ROOT_MODE: Final = 0o755
 _LISTS: Final = frozenset({"system.posix_acl_access", "system.posix_acl_default"})
 _OWN: Final = 0o700
-_CAPABILITY: Final = "security.capability"
 
 SameOwner = Callable[[str, os.stat_result, os.stat_result], bool]
 # A place and what is there.
@@ -216,9 +215,9 @@ def _drop_untellable(path: str, status: os.stat_result) -> None:
     # A file that stands for a device is nothing else.
     device = DEVICE in names and stat.S_ISREG(status.st_mode) and not status.st_size and _is_device(path)
     for name in names:
-        if name == _CAPABILITY and not device:
+        if name == CAPABILITY and not device:
             _make_capability_plain(path)
-        elif name in _LISTS or name == _CAPABILITY or (name.startswith("user.") and not _is_told(name, status, device=device)):
+        elif name in _LISTS or name == CAPABILITY or (name.startswith("user.") and not _is_told(name, status, device=device)):
             _remove_attribute(path, name)
 
 
@@ -238,10 +237,10 @@ def _is_device(path: str) -> bool:
 
 
 def _make_capability_plain(path: str) -> None:
-    value = os.getxattr(path, _CAPABILITY, follow_symlinks=False)
+    value = os.getxattr(path, CAPABILITY, follow_symlinks=False)
     plain = capability_of_an_image(value)
     if plain != value:
-        os.setxattr(path, _CAPABILITY, plain, follow_symlinks=False)
+        os.setxattr(path, CAPABILITY, plain, follow_symlinks=False)
 
 
 def _remove_attribute(path: str, name: str) -> None:

@@ -23,6 +23,7 @@ from layerlab.engines.embedded.rootfs.reading import open_file, readable
 WHITEOUT: Final = ".wh."
 OPAQUE: Final = ".wh..wh..opq"
 OVERLAY_PREFIX: Final = "user.overlay."
+CAPABILITY: Final = "security.capability"
 # An empty file with this attribute stands for a device that an archive has, and is one in the layer's tar: nobody's archive puts a device
 # into the store, where root could open it. Podman does the same without root (containers/storage, ``user.containers.override_stat``).
 DEVICE: Final = "user.layerlab.device"
@@ -171,7 +172,7 @@ def _xattrs(path: str) -> dict[str, bytes]:
 def _exported(xattrs: dict[str, bytes]) -> dict[str, bytes]:
     kept = {}
     for name, value in xattrs.items():
-        if name == "security.capability":
+        if name == CAPABILITY:
             kept[name] = capability_of_an_image(value)
         elif name.startswith("user.") and not name.startswith(OVERLAY_PREFIX) and name != DEVICE:
             kept[name] = value

@@ -16,7 +16,7 @@ import msgspec
 
 from layerlab.engines.embedded.rootfs.birth import birth_time
 from layerlab.engines.embedded.rootfs.copying import copy_attribute, copy_data, counted_names
-from layerlab.engines.embedded.rootfs.layer_tar import OVERLAY_PREFIX
+from layerlab.engines.embedded.rootfs.layer_tar import CAPABILITY, OVERLAY_PREFIX
 from layerlab.engines.embedded.rootfs.paths import resolve
 from layerlab.engines.embedded.rootfs.reading import open_file, readable
 from layerlab.fsutil import is_directory, remove_tree
@@ -258,8 +258,9 @@ def marks(tree: str) -> dict[str, Mark]:
 def difference(tree: str, before: dict[str, Mark], dest: str, *, real_ids: bool) -> bool:
     """Copy what changed in ``tree`` since ``before`` into ``dest``, in overlay form.
 
-    Returns whether the tree is then what a fresh copy of its layers would be. It is not taken for that where a file has several names, of
-    which a layer may hold some, nor where something was made that no layer holds as it is: attributes are not looked at any closer.
+    Returns whether the tree is then what a fresh copy of its layers would be, times of access put back. It is not taken for that where a
+    file has several names, of which a layer may hold some, nor where something was made that no layer holds as it is: attributes are not
+    looked at any closer.
     """
     links: dict[tuple[int, int], str] = {}
     root = os.lstat(tree)
@@ -297,6 +298,10 @@ def difference(tree: str, before: dict[str, Mark], dest: str, *, real_ids: bool)
                 alike = alike and plain and not _has_attributes(item.path)
                 make(relative)
                 copy_one(item.path, f"{dest}/{path}", status, links, real_ids=real_ids)
+            elif status.st_atime_ns == status.st_mtime_ns:
+                continue
+            # Whoever gets the tree next is not told what was read, and when.
+            os.utime(item.path, ns=(status.st_mtime_ns, status.st_mtime_ns), follow_symlinks=False)
         prefix = f"{relative}/" if relative else ""
         for name in () if opaque else children.get(relative, ()):
             if name not in names:
@@ -314,7 +319,7 @@ def difference(tree: str, before: dict[str, Mark], dest: str, *, real_ids: bool)
 
 def _has_attributes(path: str) -> bool:
     try:
-        return any(name.startswith(("user.", "system.")) for name in os.listxattr(path, follow_symlinks=False))
+        return any(name.startswith(("user.", "system.")) or name == CAPABILITY for name in os.listxattr(path, follow_symlinks=False))
     except OSError:
         return False
 

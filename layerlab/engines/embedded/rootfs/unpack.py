@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import IO, Final
 
 from layerlab.engines.embedded.rootfs.compression import ZSTD, decompressed, expansion_limit, is_compressed
-from layerlab.engines.embedded.rootfs.layer_tar import DEVICE, OPAQUE, OVERLAY_PREFIX, WHITEOUT, note_device
+from layerlab.engines.embedded.rootfs.layer_tar import CAPABILITY, DEVICE, OPAQUE, OVERLAY_PREFIX, WHITEOUT, note_device
 from layerlab.engines.embedded.rootfs.paths import Way, Ways, inside, resolve
 from layerlab.engines.embedded.rootfs.sizes import LEAST
 from layerlab.engines.embedded.rootfs.tar_reader import BLOCK, ArchiveError, Member, TarReader, is_header
@@ -138,7 +138,7 @@ class _Unpacked:
             os.chmod(path, member.mode)
         for attribute, value in member.xattrs.items():
             # Nothing else: trusted.* and security.* mean something to this host's kernel.
-            if attribute == "security.capability" or (
+            if attribute == CAPABILITY or (
                 attribute.startswith("user.") and not attribute.startswith(OVERLAY_PREFIX) and attribute != DEVICE
             ):
                 with contextlib.suppress(OSError):
