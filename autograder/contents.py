@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import posixpath
 import re
 from collections import Counter
@@ -53,22 +54,25 @@ class Needless(msgspec.Struct, frozen=True, kw_only=True):
     ``sources``    of each file that is compiled, by its name, the lines that no compiler leaves as they are, without blanks.
     ``files``      by size in bytes and digest, the package that alone has such a file, or the name of a source: so it is known wherever
                    it stands and whatever it is called there. Nothing for a file that may be there: of the app or of another package.
+    ``names``      of the app's and its packages' files and folders.
     """
 
     packages: frozenset[str]
     compilers: frozenset[str]
     sources: Mapping[str, frozenset[str]]
     files: Mapping[int, Mapping[str, str]] = {}
+    names: frozenset[str] = frozenset()
 
 
 class Contents(msgspec.Struct, frozen=True, kw_only=True):
     """What an image holds above its base.
 
-    ``own``      bytes of the files in all layers above the base, those that a later layer hides included.
+    ``own``      bytes of the files in all layers above the base, those that a later layer hides included, and of what links and extended
+                 attributes say.
     ``largest``  the largest folders (a folder in ``node_modules`` counts as one) with their bytes.
     ``user``     as in the configuration, empty for root; ``uid``: the number that it has in the image, -1 where it has none there.
-    ``unknown``  bytes of the files that are neither the app's own nor a package's nor made as the app's own commands make them;
-    ``strange``: the largest of them.
+    ``unknown``  bytes of the files that are neither the app's own nor a package's nor made as the app's own commands make them, of what
+                 links and extended attributes say, and of names that neither the app nor a package has; ``strange``: where most are.
     The others are what was found of a ``Needless``.
     """
 
@@ -90,10 +94,11 @@ def needless(
     others: Iterable[bytes] = (),
     brought: Iterable[tuple[str, int, str]] = (),
     code: Container[str] = (),
+    paths: Iterable[str] = (),
 ) -> Needless:
     """What the image does not need, from decoded ``package.json`` and ``package-lock.json``. ``sources``: compiled files by path;
     ``others``: what else the app has; ``brought``: of each file of a package the package, and size and digest (SHA-256, hexadecimal);
-    ``code``: the lines that compiling makes, without blanks."""
+    ``code``: the lines that compiling makes, without blanks; ``paths``: of all files of the app and its packages."""
     flags: dict[str, set[str]] = {}
     for path, row in lock["packages"].items():
         if path:
@@ -111,7 +116,8 @@ def needless(
     for content in others:
         files.setdefault(len(content), {})[hashlib.sha256(content).hexdigest()] = ""
     lines = {posixpath.basename(path): _telling(content, code) for path, content in sources.items()}
-    return Needless(packages=packages, compilers=compilers, sources=lines, files=files)
+    names = frozenset(part for path in paths for part in path.split("/"))
+    return Needless(packages=packages, compilers=compilers, sources=lines, files=files, names=names)
 
 
 def _with_parts(compilers: set[str], lock: Mapping[str, Any]) -> frozenset[str]:
@@ -153,25 +159,30 @@ def contents_of(
     for number, members in enumerate(layers[below:], start=below + 1):
         at = {entry.path: entry.size for entry in members}
         for entry in members:
-            own += entry.size
+            said = _said(entry)
+            own += entry.size + said
             if entry.size and (match := _FOLDER.fullmatch(entry.path)):
                 sizes[match[1]] += entry.size
             if origin.get(entry.path) != number:
                 continue
+            name = posixpath.basename(entry.path)
+            if odd := said + (len(os.fsencode(name)) if name not in unwanted.names else 0):
+                strange[entry.path] += odd
+                unknown += odd
             # The size of a hard link stands with its first name, which may be gone.
             linked = entry.type == "hardlink" and origin.get(entry.target) != number
             if size := at.get(entry.target, 0) if linked else entry.size:
-                name = unwanted.files.get(size, {}).get(read.digest(number, entry.path, size) if size in unwanted.files else "")
-                if name:
-                    (sources if name in unwanted.sources else packages).add(entry.path if name in unwanted.sources else name)
-                elif name is None:
+                known = unwanted.files.get(size, {}).get(read.digest(number, entry.path, size) if size in unwanted.files else "")
+                if known:
+                    (sources if known in unwanted.sources else packages).add(entry.path if known in unwanted.sources else known)
+                elif known is None:
                     strange[entry.path] += size
                     unknown += size
                     if unknown <= _SEARCHED and _is_source(read.content(number, entry.path), unwanted):
                         sources.add(entry.path)
             if match := _PACKAGE.search(entry.path):
                 packages.add(match[1])
-            elif posixpath.basename(entry.path) in unwanted.sources and "node_modules/" not in entry.path:
+            elif name in unwanted.sources and "node_modules/" not in entry.path:
                 sources.add(entry.path)
     return Contents(
         own=own,
@@ -184,6 +195,12 @@ def contents_of(
         unknown=unknown,
         strange=tuple(strange.most_common(_LARGEST)),
     )
+
+
+def _said(entry: LayerEntry) -> int:
+    """Bytes in an entry that are no file's."""
+    target = len(os.fsencode(entry.target)) if entry.type == "symlink" else 0
+    return target + sum(len(os.fsencode(name)) + len(value) for name, value in entry.xattrs.items())
 
 
 def _without_quotations(content: bytes) -> bytes:

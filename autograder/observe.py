@@ -13,10 +13,10 @@ import msgspec
 
 from autograder.assignment import Assignment
 from autograder.compiled import Runner
+from autograder.confine.evidence import Evidence
 from autograder.confine.sandbox import GradingEngine
 from autograder.confine.serving import Answer, ask
 from autograder.confine.timing import Clock, TooSlow
-from autograder.confine.watch import Peak
 from autograder.contents import Contents, contents_of, needless
 from autograder.edits import LOCK, MANIFEST, Edit, Edits
 from autograder.faults import is_students
@@ -88,14 +88,18 @@ class Serving(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Replay(msgspec.Struct, frozen=True, kw_only=True):
-    """What the commands did that an edit of a source runs again, when they ran once more.
+    """What the commands do that an edit of a source runs again: when they ran once more, and whenever they were seen before, since a
+    command may find out which time it is.
 
+    ``again``   their numbers.
     ``taken``   packages that they opened in the npm cache, by the names of their archives.
     ``problem`` why they failed, which they had not done before; empty where they did not.
-    ``sizes``   bytes in the layer of each command that ran, by step number. ``largest``: of the files in them, (step, path, bytes).
-    ``peak``    bytes that the commands had written at one time, whether they removed them or not.
+    ``sizes``   bytes in the layer of each command, by step number, where they came to most. ``largest``: of the files in them, (step,
+                path, bytes).
+    ``peak``    bytes that one of the commands had written at one time, whether it removed them or not.
     """
 
+    again: frozenset[int] = frozenset()
     taken: tuple[str, ...] = ()
     problem: str = ""
     sizes: tuple[tuple[int, int], ...] = ()
@@ -182,7 +186,8 @@ class Observer:
         lock = json.loads((directory / LOCK).read_text(encoding="utf-8"))
         sources = {path.name: path.read_bytes() for path in directory.glob("src/*.ts")}
         brought = [(package_of(file.tail), file.size, file.digest) for file in loaded.brought]
-        self._needless = needless(manifest, lock, sources, workspace.others(sources), brought, loaded.code)
+        paths = [*workspace.paths(), *(file.tail for file in loaded.brought)]
+        self._needless = needless(manifest, lock, sources, workspace.others(sources), brought, loaded.code, paths)
         self._packages = imported([content.decode("utf-8") for content in sources.values()], loaded)
         self._views: dict[str, ImageView] = {}
         self._checks = {check.id for check in assignment.checks}
@@ -218,7 +223,7 @@ class Observer:
             return seen
         with self._workspace.edited(edits.source):
             source, serving = self._source()
-        return msgspec.structs.replace(seen, source=source, serving=serving)
+        return msgspec.structs.replace(seen, source=source, serving=serving, replay=self._with(seen.replay, source))
 
     def _source(self) -> tuple[Built, Serving]:
         source = self._build()
@@ -244,6 +249,8 @@ class Observer:
         if self._checks & _REPLAYED:
             with self._workspace.edited(self._fresh.source):
                 edited, replay = self._edited(first)
+                for built in (first, source):
+                    replay = self._with(replay, built)
         return Observation(
             first=first,
             again=again,
@@ -272,13 +279,24 @@ class Observer:
         if decided and all(again & (_numbers(first, role) or frozenset()) for role in ("install", "generate")):
             # There is nothing left that a replay could take.
             return planned, Replay()
-        with self._engine.measured() as peak:
+        with self._engine.running_all():
             built = self._build()
+        again |= {step.number for step in built.steps if step.status == "executed"}
+        replay = self._with(Replay(again=frozenset(again), problem=built.problem), built)
         # What a build does after a step that failed only the plan tells.
-        return planned if built.problem and decided else built.steps, self._replay(built, peak)
+        return planned if built.problem and decided else built.steps, replay
 
-    def _replay(self, built: Built, peak: Peak) -> Replay:
-        ran = [step for step in built.steps if is_command(step) and step.status == "executed"]
+    def _with(self, replay: Replay, built: Built) -> Replay:
+        """With what another build saw of the same commands."""
+        ran = [step for step in built.steps if is_command(step) and step.number in replay.again]
+        evidence = [Evidence.of(step.seen) for step in ran if step.seen is not msgspec.UNSET]
+        replay = msgspec.structs.replace(
+            replay,
+            taken=tuple(sorted({*replay.taken, *(name for item in evidence for name in item.taken)})),
+            peak=max([replay.peak, *(item.written for item in evidence)]),
+        )
+        if replay.sizes and sum(step.size for step in ran) <= replay.made:
+            return replay
         files = [
             (step.number, entry.path, entry.size)
             for step in ran
@@ -286,11 +304,9 @@ class Observer:
             for entry in self._reader.entries(step.diff_id)
             if entry.size
         ]
-        return Replay(
-            taken=tuple(sorted(peak.taken)),
-            problem=built.problem,
+        return msgspec.structs.replace(
+            replay,
             sizes=tuple((step.number, step.size) for step in ran),
-            peak=peak.size,
             largest=tuple(sorted(files, key=lambda row: (-row[2], row))[:_LARGEST]),
         )
 

@@ -92,6 +92,10 @@ class Workspace:
         for name, text in files.items():
             (directory / name).write_bytes(text.encode("utf-8"))
 
+    def paths(self) -> list[str]:
+        """The paths of the files of the context."""
+        return [str(path.relative_to(self.directory)) for path in sorted(self.directory.rglob("*"))]
+
     def others(self, names: Container[str]) -> list[bytes]:
         """What the files of the context hold, but for files with these names."""
         return [path.read_bytes() for path in sorted(self.directory.rglob("*")) if path.is_file() and path.name not in names]

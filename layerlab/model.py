@@ -57,6 +57,7 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     ``index``        BuildKit's ``i/n`` within the stage, empty for metadata.
     ``size``         bytes of regular files in the layer; ``seconds`` wall time of the step (0 when cached).
     ``log``          what the step wrote to its standard output and error (the last 64 KiB), empty when cached.
+    ``seen``         what an engine that watches its commands told of the one that ran, be it in an earlier build; no other engine has it.
     """
 
     number: int
@@ -73,6 +74,7 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     cause: Cause | None = None
     log: str = ""
     waits_for: int | None = None
+    seen: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def open_question(self) -> str:

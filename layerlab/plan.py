@@ -30,7 +30,8 @@ Decision = Literal["base", "metadata", "cached", "run", "undecided", "failed"]
 class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a step that ran: its layer, found again by the step's key.
 
-    ``size`` in bytes of regular files; ``created`` in RFC 3339, UTC.
+    ``size`` in bytes of regular files; ``created`` in RFC 3339, UTC. ``seen``: what an executor that watches its commands told of the
+    one that ran.
     """
 
     key: str
@@ -39,6 +40,7 @@ class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
     created: str
     seconds: float = 0.0
     instruction: str = ""
+    seen: tuple[str, ...] = ()
 
 
 class CacheView(Protocol):

@@ -79,8 +79,14 @@ class DaskBackend(contextlib.AbstractContextManager["DaskBackend"]):
                 # Whoever reaches a port of a scheduler or a worker without TLS runs what they like as its user, and every user of this
                 # machine reaches its loopback. These keys are in memory alone.
                 self.security = self._distributed.Security.temporary()
+                # In the system's directory for temporary files distributed would use one with a name that everybody knows, whoever has made
+                # it, and write through its links.
+                place.mkdir(parents=True, exist_ok=True)
+                directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="dask-", dir=place))
+                stack.enter_context(dask.config.set({"temporary-directory": directory}))
                 cluster = self._distributed.LocalCluster(
                     security=self.security,
+                    local_directory=directory,
                     n_workers=max(1, workers),
                     threads_per_worker=1,
                     processes=True,

@@ -16,6 +16,7 @@ import msgspec
 
 from autograder.confine.bounds import Bounds
 from autograder.confine.disk import size_answered
+from autograder.confine.evidence import Evidence
 from autograder.confine.executions import KnownRuns
 from autograder.confine.memory import Uncountable
 from autograder.confine.openings import Openings
@@ -34,6 +35,7 @@ from layerlab.model import BuildRecord, PlanRecord
 # A proxy's address may have a password in it, a command can print it, and there is no network that a proxy could lead to.
 _PROXIES: Final = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy", "pip_index_url")
 _KILLED: Final = 137
+TOO_MANY: Final = "more than the kernel keeps count of"
 # The kernel ends what runs in a sandbox before anything else (proc(5)).
 _FIRST_TO_GO: Final = 1000
 
@@ -41,7 +43,7 @@ _FIRST_TO_GO: Final = 1000
 class _Confined:
     """An executor whose commands see the npm cache and, unless it is being filled, no network but their own loopback.
 
-    ``shelf``  lends the cache where a submission is watched. ``peak``: what is told which packages are taken from it, where that matters.
+    ``shelf``  lends the cache where a submission is watched.
     """
 
     def __init__(
@@ -54,11 +56,9 @@ class _Confined:
         filling: bool,
         overlay: bool,
         shelf: Shelf | None = None,
-        peak: Peak | None = None,
     ) -> None:
         self._inner = inner
         self._shelf = shelf
-        self._peak = peak
         self._bounds = bounds
         self._cache = cache
         self._watch = watch
@@ -76,7 +76,8 @@ class _Confined:
     def start(self, root: Root, process: Process) -> Running:
         """See ``Executor.start``."""
         with contextlib.ExitStack() as stack:
-            environment, mounts = self._filled() if self._filling else self._lent(stack)
+            taken: set[str] = set()
+            environment, mounts = self._filled() if self._filling else self._lent(stack, taken)
             changed = msgspec.structs.replace(
                 process,
                 network=process.network if self._filling else "none",
@@ -84,6 +85,8 @@ class _Confined:
                 mounts=(*process.mounts, *mounts),
                 cgroups=self._watch.groups if self._watch is not None else (),
                 oom_score_adj=0 if self._filling else _FIRST_TO_GO,
+                # It is with those that all graders of a user see what commands open.
+                inotify=self._filling,
             )
             places = [root.tree or root.upper, *_written(changed.mounts)]
             told = len(self._watch.told) if self._watch is not None else 0
@@ -91,15 +94,16 @@ class _Confined:
                 self._watch.disk.opened(places)
             with self._bounds.unlimited() if self._bounds is not None else contextlib.nullcontext():
                 running = self._inner.start(root, changed)
-            return _Owning(running, stack.pop_all(), self._watch, places, told)
+            peak = stack.enter_context(self._watch.measured()) if self._watch is not None else None
+            return _Owning(running, stack.pop_all(), self._watch, places, told, taken, peak)
 
     def _filled(self) -> tuple[dict[str, str], tuple[Mount, ...]]:
         """The cache itself, for the trusted install that fills it."""
         return {"npm_config_cache": NPM_CACHE}, (BindMount(source=self._cache, target=NPM_CACHE, readonly=False),)
 
-    def _lent(self, stack: contextlib.ExitStack) -> tuple[dict[str, str], tuple[Mount, ...]]:
+    def _lent(self, stack: contextlib.ExitStack, taken: set[str]) -> tuple[dict[str, str], tuple[Mount, ...]]:
         """The cache for one command: its environment and mounts. What one command leaves in it would be another student's packages, so
-        none sees another's. It lies on the disk that is watched."""
+        none sees another's. It lies on the disk that is watched. When ``stack`` ends, ``taken`` is what was opened."""
         if self._shelf is None:
             # The directory is the system's, which may be no place for an overlay.
             lent = lend(self._cache)
@@ -107,14 +111,16 @@ class _Confined:
             return lent.environment, lent.mounts
         lent, packages = self._shelf.lend(overlay=self._overlay)
         stack.callback(remove_written, lent.place)
-        if self._peak is not None:
-            openings = stack.enter_context(Openings(packages))
-            stack.callback(self._note, self._shelf, self._peak, openings)
+        openings = stack.enter_context(Openings(packages))
+        stack.callback(_note, self._shelf, taken, openings)
         return lent.environment, lent.mounts
 
-    @staticmethod
-    def _note(shelf: Shelf, peak: Peak, openings: Openings) -> None:
-        peak.taken |= shelf.packages(openings.names())
+
+def _note(shelf: Shelf, taken: set[str], openings: Openings) -> None:
+    taken |= shelf.packages(openings.names())
+    if openings.overflowed:
+        # What a command that installs would never do is no way to be seen less.
+        taken.add(TOO_MANY)
 
 
 def _written(mounts: tuple[Mount, ...]) -> Iterator[str]:
@@ -134,10 +140,22 @@ def _without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
 class _Owning(contextlib.AbstractContextManager["Running"]):
     """A started command with what was made for it alone, which goes when it has ended, and with limits on what it writes.
 
-    ``places``  the directories that it can write to. ``told``: how much the watch had said before it was started.
+    ``places``  the directories that it can write to. ``told``: how much the watch had said before it was started. ``taken`` and ``peak``
+    are complete when ``stack`` has ended.
     """
 
-    def __init__(self, running: Running, stack: contextlib.ExitStack, watch: Watch | None, places: list[str], told: int) -> None:
+    def __init__(
+        self,
+        running: Running,
+        stack: contextlib.ExitStack,
+        watch: Watch | None,
+        places: list[str],
+        told: int,
+        taken: set[str],
+        peak: Peak | None,
+    ) -> None:
+        self._taken = taken
+        self._peak = peak
         self._running = running
         self._stack = stack
         self._watch = watch
@@ -150,6 +168,11 @@ class _Owning(contextlib.AbstractContextManager["Running"]):
     def __exit__(self, *details: Any) -> None:
         with self._stack:
             self._running.__exit__(*details)
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """See ``Running.seen``; in the words of ``Evidence``."""
+        return Evidence(frozenset(self._taken), self._peak.size).told() if self._peak is not None else ()
 
     def wait(self, output: Output) -> int:
         """See ``Running.wait``. A command that writes without end is ended; what comes after the limit is not passed on."""
@@ -238,7 +261,6 @@ class GradingEngine(EmbeddedEngine):
         self.patience = patience
         self._bounds = bounds
         self._shelf: Shelf | None = None
-        self._peak: Peak | None = None
         self._scale: WorkerProcess | None = None
         if watch is not None:
             watch.disk.measure = self._measured
@@ -281,17 +303,13 @@ class GradingEngine(EmbeddedEngine):
         return size_answered(self._scale.ask("usage", path=os.path.abspath(place)))
 
     @contextlib.contextmanager
-    def measured(self) -> Iterator[Peak]:
-        """Builds in which every command runs, and the kernel tells what it takes from the npm cache; see ``Watch.measured``. Without a
-        watch nothing is measured."""
+    def running_all(self) -> Iterator[None]:
+        """Builds in which every command runs, whoever has run it before."""
         self.alone = True
         try:
-            with self._watch.measured() if self._watch is not None else contextlib.nullcontext(Peak()) as peak:
-                self._peak = peak
-                yield peak
+            yield
         finally:
             self.alone = False
-            self._peak = None
 
     @property
     def has_room(self) -> bool:
@@ -325,7 +343,6 @@ class GradingEngine(EmbeddedEngine):
             filling=self.filling,
             overlay=self.host.snapshotter == "overlay",
             shelf=self._shelf,
-            peak=self._peak,
         )
 
 

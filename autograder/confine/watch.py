@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import threading
+import time
 from collections.abc import Iterator
 from typing import Final, Self
 
@@ -20,6 +21,8 @@ from autograder.confine.processes import end, sandboxed
 from autograder.confine.unseen import Unseen, alone, could_hide, unseen, went
 
 _INTERVAL: Final = 0.1
+# Of the time of one look at what was written that passes before the next one.
+_SHARE: Final = 9
 
 
 def limit_files(limits: Limits) -> None:
@@ -30,11 +33,10 @@ def limit_files(limits: Limits) -> None:
 
 
 class Peak:
-    """``size``: bytes that commands had written at one time, at the most. ``taken``: packages of the lent npm cache that they opened."""
+    """``size``: bytes that a command had written at one time, at the most."""
 
     def __init__(self) -> None:
         self.size = 0
-        self.taken: set[str] = set()
 
 
 class Watch(contextlib.AbstractContextManager["Watch"]):
@@ -56,6 +58,7 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
         self._system_v = SystemV()
         self._unseen = Unseen()
         self._peaks: list[Peak] = []
+        self._rest = 0.0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
 
@@ -70,7 +73,7 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
 
     @contextlib.contextmanager
     def measured(self) -> Iterator[Peak]:
-        """During the block it is measured how much commands write.
+        """During the block it is measured how much a command writes.
 
         A command can remove what it made; a look a few times a second sees it all the same.
         """
@@ -120,11 +123,15 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
                 end(found)
 
     def _note(self, found: frozenset[int]) -> None:
-        if self._peaks and found:
+        began = time.monotonic()
+        if self._peaks and found and began >= self._rest:
             with contextlib.suppress(OSError, Uncountable):
                 held = self.disk.now() + memory_files(found)
                 for peak in tuple(self._peaks):
                     peak.size = max(peak.size, held)
+            # Whoever writes much takes long to be measured, and is not to be slowed by that.
+            ended = time.monotonic()
+            self._rest = ended + _SHARE * (ended - began)
 
     def _judge(self, found: frozenset[int]) -> str:
         limits = self._limits

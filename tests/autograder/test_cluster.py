@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,24 @@ def _heard(address: str, security: Any) -> bool:
     except (OSError, ValueError):
         # Also a time that is over.
         return False
+
+
+def test_it_writes_to_no_directory_that_another_user_may_have_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """distributed has a name for one that everybody knows, and empties the files in it through links."""
+    shared, precious = tmp_path / "shared", tmp_path / "precious"
+    planted = shared / "dask-scratch-space"
+    planted.mkdir(parents=True)
+    precious.write_text("of great worth", encoding="utf-8")
+    for name in ("global.lock", "purge.lock"):
+        (planted / name).symlink_to(precious)
+    before = planted.stat().st_mtime_ns
+    monkeypatch.setenv("TMPDIR", str(shared))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with DaskBackend("", 1, tmp_path / "place") as backend:
+        assert backend.run([]) is not None
+    assert precious.read_text(encoding="utf-8") == "of great worth"
+    assert planted.stat().st_mtime_ns == before
+    assert os.listdir(tmp_path / "place") == []
 
 
 def test_nobody_without_its_key_is_heard(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ UNWANTED = Needless(
     packages=frozenset({"@types/express"}),
     compilers=frozenset({"typescript"}),
     sources={"index.ts": frozenset({"letone:Kind=1;", "functiontwo(a:Kind):Kind{"})},
+    names=frozenset({"opt", "a", "e", "b", "first", "link", "gone", "known"}),
     files={9_000_000: {"the compiler": "typescript"}, 700: {"the source": "index.ts", "the types": "@types/express", "express": ""}},
 )
 # What stands at a path whose size is one of those.
@@ -65,7 +66,7 @@ def seen(*layers: list[LayerEntry]) -> Contents:
     origin: dict[str, int] = {}
     for number, members in enumerate([base, *layers], start=1):
         for entry in members:
-            origin.update({entry.path: number} if entry.type in ("file", "hardlink") else {})
+            origin.update({entry.path: number} if entry.type in ("file", "hardlink", "symlink", "dir") else {})
             if entry.type == "whiteout":
                 origin = {path: at for path, at in origin.items() if not f"{path}/".startswith(f"{entry.path}/")}
     return contents_of([base, *layers], origin, 1, UNWANTED, Files(), user="node")
@@ -82,7 +83,8 @@ def test_what_an_image_does_not_need_is_read_from_the_lock_file() -> None:
         ("express", 900, "b"),
         ("@types/express", 900, "d"),
     ]
-    found = needless(manifest, lock, {"src/index.ts": source}, [b"x"], brought, {"letthree=3;"})
+    found = needless(manifest, lock, {"src/index.ts": source}, [b"x"], brought, {"letthree=3;"}, ["src/index.ts", "README.md"])
+    assert found.names == {"src", "index.ts", "README.md"}
     # With the program of each platform.
     assert {"typescript", "@typescript/typescript-linux-x64"} <= found.compilers
     assert all("typescript" in name for name in found.compilers)
@@ -145,6 +147,24 @@ def test_what_nobody_can_account_for_is_weighed() -> None:
     )
     assert (found.unknown, found.strange) == (740, (("opt/a", 700), ("opt/first", 40)))
     assert seen([file("opt/first", 40), link], [hidden("opt/first")]).strange == (("opt/link", 40),)
+
+
+@pytest.mark.parametrize(
+    ("entry", "weight", "own"),
+    [
+        pytest.param(LayerEntry(path="opt/link", type="symlink", mode=0o777, target="x" * 4000), 4000, 4000, id="where a link leads"),
+        pytest.param(LayerEntry(path="opt/a", type="dir", mode=0o755, xattrs={"user.a": b"x" * 94}), 100, 100, id="an attribute"),
+        pytest.param(LayerEntry(path="opt/" + "x" * 255, type="file", mode=0o644), 255, 0, id="a name"),
+        pytest.param(LayerEntry(path="opt/" + "ü" * 100, type="dir", mode=0o755), 200, 0, id="a folder's name, in bytes"),
+        pytest.param(LayerEntry(path="opt/known", type="dir", mode=0o755), 0, 0, id="a name that a package has"),
+        pytest.param(LayerEntry(path="opt/e", type="file", mode=0o644, size=700), 0, 700, id="a file that a package has"),
+    ],
+)
+def test_what_is_in_no_file_is_weighed_too(entry: LayerEntry, weight: int, own: int) -> None:
+    """Whatever can hold a compiler."""
+    found = seen([entry])
+    assert (found.unknown, found.own) == (weight, own)
+    assert found.strange == (((entry.path, weight),) if weight else ())
 
 
 def test_what_is_deleted_is_gone_and_still_counts() -> None:

@@ -6,11 +6,13 @@ import base64
 import gzip
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from autograder.confine.evidence import Evidence
 from autograder.confine.openings import Openings
 from autograder.confine.sandbox import GradingEngine
 from autograder.confine.watch import Watch
@@ -39,6 +41,22 @@ def test_a_directory_tells_which_of_its_files_are_opened(tmp_path: Path) -> None
         (watched / "c").read_text()
         assert openings.names() == {"a", "c"}
         assert openings.names() == set()
+
+
+def test_more_than_the_kernel_keeps_is_told(tmp_path: Path) -> None:
+    """It joins only equal neighbours, so two files in turn fill its queue, and what is opened then is not heard of."""
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_text(name)
+    kept = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text(encoding="ascii"))
+    with Openings(str(tmp_path)) as openings:
+        (tmp_path / "a").read_text()
+        assert openings.names() == {"a"}
+        assert not openings.overflowed
+        for name in ("a", "b") * (kept // 2 + 1):
+            os.close(os.open(tmp_path / name, os.O_RDONLY))
+        (tmp_path / "c").read_text()
+        assert openings.names() == {"a", "b"}
+        assert openings.overflowed
 
 
 @pytest.fixture
@@ -96,10 +114,20 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_
 def test_what_a_command_takes_is_told(engine: GradingEngine, tmp_path: Path, cache: Path, command: str, taken: set[str]) -> None:
     """By the names of archives; what npm knows about packages is none. The next command finds all again."""
     (tmp_path / "Dockerfile").write_text(f"FROM node:alpine\nRUN {command}\nRUN test $(ls /dev/.npm-packages | wc -l) = 2\n")
-    with engine.measured() as peak:
-        record = engine.build(BuildOptions(context=str(tmp_path), offline=True))
+    record = engine.build(BuildOptions(context=str(tmp_path), offline=True))
     assert record.failure is None, record.failure
-    assert peak.taken == taken
+    assert [Evidence.of(step.seen or ()).taken for step in record.steps] == [set(), taken, set()]
+    # A build that finds the step in the cache says the same of it.
+    again = engine.build(BuildOptions(context=str(tmp_path), offline=True))
+    assert [step.seen for step in again.steps] == [step.seen for step in record.steps]
     assert sorted(path.read_bytes() for path in (cache / "_cacache" / "content-v2").rglob("*") if path.is_file()) == sorted(
         CONTENTS.values()
     )
+
+
+def test_a_command_can_take_nobody_the_means_to_be_watched(engine: GradingEngine, tmp_path: Path) -> None:
+    """Instances of inotify are counted for a user: one command could have them all."""
+    code = "try { require('fs').watch('/'); process.exit(8) } catch (error) { process.exit(error.code === 'EMFILE' ? 0 : 9) }"
+    (tmp_path / "Dockerfile").write_text(f'FROM node:alpine\nRUN node -e "{code}"\n')
+    record = engine.build(BuildOptions(context=str(tmp_path), offline=True))
+    assert record.failure is None, record.failure

@@ -210,7 +210,13 @@ class Build:
             try:
                 made = runner.run(decided, solution, lambda text: self.progress(Event(kind="log", text=text)))
                 record = CacheRecord(
-                    key=key, diff_id="", size=0, created=_now(), seconds=made.seconds, instruction=decided.step.instruction
+                    key=key,
+                    diff_id="",
+                    size=0,
+                    created=_now(),
+                    seconds=made.seconds,
+                    instruction=decided.step.instruction,
+                    seen=made.seen,
                 )
                 self.made[number] = made
                 self.fresh.add(key)
@@ -282,6 +288,7 @@ class Build:
             seconds=round(made.seconds, 3) if made is not None else 0.0,
             cause=cause or self.causes.get(number),
             log=made.log if made is not None else self.failed_log if status == "failed" else "",
+            seen=record.seen if record is not None and record.seen else msgspec.UNSET,
         )
 
     def _base_size(self, image: Any, keyword: str) -> int:

@@ -52,7 +52,7 @@ _APK: Final = re.compile(r"apk.*stand-in|stand-in.*apk")
 class Made(msgspec.Struct, frozen=True, kw_only=True):
     """What a step made: a layer directory in its final place, without a digest yet.
 
-    ``owners``: intended owners by path; ``owner``: of new files that are not in it (uid, gid).
+    ``owners``: intended owners by path; ``owner``: of new files that are not in it (uid, gid). ``seen``: see ``CacheRecord``.
     """
 
     number: int
@@ -61,6 +61,7 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
     owner: tuple[int, int]
     seconds: float
     log: str
+    seen: tuple[str, ...] = ()
 
     @property
     def layer(self) -> str:
@@ -91,6 +92,7 @@ class StepRunner:
         self.options = options
         self.stop = stop
         self.log = ""
+        self._seen: tuple[str, ...] = ()
 
     def run(self, decided: Decided, solution: Solution, output: Callable[[str], None]) -> Made:
         """Run the step of ``decided`` on its layers. Raises ``StepFailedError`` and other ``LayerlabError``s; nothing is left behind.
@@ -101,6 +103,7 @@ class StepRunner:
         assert op is not None
         assert decided.below is not None
         started = time.monotonic()
+        self._seen = ()
         below = () if isinstance(op, CopyOp) and op.link else decided.below
         active = self.snapshotter.prepare(below)
         log = _Log(output)
@@ -128,7 +131,10 @@ class StepRunner:
             self.log = log.text()
             active.discard()
             self._wait_for_room()
-        return Made(number=number, lowers=active.lowers, owners=owners, owner=owner, seconds=time.monotonic() - started, log=log.text())
+        seconds = time.monotonic() - started
+        return Made(
+            number=number, lowers=active.lowers, owners=owners, owner=owner, seconds=seconds, log=log.text(), seen=self._seen
+        )
 
     def _wait_for_room(self) -> None:
         # The mounts of a command go a moment after its last process, and with them the space of what was removed.
@@ -286,6 +292,7 @@ class StepRunner:
                 raise DockerfileError(f"RUN: {error.message}", file=self.graph.file, line=decided.step.line, remedy=error.remedy) from error
             with started as running, self.stop.calling(running.stop):
                 status = running.wait(log.write)
+            self._seen = started.seen
             self.stop.check()
         if status != 0:
             raise self._failure(op, decided, status, log.text(), kills)

@@ -81,6 +81,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     ``hostname``       where another name is wanted than ``buildkitsandbox``, and there can be one.
     ``cgroups``        files ``cgroup.procs`` of groups that the command's first process joins.
     ``oom_score_adj``  what is added to its badness when memory runs out (``proc(5)``), inherited by all that it starts.
+    ``inotify``        whether it may watch files. Instances are counted for a user, so one command can leave none to all others; without,
+                       it is told that there are none left (EMFILE).
     """
 
     argv: tuple[str, ...]
@@ -94,6 +96,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     mounts: tuple[Mount, ...] = ()
     cgroups: tuple[str, ...] = ()
     oom_score_adj: int = 0
+    inotify: bool = True
     hostname: str = ""
 
 
@@ -101,7 +104,15 @@ Output = Callable[[bytes], None]
 
 
 class Running(contextlib.AbstractContextManager["Running"], Protocol):
-    """A started command. Leaving the context kills it and all that it started."""
+    """A started command. Leaving the context kills it and all that it started.
+
+    ``seen``  what an executor that watches its commands has to tell of this one, after the context; empty for any other.
+    """
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """See the class."""
+        ...
 
     def wait(self, output: Output) -> int:
         """Pass on what it writes until it ends. Returns the exit status (128 + signal when killed)."""

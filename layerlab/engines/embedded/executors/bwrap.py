@@ -177,7 +177,7 @@ class BwrapExecutor:
             begin.told, begin.tells = _pipe(stack)
             command += ["--info-fd", str(begin.tells.number)]
             pipes.append(begin.tells.number)
-        program_bytes = bwrap_filter(faked_root=self.ids == "single")
+        program_bytes = bwrap_filter(faked_root=self.ids == "single", inotify=process.inotify)
         if program_bytes is not None:
             filter_ = _anonymous_file(program_bytes, stack)
             command += ["--seccomp", str(filter_)]
@@ -253,6 +253,8 @@ def _opened_groups(files: Iterable[str], stack: contextlib.ExitStack) -> tuple[i
 
 class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
     """A started command. Leaving the context kills whatever still runs, and then closes ``held``. It lives as long as ``alive`` is open."""
+
+    seen: tuple[str, ...] = ()
 
     def __init__(self, child: subprocess.Popen[bytes], held: contextlib.ExitStack, alive: socket.socket) -> None:
         self._child = child

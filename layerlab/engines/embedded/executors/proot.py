@@ -290,6 +290,8 @@ def _write_program(path: Path, content: bytes) -> None:
 class RunningProot(contextlib.AbstractContextManager["RunningProot"]):
     """A started command. Leaving the context kills whatever still runs."""
 
+    seen: tuple[str, ...] = ()
+
     def __init__(self, child: subprocess.Popen[bytes], report: int, stack: contextlib.ExitStack) -> None:
         self._child = child
         self._report = report

@@ -42,6 +42,7 @@ _RET: Final = 0x06
 _JUMP: Final = 0x05
 _AND: Final = 0x54
 _ALLOW: Final = 0x7FFF0000
+_WATCHING: Final = frozenset({"inotify_init", "inotify_init1"})
 _ERRNO: Final = 0x00050000
 # Calls with a path.
 _UNTRANSLATED: Final = frozenset(
@@ -121,10 +122,21 @@ _MACHINES: Final[dict[str, tuple[_Calls, ...]]] = {"x86_64": (_X86_64, _I386), "
 
 
 @functools.cache
-def bwrap_filter(*, faked_root: bool, machine: str = "") -> bytes | None:
-    """The program for what bwrap runs, on this machine or one named; ``None`` where system call numbers are not known here."""
+def bwrap_filter(*, faked_root: bool, inotify: bool = True, machine: str = "") -> bytes | None:
+    """The program for what bwrap runs, on this machine or one named; ``None`` where system call numbers are not known here.
+
+    ``inotify``: see ``Process``.
+    """
     found = _MACHINES.get(machine or os.uname().machine)
-    return None if found is None else _assembled([_program(calls, faked_root=faked_root) for calls in found])
+    if found is None:
+        return None
+    programs = []
+    for calls in found:
+        program = _Program(calls.architecture)
+        for call in () if inotify else numbers(calls.table, _WATCHING):
+            program.answer(call, errno.EMFILE)
+        programs.append(_written(program, calls, faked_root=faked_root))
+    return _assembled(programs)
 
 
 @functools.cache
@@ -141,11 +153,10 @@ def proot_filter(*, network: bool, machine: str = "") -> bytes | None:
         extra.answer(call, errno.ENOSYS)
     if not network:
         extra.answer_where(calls.socket, 0, _WHOLE, (*_INTERNET, *_NOT_A_BUILDS), errno.EACCES)
-    return _assembled([_program(calls, faked_root=True, start=extra)])
+    return _assembled([_written(extra, calls, faked_root=True)])
 
 
-def _program(calls: _Calls, *, faked_root: bool, start: _Program | None = None) -> _Program:
-    program = start if start is not None else _Program(calls.architecture)
+def _written(program: _Program, calls: _Calls, *, faked_root: bool) -> _Program:
     if faked_root:
         for call in calls.owners:
             program.answer(call, 0)
