@@ -79,8 +79,8 @@ class StepRoles(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_command(step: StepRecord) -> bool:
-    """Whether a step is a RUN. The engine writes the instruction's first word, in upper case, whatever the file has."""
-    return step.instruction.split(" ", 1)[0].upper() == "RUN"
+    """Whether a step is a RUN, be it a trigger's."""
+    return step.keyword == "RUN"
 
 
 def roles_of(found: LayerFound, loaded: Loaded) -> frozenset[Role]:

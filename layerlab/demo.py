@@ -219,7 +219,7 @@ class _Story:
 
 
 def _installs(step: StepRecord) -> bool:
-    return step.instruction.startswith("RUN ")
+    return step.keyword == "RUN"
 
 
 def _drain(running: Running | DockerContainer, log: list[bytes]) -> None:

@@ -6,11 +6,14 @@ One msgspec definition gives the Python type, the JSON and its validation. The s
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from typing import Final, Literal
 
 import msgspec
 
 SCHEMA = 1
+# Between the words of a Dockerfile (BuildKit ``parser.reWhitespace``).
+_BLANKS: Final = re.compile(r"[\t\v\f\r\n ]+")
 
 Status = Literal["base", "cached", "executed", "failed", "skipped", "metadata", "undecided"]
 CauseKind = Literal[
@@ -77,9 +80,15 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     seen: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
     @property
+    def keyword(self) -> str:
+        """The instruction's first word in upper case; of a trigger, that of what it does."""
+        words = _BLANKS.split(self.instruction.upper(), maxsplit=2)
+        return words[1] if words[0] == "ONBUILD" and len(words) > 1 else words[0]
+
+    @property
     def open_question(self) -> str:
         """What the verdict of an undecided step depends on where no other step decides it, as the rest of a sentence."""
-        if self.instruction.removeprefix("ONBUILD ").startswith("ADD "):
+        if self.keyword == "ADD":
             return "what the server has, which a build asks"
         return "what is in an image whose layers are not here"
 

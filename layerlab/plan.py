@@ -7,6 +7,7 @@ call finds it there.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final, Literal, Protocol
 
@@ -16,6 +17,7 @@ from layerlab.context import BuildContext, Selected, Selection, select
 from layerlab.context.select import fixed_part, missing
 from layerlab.context.sent import followed, sent, sent_alone
 from layerlab.context.tree import Directory
+from layerlab.dockerfile.chars import quoted
 from layerlab.errors import ContextError, DockerfileError, LayerlabError, MissingSourceError
 from layerlab.graph import Graph, GraphStage, Step
 from layerlab.keys import SCRATCH_KEY, base_key, content_sources, inline_digest, merge_key, step_key
@@ -23,6 +25,8 @@ from layerlab.ops import CopyOp, Op, RunOp, Source
 
 # Stands before what is in the place of layers where nobody knows what a URL or a repository gives.
 OPAQUE: Final = "remote:"
+# What a mount of a path says that is not there; below a file, it is looked for first.
+_OPENED: Final = re.compile(r"\Alstat(?=.*: no such file or directory\Z)", re.DOTALL)
 _EVERYTHING: Final = Selection("/", False)
 Decision = Literal["base", "metadata", "cached", "run", "undecided", "failed"]
 
@@ -61,7 +65,8 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
     ``key`` is ``None`` where it cannot be known yet; ``out_key`` is the key that the next step builds on.
     ``contents`` belong to the operation's sources, in order; ``waits_for`` is the number of the step that must run (or
     whose output must be read) before this one can be decided. ``below`` are the diff IDs that the step starts from and ``layers``
-    those that it ends with, as far as they are known; ``wants`` is the content that nobody has looked at yet.
+    those that it ends with, as far as they are known; ``wants`` is the content that nobody has looked at yet, of the source ``asks``;
+    ``own``: that is in what the step stands on.
     ``in_turn``: the ``error`` is one that a build meets when it comes to the step, and not when it asks what the step reads.
     """
 
@@ -77,6 +82,8 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
     below: tuple[str, ...] | None = None
     layers: tuple[str, ...] | None = None
     wants: tuple[tuple[str, ...], Selection] | None = None
+    asks: Source | None = None
+    own: bool = False
     error: LayerlabError | None = None
     in_turn: bool = False
 
@@ -197,7 +204,8 @@ class _Solver:
                     continue
                 return Decided(step=step, decision="failed", parent=tip.number, error=error, waits_for=step.number)
             if found is None:
-                return Decided(step=step, decision="undecided", waits_for=waits, wants=wants, parent=tip.number)
+                own = self._is_own(source, tip)
+                return Decided(step=step, decision="undecided", waits_for=waits, wants=wants, asks=source, own=own, parent=tip.number)
             digests.append(found.digest)
             contents.append(found)
         if missed is not None:
@@ -236,6 +244,12 @@ class _Solver:
             below=tip.layers,
             layers=layers,
         )
+
+    def _is_own(self, source: Source, tip: _Tip) -> bool:
+        """Whether a source is in what the step stands on."""
+        if source.kind == "image":
+            return base_key(self.graph.images[source.image].diff_ids) == tip.key
+        return source.kind == "stage" and self.tips[source.stage].key == tip.key
 
     def _missing_directory(self, op: Op, contents: list[Selected | None]) -> LayerlabError | None:
         """The error of a pattern that starts with a directory which the builder does not get.
@@ -303,15 +317,31 @@ class _Solver:
         return self.cache.content(layers, selection), number, (layers, selection)
 
 
-def as_docker_says(error: LayerlabError, source: Source, op: Op) -> bool:
-    """Word what a source lacks as Docker does where another source of the step holds it, and say whether one does.
+def as_docker_says(error: LayerlabError, source: Source, op: Op, *, own: bool = False) -> bool:
+    """Word what a source lacks as Docker does where nobody asks for it before the step's turn, and say whether that is so.
 
-    BuildKit looks for such a source only when it copies (``dedupeSelectors``), and says what the copy says.
+    BuildKit looks for a source that another one holds only when it copies or mounts (``dedupeSelectors``, ``dedupePaths``), and says what
+    that says. ``own``: the source is in the very image or stage that the step stands on, which is one input of the two then: of a COPY
+    its content does not count (``markInvalid``), and of a RUN the whole of it does.
     """
-    if not isinstance(error, MissingSourceError) or not _is_covered(source, content_sources(op)):
+    if not isinstance(error, MissingSourceError) or not (own or _is_covered(source, content_sources(op))):
         return False
-    error.message = error.looked or f"lstat {source.path}: no such file or directory"
+    looked = error.looked or f"lstat {source.path}: no such file or directory"
+    if isinstance(op, RunOp):
+        looked = f"{unsuccessful(op)}: {_OPENED.sub('open', looked)}"
+    error.message = looked
     return True
+
+
+def looked_in_vain(decided: Decided, error: LayerlabError) -> None:
+    """Word what a step's stage or image lacks, which was looked at because the step wants to know, as Docker does."""
+    if decided.asks is not None and decided.step.op is not None:
+        as_docker_says(error, decided.asks, decided.step.op, own=decided.own)
+
+
+def unsuccessful(op: RunOp) -> str:
+    """How BuildKit begins to tell that a command failed."""
+    return f"process {quoted(' '.join(op.argv))} did not complete successfully"
 
 
 def _is_covered(source: Source, others: tuple[Source, ...]) -> bool:

@@ -76,8 +76,9 @@ def lean(seen: Observation, _: Assignment) -> Finding:
     if found.unknown > UNKNOWN:
         files = ", ".join(f"/{printable(path)[:_SHOWN]} {size / 1024:,.0f} KiB" for path, size in found.strange[:3])
         text = (
-            f"It has {found.unknown / 1024:,.0f} KiB in files, links and names that are neither the app's, nor a package's, nor as the app's own "
-            f"commands make them, so nobody can tell what they hold; at most {UNKNOWN >> 10} KiB may be such. The largest: {files}."
+            f"It has {found.unknown / 1024:,.0f} KiB in files, links and names that are neither the app's, nor a package's, nor as the "
+            f"app's own commands make them, so nobody can tell what they hold; at most {UNKNOWN >> 10} KiB may be such. "
+            f"The largest: {files}."
         )
         return Finding(parts=dict.fromkeys(("dev-packages", "compiler", "sources"), False), message=" ".join([*told, text]))
     parts = {"dev-packages": not found.packages, "compiler": not found.compilers, "sources": not found.sources}

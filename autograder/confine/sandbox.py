@@ -85,8 +85,7 @@ class _Confined:
                 mounts=(*process.mounts, *mounts),
                 cgroups=self._watch.groups if self._watch is not None else (),
                 oom_score_adj=0 if self._filling else _FIRST_TO_GO,
-                # It is with those that all graders of a user see what commands open.
-                inotify=self._filling,
+                neighbourly=not self._filling,
             )
             places = [root.tree or root.upper, *_written(changed.mounts)]
             told = len(self._watch.told) if self._watch is not None else 0

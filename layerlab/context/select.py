@@ -46,6 +46,7 @@ class Match(msgspec.Struct):
     ``path``  as selected (before a symlink was followed); ``real`` where the content is; both without a leading slash.
     ``name``  how it counts in the digest: relative to the part of the selection before the first wildcard.
     ``linked``  ``path`` itself is a symlink: then all of what it leads to counts, excluded or not (``includedPaths``).
+    ``followed``  what links in it lead to, by their names, where that counts.
     """
 
     path: str
@@ -53,6 +54,7 @@ class Match(msgspec.Struct):
     name: str
     entry: Entry
     linked: bool = False
+    followed: dict[str, Match] = {}
 
 
 class Picked(msgspec.Struct, frozen=True, array_like=True):
@@ -143,7 +145,21 @@ def select(root: Directory, selection: Selection, *, where: str = CONTEXT) -> Se
     if selection.exclude:
         named = resolve(root, selection.path, follow=False)
         match.linked = named is not None and named.entry.is_symlink
+        if not match.path:
+            match.followed = _followed(root, selection.exclude, where)
     return _selected([match], selection.exclude, wildcard=False)
+
+
+def _followed(root: Directory, exclude: tuple[str, ...], where: str) -> dict[str, Match]:
+    """What the links of a root directory lead to, those that are excluded left out.
+
+    With filters BuildKit follows links that stand in no directory of the selection, and the root is none (``includedPaths``: its header
+    is left out where the path ends in a slash). Raises as ``_follow``.
+    """
+    rules = _excluding(exclude)
+    entries = root.entries()
+    links = [name for name in sorted(entries) if entries[name].is_symlink and not (rules is not None and rules.ignores(name))]
+    return {name: _follow(root, name, where) for name in links}
 
 
 def fixed_part(pattern: str) -> str:
@@ -326,7 +342,12 @@ def _digest_of(matches: list[Match], exclude: tuple[str, ...], *, wildcard: bool
             sha.update(match.entry.digest())
             continue
         for path, mode, uid, gid, digest, _ in rows:
-            sha.update(path.encode("utf-8", "surrogateescape") + b"\0" + Entry(mode, uid=uid, gid=gid).header() + digest)
+            followed = match.followed.get(path)
+            if followed is not None:
+                content = followed.entry.header() + followed.entry.digest()
+            else:
+                content = Entry(mode, uid=uid, gid=gid).header() + digest
+            sha.update(path.encode("utf-8", "surrogateescape") + b"\0" + content)
     return sha.hexdigest()
 
 

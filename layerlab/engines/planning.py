@@ -22,7 +22,7 @@ from layerlab.graph import Graph
 from layerlab.keys import content_sources
 from layerlab.model import CheckWarning, PlanRecord, Status, StepRecord
 from layerlab.ops import CopyOp
-from layerlab.plan import CacheRecord, CacheView, Decided, Solution, as_docker_says, selection_of, solve
+from layerlab.plan import CacheRecord, CacheView, Decided, Solution, as_docker_says, looked_in_vain, selection_of, solve
 
 Look = Callable[[tuple[str, ...], Selection], bool]
 
@@ -101,8 +101,8 @@ def _refuse_what_fails(graph: Graph, root: Directory, solution: Solution) -> Non
         for source in content_sources(op):
             # A pattern may match nothing.
             where = posixpath.join(source.pivot or "/", source.path.lstrip("/"))
-            if source.kind == "context" and not source.wildcard and resolve(root, where) is None:
-                exclude = op.exclude if isinstance(op, CopyOp) else ()
+            exclude = op.exclude if isinstance(op, CopyOp) else ()
+            if source.kind == "context" and not source.wildcard and (exclude or resolve(root, where) is None):
                 try:
                     select(root, selection_of(source, exclude))
                 except LayerlabError as error:
@@ -252,8 +252,18 @@ def solve_looking(graph: Graph, context: BuildContext | Directory, cache: CacheV
     """Solve, reading stage contents where the stage is cached: that runs nothing."""
     while True:
         solution = solve(graph, context, cache)
-        if look is None or not any(look(*decided.wants) for decided in solution.steps if decided.wants is not None):
+        if look is None or not any(_looked(decided, look) for decided in solution.steps):
             return solution
+
+
+def _looked(decided: Decided, look: Look) -> bool:
+    if decided.wants is None:
+        return False
+    try:
+        return look(*decided.wants)
+    except LayerlabError as error:
+        looked_in_vain(decided, error)
+        raise
 
 
 def planned(graph: Graph, decided: Decided, explainer: Explainer, solution: Solution, *, again: bool = False) -> StepRecord:

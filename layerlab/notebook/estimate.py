@@ -25,7 +25,7 @@ def estimate(engine: AnyEngine, options: BuildOptions) -> str:
     except LayerlabError:
         return ""
     took = {step.instruction: step.seconds for step in last.steps if step.status == "executed"} if last is not None else {}
-    runs = [step.instruction for step in plan.steps if step.status == "executed" and step.instruction.startswith("RUN ")]
+    runs = [step.instruction for step in plan.steps if step.status == "executed" and step.keyword == "RUN"]
     unknown = [instruction for instruction in runs if instruction not in took]
     if unknown:
         count = f"{len(unknown)} RUN steps" if len(unknown) > 1 else "one RUN step"

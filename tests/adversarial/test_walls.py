@@ -132,6 +132,20 @@ def test_a_filter_refuses_by_name_and_answers_for_what_it_does_not_know(machine:
         assert _answer(program, architecture, openat) == allowed
 
 
+@pytest.mark.parametrize(
+    ("architecture", "calls", "moving"),
+    [(0xC000003E, (253, 294), 203), (0x40000003, (291, 332), 241), (0xC00000B7, (26,), 122)],
+)
+def test_a_neighbourly_command_takes_nothing_that_all_of_a_user_share(architecture: int, calls: tuple[int, ...], moving: int) -> None:
+    """Instances of inotify (EMFILE), and the processors of others, to which it has then moved as far as it knows."""
+    machine = "aarch64" if architecture == 0xC00000B7 else "x86_64"
+    for neighbourly, watching, moved in ((True, 0x00050018, 0x00050000), (False, 0x7FFF0000, 0x7FFF0000)):
+        program = bwrap_filter(faked_root=False, neighbourly=neighbourly, machine=machine)
+        assert program is not None
+        assert {_answer(program, architecture, call) for call in calls} == {watching}
+        assert _answer(program, architecture, moving) == moved
+
+
 @pytest.mark.parametrize(("architecture", "ioctl", "bits"), [(0xC000003E, 16, 64), (0x40000003, 54, 32), (0xC00000B7, 29, 64)])
 def test_a_file_gets_no_flag_that_no_layer_has(architecture: int, ioctl: int, bits: int) -> None:
     """The numbers are those of linux/fs.h, fscrypt.h and fsverity.h: direction, size, kind and number of the call."""
@@ -151,6 +165,18 @@ def test_a_file_gets_no_flag_that_no_layer_has(architecture: int, ioctl: int, bi
         assert program is not None
         assert {_answer(program, architecture, ioctl, (3, mark)) for mark in marks} == {enotty}
         assert {_answer(program, architecture, ioctl, (3, call)) for call in harmless} == {allowed}
+
+
+@pytest.mark.parametrize(("architecture", "fcntl"), [(0xC000003E, (72,)), (0x40000003, (55, 221)), (0xC00000B7, (25,))])
+def test_nobody_waits_to_open_what_a_command_has_opened(architecture: int, fcntl: tuple[int, ...]) -> None:
+    """Leases, directory notices and delegations (linux/fcntl.h). Locks that only those meet who ask for them are none of these."""
+    machine = "aarch64" if architecture == 0xC00000B7 else "x86_64"
+    for program in (bwrap_filter(faked_root=True, machine=machine), bwrap_filter(faked_root=False, machine=machine)):
+        assert program is not None
+        for call in fcntl:
+            assert {_answer(program, architecture, call, (3, what)) for what in (1024, 1026, 1040)} == {0x00050016}
+            # F_GETFD, F_SETFD, F_SETLK, F_OFD_SETLKW, F_DUPFD_CLOEXEC, F_ADD_SEALS.
+            assert {_answer(program, architecture, call, (3, what)) for what in (1, 2, 6, 38, 1030, 1033)} == {0x7FFF0000}
 
 
 def _answer(program: bytes, architecture: int, number: int, arguments: tuple[int, ...] = ()) -> int:

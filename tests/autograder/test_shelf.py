@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,9 +126,21 @@ def test_what_a_command_takes_is_told(engine: GradingEngine, tmp_path: Path, cac
     )
 
 
-def test_a_command_can_take_nobody_the_means_to_be_watched(engine: GradingEngine, tmp_path: Path) -> None:
-    """Instances of inotify are counted for a user: one command could have them all."""
+def test_a_command_can_take_from_nobody_what_shows_what_is_opened(engine: GradingEngine, tmp_path: Path) -> None:
+    """Instances of inotify are counted for a user, so one command could have them all."""
     code = "try { require('fs').watch('/'); process.exit(8) } catch (error) { process.exit(error.code === 'EMFILE' ? 0 : 9) }"
     (tmp_path / "Dockerfile").write_text(f'FROM node:alpine\nRUN node -e "{code}"\n')
     record = engine.build(BuildOptions(context=str(tmp_path), offline=True))
     assert record.failure is None, record.failure
+
+
+def test_a_command_stays_on_its_processor(engine: GradingEngine, tmp_path: Path) -> None:
+    """The others are those of other graders. It is told that it has moved."""
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        pytest.skip("no busybox: apt-get install busybox-static")
+    shutil.copy(busybox, tmp_path / "busybox")
+    pinned = 'test "$(grep Cpus_allowed: /proc/self/status)" = "$(/busybox taskset 1 grep Cpus_allowed: /proc/self/status)"'
+    (tmp_path / "Dockerfile").write_text(f"FROM node:alpine\nCOPY busybox /\nRUN {pinned}\n")
+    record = engine.build(BuildOptions(context=str(tmp_path), offline=True))
+    assert record.failure is None, record.steps

@@ -7,8 +7,10 @@ which is made anew for every step, so nothing of them can end in a layer.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 CA_TARGET: Final = "/dev/.layerlab-ca-certificates.crt"
@@ -27,12 +29,13 @@ _PRISMA_NEWS: Final = "CHECKPOINT_DISABLE"
 _MIRRORS: Final = ("npm_config_registry", "NPM_CONFIG_REGISTRY", "PIP_INDEX_URL")
 
 
-def ca_bundle(environment: Mapping[str, str]) -> str | None:
-    """The certificates that this machine trusts: what the user chose, else the system's bundle."""
+def ca_bundle(environment: Mapping[str, str]) -> bytes | None:
+    """The certificates that this machine trusts: what the user chose, else the system's bundle; of those that can be read."""
     chosen = [environment[name] for name in _CA_VARIABLES if environment.get(name)]
     for path in (*chosen, *_SYSTEM_BUNDLES):
-        if os.path.isfile(path):
-            return os.path.realpath(path)
+        with contextlib.suppress(OSError):
+            if os.path.isfile(path):
+                return Path(path).read_bytes()
     return None
 
 

@@ -28,7 +28,7 @@ from layerlab.graph import HISTORY_COMMENT
 from layerlab.interrupt import Stop
 from layerlab.keys import content_sources
 from layerlab.model import BuildRecord, Cause, Failure, Status, StepRecord
-from layerlab.plan import CacheRecord, Decided, Solution, solve
+from layerlab.plan import CacheRecord, Decided, Solution, looked_in_vain, solve
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
 
 if TYPE_CHECKING:
@@ -137,17 +137,17 @@ class Build:
 
     def _look(self, solution: Solution) -> bool:
         """Read the content that an undecided step waits for; false when nothing is undecided."""
-        waiting = next((decided.wants for decided in solution.steps if decided.wants is not None), None)
-        if waiting is None:
+        decided = next((decided for decided in solution.steps if decided.wants is not None), None)
+        if decided is None or decided.wants is None:
             return False
         if self._flush():
             return self.failed is None
         try:
-            self.engine.content(*waiting)
+            self.engine.content(*decided.wants)
         except LayerlabError as error:
-            step = next(decided.step for decided in solution.steps if decided.wants is not None)
-            error.file, error.line = self.graph.file, step.line
-            self.failed = (step.number, error)
+            looked_in_vain(decided, error)
+            error.file, error.line = self.graph.file, decided.step.line
+            self.failed = (decided.step.number, error)
             return False
         return True
 

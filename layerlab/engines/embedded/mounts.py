@@ -84,11 +84,13 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
         self._plan(
             FileMount(target="/etc/hosts", content=_HOSTS.format(self._op.hostname or HOST_NAME).encode(), optional=True), directory=False
         )
-        if self._resolver is not None:
-            self._plan(FileMount(target=_RESOLVER, content=self._resolver, optional=True), directory=False)
-        elif os.path.exists(_RESOLVER):
-            source = os.path.realpath(_RESOLVER)
-            self._plan(BindMount(source=source, target=_RESOLVER, readonly=True, optional=True), directory=False)
+        # A file of its own, never this machine's: who has a file open can make others wait for it (fcntl(2), leases) and be told of them.
+        resolver = self._resolver
+        if resolver is None:
+            with contextlib.suppress(OSError), open(_RESOLVER, "rb") as stream:
+                resolver = stream.read()
+        if resolver is not None:
+            self._plan(FileMount(target=_RESOLVER, content=resolver, optional=True), directory=False)
         if self._op.shebang:
             content = self._op.shebang.encode("utf-8", "surrogateescape")
             self._plan(FileMount(target=self._op.argv[-1], content=content, mode=0o755), directory=False)
@@ -215,9 +217,9 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
         """Mount points as written, and whether each is a directory."""
         return [*((target, True) for target in _FIXED), *((mount.target, directory) for mount, directory in self._planned)]
 
-    def bind(self, source: str, target: str) -> None:
-        """One more read-only mount, at a place below ``/dev``, which no image reaches."""
-        self._plan(BindMount(source=source, target=target, readonly=True), directory=False)
+    def give(self, content: bytes, target: str) -> None:
+        """One more read-only file, at a place below ``/dev``, which no image reaches."""
+        self._plan(FileMount(target=target, content=content), directory=False)
 
     def all(self) -> tuple[Mount, ...]:
         """The mounts, for an executor. Where their places really are is for it to find out, when those before them are there."""

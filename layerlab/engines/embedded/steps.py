@@ -18,7 +18,6 @@ import msgspec
 
 from layerlab.context import BuildContext
 from layerlab.context.select import fixed_part
-from layerlab.dockerfile.chars import quoted
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded import memory
 from layerlab.engines.embedded.ambient import CA_TARGET, ambient_environment, ca_bundle, proxy_arguments
@@ -36,7 +35,7 @@ from layerlab.interrupt import Stop
 from layerlab.keys import content_sources
 from layerlab.offline import offline_folder
 from layerlab.ops import CopyOp, MkdirOp, Op, RunOp, Source, variables
-from layerlab.plan import Decided, Solution
+from layerlab.plan import Decided, Solution, unsuccessful
 
 _LARGEST_ID: Final = (1 << 31) - 1
 LOG_LIMIT: Final = 64 << 10
@@ -132,9 +131,7 @@ class StepRunner:
             active.discard()
             self._wait_for_room()
         seconds = time.monotonic() - started
-        return Made(
-            number=number, lowers=active.lowers, owners=owners, owner=owner, seconds=seconds, log=log.text(), seen=self._seen
-        )
+        return Made(number=number, lowers=active.lowers, owners=owners, owner=owner, seconds=seconds, log=log.text(), seen=self._seen)
 
     def _wait_for_room(self) -> None:
         # The mounts of a command go a moment after its last process, and with them the space of what was removed.
@@ -233,7 +230,7 @@ class StepRunner:
             mounts = stack.enter_context(self._mounts(op, decided, solution, network.resolver))
             environment = variables(op.env)
             targets = mounts.targets()
-            unsuccessful = _unsuccessful(op)
+            told = unsuccessful(op)
             try:
                 prepared = self.worker.ask(
                     "prepare_run",
@@ -247,10 +244,10 @@ class StepRunner:
                     search=environment.get("PATH", ""),
                 )
             except DockerfileError as error:
-                raise DockerfileError(f"{unsuccessful}: {error.message}", remedy=error.remedy) from error
+                raise DockerfileError(f"{told}: {error.message}", remedy=error.remedy) from error
             if not prepared["command"]:
                 raise StepFailedError(
-                    f'{unsuccessful}: exit code: 1 (exec: "{op.argv[0]}": executable file not found in $PATH)',
+                    f'{told}: exit code: 1 (exec: "{op.argv[0]}": executable file not found in $PATH)',
                     exit_status=1,
                     file=self.graph.file,
                     line=decided.step.line,
@@ -265,7 +262,7 @@ class StepRunner:
                 folder = offline_folder()
                 environment = {**ambient, **environment}
                 if bundle is not None:
-                    mounts.bind(bundle, CA_TARGET)
+                    mounts.give(bundle, CA_TARGET)
                 if folder is not None:
                     place = os.path.join(self.store.path, self.store.scratch_directory())
                     stack.callback(remove_written, place)
@@ -329,7 +326,7 @@ class StepRunner:
         else:
             remedy = memory.remedy(status, log, kills)
         return StepFailedError(
-            f"{_unsuccessful(op)}: exit code: {status}",
+            f"{unsuccessful(op)}: exit code: {status}",
             exit_status=status,
             file=self.graph.file,
             line=decided.step.line,
@@ -341,10 +338,6 @@ def _is_id(text: str) -> bool:
     """BuildKit's ``parseUID``: larger numbers are names."""
     match = re.fullmatch(r"([-+]?)0*([0-9]{1,10})", text)
     return match is not None and int(match[1] + match[2]) <= _LARGEST_ID
-
-
-def _unsuccessful(op: RunOp) -> str:
-    return f"process {quoted(' '.join(op.argv))} did not complete successfully"
 
 
 class _Log:

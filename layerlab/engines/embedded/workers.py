@@ -226,7 +226,10 @@ def _raise_or_return(answer: dict[str, Any]) -> dict[str, Any]:
     if "ok" in answer:
         result: dict[str, Any] = answer["ok"]
         return result
-    raise translate(answer["kind"], answer["message"], answer.get("errno", 0), answer.get("path", ""))
+    error = translate(answer["kind"], answer["message"], answer.get("errno", 0), answer.get("path", ""))
+    if isinstance(error, MissingSourceError):
+        error.looked = answer.get("looked")
+    raise error
 
 
 def translate(kind: str, message: str, number: int = 0, path: str = "") -> Exception:

@@ -81,8 +81,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     ``hostname``       where another name is wanted than ``buildkitsandbox``, and there can be one.
     ``cgroups``        files ``cgroup.procs`` of groups that the command's first process joins.
     ``oom_score_adj``  what is added to its badness when memory runs out (``proc(5)``), inherited by all that it starts.
-    ``inotify``        whether it may watch files. Instances are counted for a user, so one command can leave none to all others; without,
-                       it is told that there are none left (EMFILE).
+    ``neighbourly``    it may take from others nothing that they share with it: instances of inotify are counted for a user, so it is told
+                       that there are none left (EMFILE); and it stays on its processors, whatever it asks for (``sched_setaffinity``).
     """
 
     argv: tuple[str, ...]
@@ -96,7 +96,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     mounts: tuple[Mount, ...] = ()
     cgroups: tuple[str, ...] = ()
     oom_score_adj: int = 0
-    inotify: bool = True
+    neighbourly: bool = False
     hostname: str = ""
 
 

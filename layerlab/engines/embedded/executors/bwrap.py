@@ -177,7 +177,7 @@ class BwrapExecutor:
             begin.told, begin.tells = _pipe(stack)
             command += ["--info-fd", str(begin.tells.number)]
             pipes.append(begin.tells.number)
-        program_bytes = bwrap_filter(faked_root=self.ids == "single", inotify=process.inotify)
+        program_bytes = bwrap_filter(faked_root=self.ids == "single", neighbourly=process.neighbourly)
         if program_bytes is not None:
             filter_ = _anonymous_file(program_bytes, stack)
             command += ["--seccomp", str(filter_)]

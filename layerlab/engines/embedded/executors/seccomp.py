@@ -19,6 +19,10 @@ process and no file. Programs know kernels without these calls, so both give ENO
 **No marks on files that no layer has.** Flags of an inode, its generation, its project, encryption and verity are in no tar, and the step
 of another build that has the same layer would find them, so ``ioctl`` says that the file system has none (ENOTTY).
 
+**No say in who opens a file.** Whoever holds a lease on a file is asked before anybody else opens it, for up to 45 s, and the files that
+are bound in from this machine, or lent to many, are the same for all. So ``fcntl`` gives EINVAL for leases and notices, as on a file
+system that has none.
+
 **Calls that proot does not translate.** A call that proot 5.1 does not know would act on the paths of this machine (``_UNTRANSLATED``: the
 list less ``sysnums.list`` and ``enter.c`` of its sources); a program that is told that the kernel lacks it (ENOSYS) uses an older one. A
 program of 64 bits can make calls of 32 (``int 0x80``), which proot takes for others, so those get ENOSYS, all of them. proot also has no
@@ -43,6 +47,7 @@ _JUMP: Final = 0x05
 _AND: Final = 0x54
 _ALLOW: Final = 0x7FFF0000
 _WATCHING: Final = frozenset({"inotify_init", "inotify_init1"})
+_MOVING: Final = frozenset({"sched_setaffinity"})
 _ERRNO: Final = 0x00050000
 # Calls with a path.
 _UNTRANSLATED: Final = frozenset(
@@ -57,6 +62,9 @@ _NOT_A_BUILDS: Final = (38, 40)
 # FS_IOC_SETFLAGS, FS_IOC_SETVERSION and EXT4_IOC_SETVERSION of 64 and 32 bits; FS_IOC_FSSETXATTR, FS_IOC_SET_ENCRYPTION_POLICY and
 # FS_IOC_ENABLE_VERITY, which have one size.
 _MARKS: Final = (0x40086602, 0x40046602, 0x40087602, 0x40047602, 0x40086604, 0x40046604, 0x401C5820, 0x800C6613, 0x40806685)
+_FCNTL: Final = frozenset({"fcntl", "fcntl64"})
+# F_SETLEASE, F_NOTIFY, F_SETDELEG.
+_LEASES: Final = (1024, 1026, 1040)
 # All of the CLONE_NEW… flags.
 _NAMESPACES: Final = 0x7E020000
 _UNTRACED: Final = 0x00800000
@@ -122,10 +130,10 @@ _MACHINES: Final[dict[str, tuple[_Calls, ...]]] = {"x86_64": (_X86_64, _I386), "
 
 
 @functools.cache
-def bwrap_filter(*, faked_root: bool, inotify: bool = True, machine: str = "") -> bytes | None:
+def bwrap_filter(*, faked_root: bool, neighbourly: bool = False, machine: str = "") -> bytes | None:
     """The program for what bwrap runs, on this machine or one named; ``None`` where system call numbers are not known here.
 
-    ``inotify``: see ``Process``.
+    ``neighbourly``: see ``Process``.
     """
     found = _MACHINES.get(machine or os.uname().machine)
     if found is None:
@@ -133,8 +141,11 @@ def bwrap_filter(*, faked_root: bool, inotify: bool = True, machine: str = "") -
     programs = []
     for calls in found:
         program = _Program(calls.architecture)
-        for call in () if inotify else numbers(calls.table, _WATCHING):
-            program.answer(call, errno.EMFILE)
+        if neighbourly:
+            for call in numbers(calls.table, _WATCHING):
+                program.answer(call, errno.EMFILE)
+            for call in numbers(calls.table, _MOVING):
+                program.answer(call, 0)
         programs.append(_written(program, calls, faked_root=faked_root))
     return _assembled(programs)
 
@@ -170,6 +181,8 @@ def _written(program: _Program, calls: _Calls, *, faked_root: bool) -> _Program:
         program.answer(call, errno.ENOSYS)
     program.answer_where(calls.socket, 0, _WHOLE, _NOT_A_BUILDS, errno.EPERM)
     program.answer_where(calls.ioctl, 1, _WHOLE, _MARKS, errno.ENOTTY)
+    for call in numbers(calls.table, _FCNTL):
+        program.answer_where(call, 1, _WHOLE, _LEASES, errno.EINVAL)
     program.allow_where(calls.personality, 0, _PERSONALITIES)
     program.allow(allowed(calls.table))
     return program

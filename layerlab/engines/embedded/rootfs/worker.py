@@ -42,7 +42,7 @@ from layerlab.engines.embedded.rootfs import (
     users,
 )
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
-from layerlab.errors import LayerlabError
+from layerlab.errors import LayerlabError, MissingSourceError
 from layerlab.fsutil import collection_paused, remove_tree
 
 _LENGTH: Final = struct.Struct("<I")
@@ -650,7 +650,8 @@ def _answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
     except copying.ChangedError as error:
         return {"kind": "changed", "message": str(error)}
     except LayerlabError as error:
-        return {"kind": _ERRORS.get(error.kind, "copy"), "message": error.message}
+        looked = error.looked if isinstance(error, MissingSourceError) else None
+        return {"kind": _ERRORS.get(error.kind, "copy"), "message": error.message, "looked": looked}
     except OSError as error:
         return {"kind": "os", "errno": error.errno or 0, "message": f"{error.strerror or error}", "path": str(error.filename or "")}
 
