@@ -197,6 +197,11 @@ def contents_of(
     )
 
 
+def said_in_vain(layers: Iterable[Sequence[LayerEntry]], origin: Mapping[str, int]) -> int:
+    """Bytes of what links and extended attributes say that a later layer hides. Arguments: see ``contents_of``."""
+    return sum(_said(entry) for number, members in enumerate(layers, start=1) for entry in members if origin.get(entry.path) != number)
+
+
 def _said(entry: LayerEntry) -> int:
     """Bytes in an entry that are no file's."""
     target = len(os.fsencode(entry.target)) if entry.type == "symlink" else 0

@@ -17,7 +17,7 @@ from autograder.confine.evidence import Evidence
 from autograder.confine.sandbox import GradingEngine
 from autograder.confine.serving import Answer, ask
 from autograder.confine.timing import Clock, TooSlow
-from autograder.contents import Contents, contents_of, needless
+from autograder.contents import Contents, contents_of, needless, said_in_vain
 from autograder.edits import LOCK, MANIFEST, Edit, Edits
 from autograder.faults import is_students
 from autograder.loaded import Loaded, package_of
@@ -263,7 +263,7 @@ class Observer:
             serving=serving,
             expected=self._edits.answer,
             base=base,
-            wasted=view.wasted,
+            wasted=view.wasted + said_in_vain(map(self._reader.entries, self._layers()), view.origin),
             contents=contents,
         )
 

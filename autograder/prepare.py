@@ -17,6 +17,7 @@ from autograder.assignment import Assignment
 from autograder.confine.sandbox import Filling, GradingEngine
 from autograder.edits import LOCK, MANIFEST
 from autograder.loaded import observe_app
+from autograder.places import make_place
 from autograder.workspace import tree_digest
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.npm_cache import make_lendable
@@ -74,6 +75,7 @@ def prepare(course: Path, assignment: Assignment, place: Path, report: Callable[
                 f"the app of {assignment.name} is not there: {prepared.app} has no {name}",
                 remedy=f"A course stands beside its app: assignment.json names {assignment.app!r}, from the folder that the course is in.",
             )
+    make_place(place)
     for directory in (prepared.store, prepared.cache, prepared.results, prepared.work):
         Path(directory).mkdir(parents=True, exist_ok=True)
     if assignment.kind == "quiz":

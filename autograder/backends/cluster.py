@@ -22,7 +22,7 @@ from autograder.assignment import Assignment
 from autograder.backends.base import Outcome
 from autograder.backends.children import Children
 from autograder.collect import Submission
-from autograder.places import default_place
+from autograder.places import default_place, make_place
 from autograder.prepare import prepare
 from autograder.record import SubmissionResult, fits
 from autograder.results import GRADER_VERSION
@@ -81,7 +81,7 @@ class DaskBackend(contextlib.AbstractContextManager["DaskBackend"]):
                 self.security = self._distributed.Security.temporary()
                 # In the system's directory for temporary files distributed would use one with a name that everybody knows, whoever has made
                 # it, and write through its links.
-                place.mkdir(parents=True, exist_ok=True)
+                make_place(place)
                 directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="dask-", dir=place))
                 stack.enter_context(dask.config.set({"temporary-directory": directory}))
                 cluster = self._distributed.LocalCluster(
@@ -92,6 +92,8 @@ class DaskBackend(contextlib.AbstractContextManager["DaskBackend"]):
                     processes=True,
                     resources={_RESOURCE: 1},
                     dashboard_address="127.0.0.1:0",
+                    # It would tell every user of this machine.
+                    scheduler_kwargs={"dashboard": False},
                     host="127.0.0.1",
                     silence_logs=50,
                 )
@@ -178,7 +180,7 @@ def _unpacked(parcel: Parcel, place: Path) -> Path:
     """A course whose app is the parcel's; made once for each app."""
     digest = hashlib.sha256(parcel.app).hexdigest()[:32]
     home = place / "apps" / digest
-    place.mkdir(parents=True, exist_ok=True)
+    make_place(place)
     with locked(str(place / "apps.lock")):
         target = home / parcel.assignment.app
         if not target.is_dir():

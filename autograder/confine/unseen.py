@@ -14,6 +14,7 @@ import re
 import resource
 import socket
 import stat
+import struct
 import time
 from collections.abc import Iterable, Iterator
 from typing import Final
@@ -34,6 +35,9 @@ _GONE_SECONDS: Final = 5.0
 _MOST_SECONDS: Final = 40.0
 _COMING_BACK: Final = 8 << 20
 _POLL_SECONDS: Final = 0.02
+_ASK_SECONDS: Final = 1.0
+# pid, uid, gid (unix(7), SO_PEERCRED).
+_CREDENTIALS: Final = struct.Struct("iII")
 # A name of this machine's network, which no sandbox is in.
 _LOCK_NAME: Final = "\0layerlab-whose-memory"
 
@@ -133,14 +137,31 @@ class Unseen:
 
 @contextlib.contextmanager
 def alone() -> Iterator[bool]:
-    """For the length of the block no other grader of this machine finds out what goes with a sandbox. False where one does already."""
+    """For the length of the block no other grader of this machine finds out what goes with a sandbox. False where one does already.
+
+    Everybody can have that name; what counts is who has it.
+    """
     with socket.socket(socket.AF_UNIX) as lock:
         try:
             lock.bind(_LOCK_NAME)
+            lock.listen()
         except OSError:
-            yield False
+            yield not _is_held()
         else:
             yield True
+
+
+def _is_held() -> bool:
+    """Whether the lock is held by a process of this user or of root."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.settimeout(_ASK_SECONDS)
+        try:
+            asking.connect(_LOCK_NAME)
+            _, uid, _ = _CREDENTIALS.unpack(asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+        except OSError:
+            # Given back meanwhile, or nobody's who listens.
+            return False
+    return uid in (0, os.getuid())
 
 
 def went(before: int, processes: Iterable[int], enough: int) -> int:

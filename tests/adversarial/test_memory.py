@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import os
 import platform
 import re
 import subprocess
+import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -198,6 +200,23 @@ def test_only_one_grader_finds_out_at_a_time() -> None:
             assert not another
     with alone() as mine:
         assert mine
+
+
+def test_another_user_holds_up_nobody_who_finds_out() -> None:
+    """The name is everybody's; the lock is a grader's of this user, or root's."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be another user, too")
+    code = (
+        "import os, socket; os.setuid(65534); lock = socket.socket(socket.AF_UNIX); "
+        "lock.bind('\\0layerlab-whose-memory'); lock.listen(); print(flush=True); input()"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with alone() as mine:
+            assert mine
+        other.communicate(b"\n")
 
 
 def test_a_name_on_disk_does_not_make_a_file_memory(confined: Confined) -> None:

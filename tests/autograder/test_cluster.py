@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import os
 import tempfile
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,24 @@ def test_it_writes_to_no_directory_that_another_user_may_have_made(tmp_path: Pat
     assert precious.read_text(encoding="utf-8") == "of great worth"
     assert planted.stat().st_mtime_ns == before
     assert os.listdir(tmp_path / "place") == []
+
+
+def test_nobody_is_shown_how_far_it_is(tmp_path: Path) -> None:
+    before = _listening()
+    with DaskBackend("", 1, tmp_path):
+        ports = _listening() - before
+        assert len(ports) >= 2
+        pages = ("status", "info/main/workers.html", "json/counts.json", "metrics")
+        assert {_page(port, path) for port in ports for path in pages} == {""}
+
+
+def _page(port: int, path: str) -> str:
+    """What a browser of another user gets there."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as answer:
+            return str(answer.read())
+    except (OSError, ValueError, http.client.HTTPException):
+        return ""
 
 
 def test_nobody_without_its_key_is_heard(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,11 @@ def test_the_reference_is_what_the_plan_says(tmp_path: Path) -> None:
 
 def test_preparing_a_quiz_needs_no_engine(tmp_path: Path) -> None:
     """Only its directories: it is graded on machines that can isolate nothing, too."""
-    prepare(COURSE, QUIZ, tmp_path, pytest.fail)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["npm-cache", "results", "store", "work"]
+    place = tmp_path / "beside" / "place"
+    prepare(COURSE, QUIZ, place, pytest.fail)
+    assert sorted(path.name for path in place.iterdir()) == ["npm-cache", "results", "store", "work"]
+    # What students wrote and earned.
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize(
