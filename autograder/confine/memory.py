@@ -22,6 +22,8 @@ _ANSWER_SECONDS: Final = 0.05
 _SILENCE_SECONDS: Final = 60.0
 _TRIES: Final = 5
 _SYSTEM_V: Final = Path("/proc/sysvipc/shm")
+# Of ``/proc/PID/task``, beside one for each thread.
+_LINKS: Final = 2
 # What the kernel needs for a thread, its stack with all else, and for an open file of the smaller kinds.
 _THREAD: Final = 24 << 10
 _FILE: Final = 1 << 10
@@ -46,6 +48,15 @@ def resident(processes: Iterable[int], enough: int) -> Held:
     found = {process: _resident(process) for process in processes}
     total = _summed(found.values())
     return total if sum(total) <= enough else _summed(_proportional(process, held) for process, held in found.items())
+
+
+def threads(processes: Iterable[int]) -> int:
+    """How many threads processes have, one each at least."""
+    count = 0
+    for process in processes:
+        with contextlib.suppress(OSError):
+            count += max(1, os.stat(f"/proc/{process}/task").st_nlink - _LINKS)
+    return count
 
 
 def _summed(all_held: Iterable[Held]) -> Held:

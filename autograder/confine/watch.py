@@ -16,7 +16,7 @@ from typing import Final, Self
 from autograder.assignment import Limits
 from autograder.confine.cgroups import memory_kills
 from autograder.confine.disk import DiskUse, is_the_machines, memory_files
-from autograder.confine.memory import SystemV, Uncountable, resident
+from autograder.confine.memory import SystemV, Uncountable, resident, threads
 from autograder.confine.processes import end, sandboxed
 from autograder.confine.unseen import Unseen, alone, could_hide, unseen, went
 
@@ -138,8 +138,9 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
         if not found:
             self._system_v.size(found)
             return ""
-        if len(found) > limits.processes:
-            return f"it ran {len(found)} processes at once; at most {limits.processes} are allowed"
+        # The machine has so many numbers, and a thread has one, too.
+        if (running := threads(found)) > limits.processes:
+            return f"it ran {running} processes and threads at once; at most {limits.processes} are allowed"
         held = resident(found, limits.memory_bytes)
         memory, known = sum(held), 0
         if memory <= limits.memory_bytes:

@@ -431,9 +431,16 @@ _FILL: Final = "for i in 1 2 3 4; do dd if=/dev/zero of=$i bs=1M count=70 || exi
 GREEDY: Final[dict[str, Attack]] = {
     # Where the kernel refuses the next process first, that is what is told.
     "fork-bomb": _run(
-        "processes without end", "b() { b | b & }; b; sleep 60", f"processes at once|temporarily unavailable|Cannot fork|{_TIME}"
+        "processes without end", "b() { b | b & }; b; sleep 60", f"and threads at once|temporarily unavailable|Cannot fork|{_TIME}"
     ),
-    "many-processes": _run("processes that wait", "for i in $(seq 100); do sleep 60 & done; wait", "processes at once"),
+    "many-processes": _run("processes that wait", "for i in $(seq 100); do sleep 60 & done; wait", "processes and threads at once"),
+    # The pool of libuv, which is made as a whole when it is first used.
+    "many-threads": _run(
+        "threads that wait",
+        _node("process.env.UV_THREADPOOL_SIZE = 1000; require('fs').readFile('/etc/passwd', () => setTimeout(() => {}, 60000))"),
+        # Where the kernel refuses the next thread first, libuv ends the program.
+        "processes and threads at once|exit code: 134",
+    ),
     "loop": _run("time", "while :; do :; done", _TIME),
     "sleep": _run("time, idle", "sleep 600", _TIME),
     "heap": _run("memory", _node("const all = []; for (;;) all.push(Buffer.alloc(20 << 20, 1))"), f"MiB of memory|{_TIME}"),

@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -114,11 +115,19 @@ def _pins() -> str:
     return name
 
 
+def _own(directory: Path) -> None:
+    """Everybody can reckon its name, and what is in it is run by root: it must have been made by this user."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = directory.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise OSError(f"{directory} is not a directory of this user that only this user can write to: remove it, or set TMPDIR")
+
+
 def _base() -> str:
     """The root filesystem, made by debootstrap and imported."""
     name = f"layerlab-binder-base:{_RELEASE}"
     root = KEPT / _RELEASE
-    KEPT.mkdir(parents=True, exist_ok=True)
+    _own(KEPT)
     if not (root / "made").exists():
         if shutil.which("debootstrap") is None or os.getuid() != 0:
             raise MissingError("a root filesystem needs root and debootstrap (apt-get install debootstrap)")

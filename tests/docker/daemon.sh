@@ -6,6 +6,14 @@
 # Needs root and debootstrap (installed with apt-get where it is missing). Nothing outside DIR is changed but that package.
 set -eu
 verb=$1
+# Everybody can reckon its name, and what is in it is run and removed by root: it must have been made by who calls this.
+if [ "$verb" = start ] && [ ! -e "$2" ] && [ ! -L "$2" ]; then mkdir -p "$(dirname "$2")" && mkdir -m 700 "$2"; fi
+if [ -e "$2" ] || [ -L "$2" ]; then
+  if [ -L "$2" ] || [ ! -d "$2" ] || [ ! -O "$2" ] || [ -n "$(find "$2" -maxdepth 0 -perm /022)" ]; then
+    echo "daemon.sh: $2 is not a directory of this user that only this user can write to: remove it, or set TMPDIR" >&2
+    exit 1
+  fi
+fi
 dir=$(realpath -m "$2")
 suite=${SUITE:-trixie}
 root=$dir/$suite
