@@ -1,7 +1,9 @@
 """Grading a quiz: predictions beside what the plan says.
 
-Every step that is not FROM counts alike. A wrong or missing one takes away what a right one gives, so that guessing earns nothing on
+Every step that is not FROM counts alike. A wrong or missing one takes away what a right one gives, so that a coin earns nothing on
 average; and an answer that says one and the same verdict of all steps (``no verdict`` aside) counts only where it is right throughout.
+Who knows how Dockerfiles usually go ("what installs stays cached, what comes after it runs") has most of the points without reading: the
+questions, not this rule, would have to be others for that.
 """
 
 from __future__ import annotations

@@ -460,6 +460,47 @@ def test_a_store_of_another_format(lab: Lab) -> None:
     assert "LAYERLAB_STORE" in (caught.value.remedy or "")
 
 
+@pytest.mark.parametrize("name", ["blobs/sha256", "s", "layers", "records", "content", "images", "contexts", "mounts", "locks", "tmp"])
+@pytest.mark.parametrize("damage", ["gone", "a file", "a pipe"])
+def test_a_store_without_one_of_its_directories(lab: Lab, name: str, damage: str) -> None:
+    """As after a backup that was not put back as a whole: it is made again where it is gone, and else named."""
+    lab.file("good", "good")
+    lab.build(GOOD)
+    place = Path(lab.engine.store.path, name)
+    lab.engine.close()
+    place.rename(place.with_name("moved"))
+    if damage == "gone":
+        with EmbeddedEngine(lab.engine.store_path) as engine:
+            # What is lost may be missed, and is then named.
+            for act in (
+                lambda: engine.verify(lambda _text: None),
+                lambda: engine.build(lab.options("FROM base:1\nCOPY good /other\n")),
+                lambda: engine.prune(0, lambda _text: None),
+            ):
+                with contextlib.suppress(LayerlabError):
+                    act()
+    else:
+        place.write_text("") if damage == "a file" else os.mkfifo(place)
+        with EmbeddedEngine(lab.engine.store_path) as engine, pytest.raises(StoreError, match=f"{name} is not a directory"):
+            engine.build(lab.options(GOOD))
+
+
+def test_a_pipe_in_the_place_of_what_a_store_knows_of_a_layer(lab: Lab) -> None:
+    """Nobody waits for what will never be written."""
+    lab.file("good", "good")
+    lab.build(GOOD)
+    store = Path(lab.engine.store.path)
+    lab.engine.close()
+    for folder in ("layers", "records", "images", "content"):
+        for path in [path for path in (store / folder).iterdir() if path.is_file()]:
+            path.unlink()
+            os.mkfifo(path)
+    with EmbeddedEngine(lab.engine.store_path) as engine:
+        assert engine.images() == ()
+        engine.verify(lambda _text: None)
+        engine.prune(0, lambda _text: None)
+
+
 def _read_only(path: str) -> Callable[[], None]:
     if IS_ROOT:
         mounted = subprocess.run(["mount", "--bind", path, path], capture_output=True, check=False).returncode == 0

@@ -96,6 +96,11 @@ _image_decoder = msgspec.json.Decoder(ImageRow)
 _content_decoder = msgspec.msgpack.Decoder(ContentRow)
 
 
+def _at_once(path: str, flags: int) -> int:
+    """An opener that waits for nobody: what is a pipe where a file should be is empty."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def default_store() -> str:
     """``LAYERLAB_STORE``, else ``$XDG_DATA_HOME/layerlab/store``."""
     chosen = os.environ.get("LAYERLAB_STORE")
@@ -123,6 +128,7 @@ class Store:
                 write_atomically(self._at("version"), FORMAT.encode())
             with open(self._at("version"), encoding="ascii", errors="replace") as stream:
                 found = stream.read().strip()
+            self._complete()
         except OSError as error:
             raise self._error(error) from error
         if found != FORMAT:
@@ -130,6 +136,17 @@ class Store:
                 f"the store {self.path} has format {found!r}, this layerlab reads format {FORMAT!r}",
                 remedy=f"Use another store (LAYERLAB_STORE), or delete this one: rm -r {self.path}",
             )
+
+    def _complete(self) -> None:
+        """Make directories that are gone, as a backup leaves out empty ones. Raises ``StoreError`` where something else is in the place."""
+        for path in map(self._at, _DIRECTORIES):
+            if not os.path.isdir(path):
+                if os.path.lexists(path):
+                    raise StoreError(
+                        f"the store {self.path} is damaged: {path} is not a directory",
+                        remedy="Remove that, and run: layerlab verify. Or use another store (LAYERLAB_STORE).",
+                    )
+                os.makedirs(path, mode=0o755, exist_ok=True)
 
     def _at(self, *parts: str) -> str:
         return os.path.join(self.path, *parts)
@@ -349,7 +366,7 @@ class Store:
     def layer(self, diff_id: str) -> LayerRow | None:
         """Where a layer is, or ``None``."""
         try:
-            with open(self._at("layers", diff_id.removeprefix("sha256:")), "rb") as stream:
+            with open(self._at("layers", diff_id.removeprefix("sha256:")), "rb", opener=_at_once) as stream:
                 return _layer_decoder.decode(stream.read())
         except (FileNotFoundError, msgspec.MsgspecError):
             return None
@@ -442,7 +459,7 @@ class Store:
         if known is not None:
             return known
         try:
-            with open(self._at("records", key), "rb") as stream:
+            with open(self._at("records", key), "rb", opener=_at_once) as stream:
                 record = _record_decoder.decode(stream.read())
         except (FileNotFoundError, msgspec.MsgspecError):
             return None
@@ -467,7 +484,7 @@ class Store:
         found: list[tuple[float, CacheRecord]] = []
         for name in os.listdir(self._at("records")):
             path = self._at("records", name)
-            with contextlib.suppress(OSError, msgspec.MsgspecError), open(path, "rb") as stream:
+            with contextlib.suppress(OSError, msgspec.MsgspecError), open(path, "rb", opener=_at_once) as stream:
                 found.append((os.fstat(stream.fileno()).st_mtime, _record_decoder.decode(stream.read())))
         return [record for _, record in sorted(found, key=lambda item: item[0], reverse=True)]
 
@@ -480,7 +497,7 @@ class Store:
     def content(self, layers: tuple[str, ...], selection: Selection) -> Selected | None:
         """What a selection reads from the root filesystem of ``layers``, when somebody looked before."""
         try:
-            with open(self._content_path(layers, selection), "rb") as stream:
+            with open(self._content_path(layers, selection), "rb", opener=_at_once) as stream:
                 row = _content_decoder.decode(stream.read())
         except (FileNotFoundError, msgspec.MsgspecError):
             return None
@@ -500,7 +517,7 @@ class Store:
     def image(self, name: str) -> ImageRow | None:
         """The image under a normalised name (``node:alpine``), or ``None``."""
         try:
-            with open(self._at("images", urllib.parse.quote(name, safe="")), "rb") as stream:
+            with open(self._at("images", urllib.parse.quote(name, safe="")), "rb", opener=_at_once) as stream:
                 return _image_decoder.decode(stream.read())
         except (FileNotFoundError, msgspec.MsgspecError):
             return None
