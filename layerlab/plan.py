@@ -204,7 +204,7 @@ class _Solver:
                     continue
                 return Decided(step=step, decision="failed", parent=tip.number, error=error, waits_for=step.number)
             if found is None:
-                own = self._is_own(source, tip)
+                own = self._is_own(op, source, tip)
                 return Decided(step=step, decision="undecided", waits_for=waits, wants=wants, asks=source, own=own, parent=tip.number)
             digests.append(found.digest)
             contents.append(found)
@@ -245,8 +245,11 @@ class _Solver:
             layers=layers,
         )
 
-    def _is_own(self, source: Source, tip: _Tip) -> bool:
+    def _is_own(self, op: Op, source: Source, tip: _Tip) -> bool:
         """Whether a source is in what the step stands on."""
+        # It stands on nothing, and is laid over the others when it is done.
+        if isinstance(op, CopyOp) and op.link:
+            return False
         if source.kind == "image":
             return base_key(self.graph.images[source.image].diff_ids) == tip.key
         return source.kind == "stage" and self.tips[source.stage].key == tip.key
