@@ -15,6 +15,7 @@ from autograder.puzzle import Puzzle, draw_puzzle, name
 from layerlab.errors import UsageError
 
 _GREETING: Final = re.compile(r'(const GREETING = ")([^"]*)(";)')
+_KINDS: Final = ("greeting", "route", "new-file", "two-files")
 _SEND: Final = re.compile(r"(send\(`\$\{greeting\})(\\n`\))")
 
 INDEX: Final = "src/index.ts"
@@ -60,16 +61,22 @@ def draw(seed: str, app: Mapping[str, str], nonce: str = "", salt: str = "") -> 
     ``salt``  of the answer: the seed decides what kind of edit is made, for all alike, and both together the program (``puzzle``) whose
               result the image must serve. Whoever has read it in the feedback, and writes it into another answer, is asked for another.
 
-    ``nonce`` (letters and digits) goes into every edit as words that mean nothing: the same edit, and yet one that no cache can know.
+    ``nonce`` (letters and digits) makes edits that no cache can know. It goes into most of them as words that mean nothing. Sources get
+    another program, and a file more, of some length: what a step could make of them, be it how many lines they have when comments are
+    taken out, is not what it made of those without a nonce, which were built before.
     Raises ``UsageError`` where the app lacks the lines that an edit changes.
     """
     missing = [path for path in NEEDED if path not in app]
     if missing:
         raise UsageError(f"the app has no {', '.join(missing)}: the edits of the grading change them")
-    puzzle = draw_puzzle(_generator(f"{seed}\0{salt}", "puzzle"))
-    source, answer = _source(_generator(seed, "source"), puzzle, app)
+    puzzle = draw_puzzle(_generator(f"{seed}\0{salt}\0{nonce}" if nonce else f"{seed}\0{salt}", "puzzle"))
+    draws = _generator(seed, "source")
+    kind = draws.choice(_KINDS)
     if nonce:
-        source = msgspec.structs.replace(source, files=tuple((path, f"{text}// {nonce}\n") for path, text in source.files))
+        draws = _generator(f"{seed}\0{nonce}", "source")
+    source, answer = _source(kind, draws, puzzle, app)
+    if nonce:
+        source = msgspec.structs.replace(source, files=(*source.files, _one_more(draws)))
     return Edits(
         source=source,
         dependency=_dependency(_generator(seed, "dependency"), app, nonce),
@@ -91,11 +98,16 @@ def _generator(seed: str, purpose: str) -> random.Random:
     return random.Random(int.from_bytes(digest, "big"))  # noqa: S311 - repeatable on purpose
 
 
-def _source(draws: random.Random, puzzle: Puzzle, app: Mapping[str, str]) -> tuple[Edit, str]:
+def _one_more(draws: random.Random) -> tuple[str, str]:
+    """A file that nobody imports; longer than what two programs differ by."""
+    lines = [f"export const {name(draws)} = {draws.getrandbits(draws.randrange(8, 31))};\n" for _ in range(draws.randrange(40, 80))]
+    return f"src/{name(draws)}.ts", "".join(lines)
+
+
+def _source(kind: str, draws: random.Random, puzzle: Puzzle, app: Mapping[str, str]) -> tuple[Edit, str]:
     found = _GREETING.search(app[INDEX])
     if found is None or not _SEND.search(app[ROUTES]):
         raise UsageError(f'{INDEX} needs a line const GREETING = "…"; and {ROUTES} a line that sends `${{greeting}}\\n`')
-    kind = draws.choice(("greeting", "route", "new-file", "two-files"))
     constant = name(draws)
     if kind == "greeting":
         text = _greeting(app[INDEX], puzzle.expression, puzzle.code)

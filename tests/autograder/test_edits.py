@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -80,14 +81,30 @@ def test_the_source_has_the_marker_and_not_the_answer(number: int) -> None:
 
 @given(st.integers(0, 10**9))
 @settings(max_examples=30, deadline=None)
-def test_a_nonce_changes_the_bytes_and_not_the_edit(number: int) -> None:
-    """The answer, the dependency and the paths are the same; no file is."""
+def test_a_nonce_changes_the_bytes_and_not_what_is_edited(number: int) -> None:
+    """The dependency and the kinds of edits are the same; no file is."""
     plain, fresh = draw(str(number), TEXTS), draw(str(number), TEXTS, nonce="abc")
-    assert (plain.answer, plain.port) == (fresh.answer, fresh.port)
-    for before, after in zip((plain.source, plain.schema, plain.readme), (fresh.source, fresh.schema, fresh.readme), strict=True):
+    assert plain.port == fresh.port
+    for before, after in ((plain.schema, fresh.schema), (plain.readme, fresh.readme)):
         assert [path for path, _ in before.files] == [path for path, _ in after.files]
         assert all(one != other for (_, one), (_, other) in zip(before.files, after.files, strict=True))
     assert dict(plain.dependency.files)[MANIFEST] != dict(fresh.dependency.files)[MANIFEST]
+
+
+@given(st.integers(0, 10**9))
+@settings(max_examples=60, deadline=None)
+def test_sources_with_a_nonce_are_another_program(number: int) -> None:
+    """So that nothing that a step could make of them is the same, however it leaves out words, comments and names: a step that installs
+    again when that changes would else look as if it stayed cached."""
+    plain, fresh = draw(str(number), TEXTS), draw(str(number), TEXTS, nonce="abc")
+    assert len(fresh.source.files) == len(plain.source.files) + 1
+    assert {INDEX, ROUTES} & dict(plain.source.files).keys() == {INDEX, ROUTES} & dict(fresh.source.files).keys()
+    assert (fresh.answer, fresh.marker, fresh.value) != (plain.answer, plain.marker, plain.value)
+    shapes = [
+        (len(text), len(text.splitlines()), re.sub(r"\w+", "x", text), len(set(re.findall(r"\d+", text))))
+        for text in ("".join(content for _, content in edits.source.files) for edits in (plain, fresh))
+    ]
+    assert all(one != other for one, other in zip(*shapes, strict=True))
 
 
 @given(st.integers(0, 10**9))
