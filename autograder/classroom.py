@@ -71,10 +71,11 @@ def grade_class(
         rank = {student: number for number, student in enumerate(run.weights)}
         jobs.sort(key=lambda job: rank[job.submission.student])
         with _backend(backend, scheduler, workers, place) as machine:
-            left = run.take(jobs, machine, last=False)
+            left = run.take(jobs, machine, beside=len(jobs) > 1 and (bool(scheduler) or workers > 1))
             if left:
-                report(f"trying {len(left)} again that the grader had trouble with: {', '.join(job.submission.student for job in left)}")
-                run.take(left, machine, last=True)
+                report(f"grading {len(left)} again, alone: {', '.join(job.submission.student for job in left)}")
+            for job in left:
+                run.take([job], machine, last=True)
         _tidy(prepared)
     return ClassRecord(
         assignment=name, seed=seed, submissions=tuple(sorted(run.results, key=lambda result: result.student)), skipped=skipped
@@ -191,15 +192,16 @@ class _Run:
         self._report(said)
         self._finished(result)
 
-    def take(self, jobs: Sequence[Job], machine: Backend, *, last: bool) -> list[Job]:
-        """Have jobs done. Returns those that the grader had trouble with; the last time that is their result, and there are none."""
+    def take(self, jobs: Sequence[Job], machine: Backend, *, beside: bool = False, last: bool = False) -> list[Job]:
+        """Have jobs done. Returns those that are to be done again, alone: the grader had trouble with them, or, where they were graded
+        ``beside`` others, a command failed, for which these may be the reason. The last time that is their result, and there are none."""
         by_student = {job.submission.student: job for job in jobs}
         again = []
         for outcome in machine.run(jobs):
             job = by_student[outcome.student]
             result = _result(outcome, job.assignment, self.digests[outcome.student])
-            if result.status == "infrastructure-error" and not last:
-                self._report(f"{result.student}: {_short(result)}")
+            if not last and (result.status == "infrastructure-error" or (beside and result.shaken)):
+                self._report(f"{result.student}: {_short(result)}; again when the others are done")
                 again.append(job)
             else:
                 self.finish(result)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import posixpath
@@ -22,6 +23,11 @@ from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 
 _PACKAGE: Final = re.compile(r"(?:^|/)node_modules/((?:@[^/]+/)?[^/]+)/package\.json\Z")
 _FOLDER: Final = re.compile(r"(.*?node_modules/[^/]+|[^/]+/[^/]+|[^/]+)(?:/.*)?\Z")
+_MODULES: Final = "node_modules/"
+# Folders above a file of the app, in the app.
+_DEEPEST: Final = 16
+# Bytes of an archive's entry that can say what one likes, beside its name: owner, group, mode, time.
+_ENTRY: Final = 16
 _LARGEST: Final = 5
 # Bytes of a file, and characters of a line, that are no accident where they are found again.
 _TELLING: Final = 256
@@ -54,7 +60,8 @@ class Needless(msgspec.Struct, frozen=True, kw_only=True):
     ``sources``    of each file that is compiled, by its name, the lines that no compiler leaves as they are, without blanks.
     ``files``      by size in bytes and digest, the package that alone has such a file, or the name of a source: so it is known wherever
                    it stands and whatever it is called there. Nothing for a file that may be there: of the app or of another package.
-    ``names``      of the app's and its packages' files and folders.
+    ``names``      of the app's and its packages' files and folders. ``places``: their paths, those of packages from the package's name on,
+                   and how many there are of each.
     """
 
     packages: frozenset[str]
@@ -62,6 +69,7 @@ class Needless(msgspec.Struct, frozen=True, kw_only=True):
     sources: Mapping[str, frozenset[str]]
     files: Mapping[int, Mapping[str, str]] = {}
     names: frozenset[str] = frozenset()
+    places: Mapping[str, int] = {}
 
 
 class Contents(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +80,8 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     ``largest``  the largest folders (a folder in ``node_modules`` counts as one) with their bytes.
     ``user``     as in the configuration, empty for root; ``uid``: the number that it has in the image, -1 where it has none there.
     ``unknown``  bytes of the files that are neither the app's own nor a package's nor made as the app's own commands make them, of what
-                 links and extended attributes say, and of names that neither the app nor a package has; ``strange``: where most are.
+                 links and extended attributes say, and of what an archive says of an entry where neither the app nor a package has one:
+                 its name, owner, time; ``strange``: where most are.
     The others are what was found of a ``Needless``.
     """
 
@@ -116,8 +125,11 @@ def needless(
     for content in others:
         files.setdefault(len(content), {})[hashlib.sha256(content).hexdigest()] = ""
     lines = {posixpath.basename(path): _telling(content, code) for path, content in sources.items()}
-    names = frozenset(part for path in paths for part in path.split("/"))
-    return Needless(packages=packages, compilers=compilers, sources=lines, files=files, names=names)
+    places: Counter[str] = Counter()
+    for path in paths:
+        places.update(itertools.accumulate(path.split("/"), posixpath.join))
+    names = frozenset(map(posixpath.basename, places))
+    return Needless(packages=packages, compilers=compilers, sources=lines, files=files, names=names, places=places)
 
 
 def _with_parts(compilers: set[str], lock: Mapping[str, Any]) -> frozenset[str]:
@@ -155,6 +167,7 @@ def contents_of(
     packages: set[str] = set()
     sources: set[str] = set()
     strange: Counter[str] = Counter()
+    places = Counter(unwanted.places)
     own = unknown = 0
     for number, members in enumerate(layers[below:], start=below + 1):
         at = {entry.path: entry.size for entry in members}
@@ -166,7 +179,10 @@ def contents_of(
             if origin.get(entry.path) != number:
                 continue
             name = posixpath.basename(entry.path)
-            if odd := said + (len(os.fsencode(name)) if name not in unwanted.names else 0):
+            odd = said
+            if not _takes(places, entry.path):
+                odd += _ENTRY + (len(os.fsencode(name)) if name not in unwanted.names else 0)
+            if odd:
                 strange[entry.path] += odd
                 unknown += odd
             # The size of a hard link stands with its first name, which may be gone.
@@ -195,6 +211,17 @@ def contents_of(
         unknown=unknown,
         strange=tuple(strange.most_common(_LARGEST)),
     )
+
+
+def _takes(places: Counter[str], path: str) -> bool:
+    """Whether a path ends in one of ``places`` that nothing else has taken; it is taken then."""
+    _, modules, tail = path.rpartition(_MODULES)
+    parts = path.split("/")
+    for place in (tail,) if modules else ("/".join(parts[at:]) for at in range(max(0, len(parts) - _DEEPEST), len(parts))):
+        if places[place] > 0:
+            places[place] -= 1
+            return True
+    return False
 
 
 def said_in_vain(layers: Iterable[Sequence[LayerEntry]], origin: Mapping[str, int]) -> int:

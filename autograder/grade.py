@@ -27,6 +27,7 @@ from autograder.observe import Built, InfrastructureError, Observation, Observer
 from autograder.prepare import Prepared
 from autograder.quizzes.grading import judge_quiz, predictions
 from autograder.record import CheckResult, SubmissionResult
+from autograder.roles import is_command
 from autograder.rubric import judge, none
 from autograder.words import meaningful_lines
 from autograder.workspace import Workspace, read_app, work_place
@@ -46,16 +47,18 @@ def grade(
     patient: bool = True,
     bounds: Bounds | None = None,
     groups: tuple[str, ...] = (),
+    cpu: int | None = None,
 ) -> SubmissionResult:
     """Grade. The grader's own trouble is a result, too, and never a score.
 
     ``patient``  wait for as long as another submission runs a step that this one needs. Else this raises ``StepBusyError`` then.
     ``bounds``  what this process may use, where it is one of its own; then this raises ``TooMuch`` and ``MemoryError``, too.
-    ``groups``  the control groups that what runs in sandboxes joins.
+    ``groups``  the control groups that what runs in sandboxes joins. ``cpu``: the processor that it stays on.
     """
     started = time.monotonic()
     bounds = bounds or Bounds(assignment.limits)
     stand_in: tuple[str, ...] = ()
+    shaken = False
     try:
         with bounds.during("reading the answer"):
             rule = by_rule(assignment, submission)
@@ -67,7 +70,7 @@ def grade(
                     checks = judge_quiz(assignment, submission, Path(prepared.app))
             else:
                 patience = math.inf if patient else _PATIENCE
-                checks, stand_in = _observed(assignment, prepared, submission, seed, patience, bounds, groups)
+                checks, stand_in, shaken = _observed(assignment, prepared, submission, seed, patience, bounds, groups, cpu)
             result = record.graded(submission.student, checks)
     except StepBusyError:
         raise
@@ -76,12 +79,12 @@ def grade(
         logging.getLogger(__name__).info("grading %s", submission.student, exc_info=True)
         reason = f"the grader failed, not the answer: {error}"
         result = record.without_score(submission.student, "infrastructure-error", assignment.max_score, reason)
-    return msgspec.structs.replace(result, stand_in=stand_in, seconds=round(time.monotonic() - started, 2))
+    return msgspec.structs.replace(result, stand_in=stand_in, seconds=round(time.monotonic() - started, 2), shaken=shaken)
 
 
 def over_a_limit(assignment: Assignment, student: str, sentence: str) -> SubmissionResult:
     """The result of a submission that is not looked at further, because of a limit that the sentence names."""
-    return record.graded(student, none(assignment, sentence), reason=sentence)
+    return msgspec.structs.replace(record.graded(student, none(assignment, sentence), reason=sentence), shaken=True)
 
 
 def by_rule(assignment: Assignment, submission: Submission) -> str | None:
@@ -111,14 +114,15 @@ def _observed(
     patience: float,
     bounds: Bounds,
     groups: tuple[str, ...],
-) -> tuple[tuple[CheckResult, ...], tuple[str, ...]]:
+    cpu: int | None,
+) -> tuple[tuple[CheckResult, ...], tuple[str, ...], bool]:
     app = read_app(Path(prepared.app))
     loaded = read_loaded(prepared.loaded)
     clock = Clock(assignment.limits)
     with (
         work_place(prepared.work) as place,
         Watch(assignment.limits, place, groups) as watch,
-        _engine(prepared, submission, Path(place), watch, patience, bounds) as engine,
+        _engine(prepared, submission, Path(place), watch, patience, bounds, cpu) as engine,
     ):
         workspace = Workspace(Path(prepared.app), Path(place) / "context", submission.files)
         salt = _digest(submission)
@@ -131,7 +135,14 @@ def _observed(
         for sentence in watch.told[:1]:
             observation = _with_reason(observation, sentence)
         with bounds.during("judging what its build made"):
-            return judge(observation, assignment), observation.first.stand_in
+            return judge(observation, assignment), observation.first.stand_in, _is_shaken(observation)
+
+
+def _is_shaken(seen: Observation) -> bool:
+    """Whether a command failed, was ended, or did not answer. What a build says before it runs anything it always says."""
+    builds = (seen.first, seen.source)
+    failed = any(step.status == "failed" and is_command(step) for built in builds for step in built.steps)
+    return failed or any(built.ended for built in builds) or bool(seen.replay.problem or seen.serving.answer.problem)
 
 
 def _digest(submission: Submission) -> str:
@@ -154,7 +165,7 @@ def _with_reason(seen: Observation, sentence: str) -> Observation:
 
 @contextlib.contextmanager
 def _engine(
-    prepared: Prepared, submission: Submission, place: Path, watch: Watch, patience: float, bounds: Bounds
+    prepared: Prepared, submission: Submission, place: Path, watch: Watch, patience: float, bounds: Bounds, cpu: int | None
 ) -> Iterator[GradingEngine]:
     """The engine: on the store that all share, or, for an answer with mounts, on one of its own.
 
@@ -162,10 +173,10 @@ def _engine(
     leave a layer of its own making to others.
     """
     if not _has_mounts(submission.files["Dockerfile"]):
-        with GradingEngine(prepared.store, prepared.cache, watch, patience=patience, bounds=bounds) as engine:
+        with GradingEngine(prepared.store, prepared.cache, watch, patience=patience, bounds=bounds, cpu=cpu) as engine:
             yield engine
         return
-    with GradingEngine(str(place / "store"), prepared.cache, watch, bounds=bounds) as engine:
+    with GradingEngine(str(place / "store"), prepared.cache, watch, bounds=bounds, cpu=cpu) as engine:
         engine.load(prepared.base)
         try:
             yield engine

@@ -50,7 +50,8 @@ class SubmissionResult(msgspec.Struct, frozen=True, kw_only=True):
 
     ``digest``  of the submission, the assignment, the grader and the seed together: a result is reused only under the same one.
     ``reason``  why there is no score, or, for a score by rule, the rule. ``network``: what the student's steps could reach.
-    ``seconds`` wall time; no score depends on it.
+    ``seconds`` wall time; no score depends on it. ``shaken``: a command failed, was ended or kept silent, for which the machine or what
+    else ran there could be the reason.
     """
 
     student: str
@@ -63,6 +64,7 @@ class SubmissionResult(msgspec.Struct, frozen=True, kw_only=True):
     network: Literal["none"] = "none"
     stand_in: tuple[str, ...] = ()
     seconds: float = 0.0
+    shaken: bool = False
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.max_score) or self.max_score <= 0:

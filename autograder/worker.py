@@ -5,7 +5,6 @@ A process for each submission can be given limits and be ended, and what one ans
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import logging
 import os
@@ -19,7 +18,7 @@ from autograder import __name__ as package
 from autograder.assignment import Assignment
 from autograder.collect import Submission
 from autograder.confine.bounds import Bounds, TooMuch, too_large
-from autograder.confine.watch import limit_files
+from autograder.confine.watch import limit_processes
 from autograder.grade import grade, over_a_limit
 from autograder.prepare import Prepared
 from layerlab.errors import StepBusyError
@@ -32,7 +31,7 @@ _PR_SET_PDEATHSIG: Final = 1
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker is asked. ``groups``: the control groups of its sandboxes (``cgroups``). ``parent``: the process that waits for it.
     ``told``: see ``Bounds``.
-    ``cpu``: the one that it and its steps run on, or ``None`` for all. ``patient``: see ``grade``."""
+    ``cpu``: the one that its steps run on, or ``None`` for all. ``patient``: see ``grade``."""
 
     assignment: Assignment
     prepared: Prepared
@@ -64,10 +63,7 @@ def main() -> int:
     logging.getLogger(package).addHandler(logging.StreamHandler())
     logging.getLogger(package).setLevel(logging.INFO)
     _stop_with(job.parent)
-    if job.cpu is not None:
-        with contextlib.suppress(OSError):
-            os.sched_setaffinity(0, {job.cpu})
-    limit_files(job.assignment.limits)
+    limit_processes(job.assignment.limits)
     if job.told >= 0:
         os.set_inheritable(job.told, False)
     bounds = Bounds(job.assignment.limits, job.told)
@@ -75,7 +71,14 @@ def main() -> int:
         try:
             with bounds:
                 result = grade(
-                    job.assignment, job.prepared, job.submission, job.seed, patient=job.patient, bounds=bounds, groups=job.groups
+                    job.assignment,
+                    job.prepared,
+                    job.submission,
+                    job.seed,
+                    patient=job.patient,
+                    bounds=bounds,
+                    groups=job.groups,
+                    cpu=job.cpu,
                 )
         except StepBusyError:
             return os.EX_TEMPFAIL

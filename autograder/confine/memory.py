@@ -24,6 +24,7 @@ _TRIES: Final = 5
 _SYSTEM_V: Final = Path("/proc/sysvipc/shm")
 # Of ``/proc/PID/task``, beside one for each thread.
 _LINKS: Final = 2
+_EPOLL: Final = "anon_inode:[eventpoll]"
 # What the kernel needs for a thread, its stack with all else, and for an open file of the smaller kinds.
 _THREAD: Final = 24 << 10
 _FILE: Final = 1 << 10
@@ -56,6 +57,37 @@ def threads(processes: Iterable[int]) -> int:
     for process in processes:
         with contextlib.suppress(OSError):
             count += max(1, os.stat(f"/proc/{process}/task").st_nlink - _LINKS)
+    return count
+
+
+def watches(processes: Iterable[int], enough: int) -> int:
+    """Files that processes wait for by epoll, counted until there are more than ``enough``. Of one that lets nobody look: the most that
+    are possible with as many open files (known since Linux 6.2)."""
+    count = 0
+    for process in processes:
+        try:
+            count += _watches(process, enough - count)
+        except PermissionError:
+            with contextlib.suppress(OSError):
+                count += (os.stat(f"/proc/{process}/fd").st_size // 2) ** 2
+        except OSError:
+            continue
+        if count > enough:
+            break
+    return count
+
+
+def _watches(process: int, enough: int) -> int:
+    count = 0
+    with os.scandir(f"/proc/{process}/fd") as scan:
+        for item in scan:
+            with contextlib.suppress(FileNotFoundError):
+                if os.readlink(item.path) != _EPOLL:
+                    continue
+                with open(f"/proc/{process}/fdinfo/{item.name}", encoding="ascii", errors="replace") as stream:
+                    count += sum(line.startswith("tfd:") for line in stream)
+            if count > enough:
+                break
     return count
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 def sandboxed() -> frozenset[int]:
@@ -33,6 +33,23 @@ def end(processes: Iterable[int]) -> None:
     for process in first or found:
         with contextlib.suppress(OSError):
             os.kill(process, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def stopped(processes: Iterable[int]) -> Iterator[None]:
+    """For the length of the block, these processes do not run."""
+    found = list(processes)
+    _signal(found, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _signal(found, signal.SIGCONT)
+
+
+def _signal(processes: Iterable[int], number: int) -> None:
+    for process in processes:
+        with contextlib.suppress(OSError):
+            os.kill(process, number)
 
 
 def number_inside(process: int) -> int:

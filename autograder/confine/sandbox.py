@@ -43,7 +43,8 @@ _FIRST_TO_GO: Final = 1000
 class _Confined:
     """An executor whose commands see the npm cache and, unless it is being filled, no network but their own loopback.
 
-    ``shelf``  lends the cache where a submission is watched.
+    ``shelf``  lends the cache where a submission is watched. ``cpu``: the processor that commands stay on. Who watches them is on none
+    in particular: hundreds of them can have that for themselves.
     """
 
     def __init__(
@@ -56,7 +57,9 @@ class _Confined:
         filling: bool,
         overlay: bool,
         shelf: Shelf | None = None,
+        cpu: int | None = None,
     ) -> None:
+        self._cpu = cpu
         self._inner = inner
         self._shelf = shelf
         self._bounds = bounds
@@ -91,7 +94,7 @@ class _Confined:
             told = len(self._watch.told) if self._watch is not None else 0
             if self._watch is not None:
                 self._watch.disk.opened(places)
-            with self._bounds.unlimited() if self._bounds is not None else contextlib.nullcontext():
+            with self._bounds.unlimited() if self._bounds is not None else contextlib.nullcontext(), _on(self._cpu):
                 running = self._inner.start(root, changed)
             peak = stack.enter_context(self._watch.measured()) if self._watch is not None else None
             return _Owning(running, stack.pop_all(), self._watch, places, told, taken, peak)
@@ -113,6 +116,20 @@ class _Confined:
         openings = stack.enter_context(Openings(packages))
         stack.callback(_note, self._shelf, taken, openings)
         return lent.environment, lent.mounts
+
+
+@contextlib.contextmanager
+def _on(cpu: int | None) -> Iterator[None]:
+    """For the length of the block, this thread and what it starts is on one processor."""
+    before = os.sched_getaffinity(0)
+    if cpu is not None:
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, {cpu})
+    try:
+        yield
+    finally:
+        if cpu is not None:
+            os.sched_setaffinity(0, before)
 
 
 def _note(shelf: Shelf, taken: set[str], openings: Openings) -> None:
@@ -246,7 +263,7 @@ class GradingEngine(EmbeddedEngine):
     """The embedded engine for untrusted builds.
 
     ``cache``  directory of the prepared npm cache. ``watch``  sees what its commands use. ``patience``: see ``EmbeddedEngine``.
-    ``bounds``  of this process, which is told what it is doing.
+    ``bounds``  of this process, which is told what it is doing. ``cpu``: the processor that commands stay on.
     """
 
     filling = False
@@ -254,11 +271,19 @@ class GradingEngine(EmbeddedEngine):
     alone = False
 
     def __init__(
-        self, store: str, cache: str, watch: Watch | None = None, *, patience: float = math.inf, bounds: Bounds | None = None
+        self,
+        store: str,
+        cache: str,
+        watch: Watch | None = None,
+        *,
+        patience: float = math.inf,
+        bounds: Bounds | None = None,
+        cpu: int | None = None,
     ) -> None:
         super().__init__(store)
         self.patience = patience
         self._bounds = bounds
+        self._cpu = cpu
         self._shelf: Shelf | None = None
         self._scale: WorkerProcess | None = None
         if watch is not None:
@@ -342,6 +367,7 @@ class GradingEngine(EmbeddedEngine):
             filling=self.filling,
             overlay=self.host.snapshotter == "overlay",
             shelf=self._shelf,
+            cpu=self._cpu,
         )
 
 

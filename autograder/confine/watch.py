@@ -16,20 +16,36 @@ from typing import Final, Self
 from autograder.assignment import Limits
 from autograder.confine.cgroups import memory_kills
 from autograder.confine.disk import DiskUse, is_the_machines, memory_files
-from autograder.confine.memory import SystemV, Uncountable, resident, threads
-from autograder.confine.processes import end, sandboxed
+from autograder.confine.memory import SystemV, Uncountable, resident, threads, watches
+from autograder.confine.processes import end, sandboxed, stopped
 from autograder.confine.unseen import Unseen, alone, could_hide, unseen, went
 
 _INTERVAL: Final = 0.1
+_SLOW_SECONDS: Final = 1.0
+# Fewer than the 1024 that programs have by default: a user's files on their way are as many as the sender may have open (unix(7)).
+_OPEN_FILES: Final = 1000
+_QUEUED_SIGNALS: Final = 4096
+# A user has some hundred thousand on a small machine (``fs.epoll.max_user_watches``).
+_EPOLL_WATCHES: Final = 20_000
 # Of the time of one look at what was written that passes before the next one.
 _SHARE: Final = 9
 
 
-def limit_files(limits: Limits) -> None:
-    """Limit the size of any file that this process and those that it starts write. It cannot be undone."""
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    wanted = limits.file_bytes if hard == resource.RLIM_INFINITY else min(limits.file_bytes, hard)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (wanted, wanted))
+def limit_processes(limits: Limits) -> None:
+    """Limit what this process and those that it starts may have, each alone. It cannot be undone.
+
+    The size of any file; open files, of which so many may be on their way through sockets, too; and what is counted for a user: queued
+    signals and message queues. A user namespace keeps the last two for all that is in it together (user_namespaces(7), Linux 5.14).
+    """
+    for kind, most in {
+        resource.RLIMIT_FSIZE: limits.file_bytes,
+        resource.RLIMIT_NOFILE: _OPEN_FILES,
+        resource.RLIMIT_SIGPENDING: _QUEUED_SIGNALS,
+        resource.RLIMIT_MSGQUEUE: 0,
+    }.items():
+        _, hard = resource.getrlimit(kind)
+        wanted = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (wanted, wanted))
 
 
 class Peak:
@@ -59,6 +75,7 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
         self._unseen = Unseen()
         self._peaks: list[Peak] = []
         self._rest = 0.0
+        self._slow = False
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
 
@@ -108,10 +125,12 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
     def _look(self) -> None:
         while not self._done.wait(_INTERVAL):
             found: frozenset[int] = frozenset()
+            began = time.monotonic()
             try:
                 found = sandboxed()
-                self._note(found)
-                sentence = self._judge(found)
+                with stopped(found) if self._slow else contextlib.nullcontext():
+                    self._note(found)
+                    sentence = self._judge(found)
             except Uncountable as problem:
                 sentence = f"it {problem}; what cannot be measured is not allowed"
             except Exception as error:  # noqa: BLE001 - a thread that ends in silence would leave everything unlimited
@@ -121,6 +140,8 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
             if sentence:
                 self.told.append(sentence)
                 end(found)
+            # Who is looked at has the processor that looks.
+            self._slow = time.monotonic() - began > _SLOW_SECONDS
 
     def _note(self, found: frozenset[int]) -> None:
         began = time.monotonic()
@@ -138,9 +159,13 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
         if not found:
             self._system_v.size(found)
             return ""
+        if len(found) > limits.processes:
+            return f"it ran {len(found)} processes and threads at once; at most {limits.processes} are allowed"
         # The machine has so many numbers, and a thread has one, too.
         if (running := threads(found)) > limits.processes:
             return f"it ran {running} processes and threads at once; at most {limits.processes} are allowed"
+        if watches(found, _EPOLL_WATCHES) > _EPOLL_WATCHES:
+            return f"it waited for more than {_EPOLL_WATCHES} files by epoll, which are counted for all processes of the grader's user"
         held = resident(found, limits.memory_bytes)
         memory, known = sum(held), 0
         if memory <= limits.memory_bytes:

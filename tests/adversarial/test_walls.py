@@ -135,6 +135,7 @@ def test_a_filter_refuses_by_name_and_answers_for_what_it_does_not_know(machine:
 @pytest.mark.parametrize(
     ("architecture", "calls", "moving"),
     [(0xC000003E, (253, 294), 203), (0x40000003, (291, 332), 241), (0xC00000B7, (26,), 122)],
+    ids=["x86_64", "i386", "aarch64"],
 )
 def test_a_neighbourly_command_takes_nothing_that_all_of_a_user_share(architecture: int, calls: tuple[int, ...], moving: int) -> None:
     """Instances of inotify (EMFILE), and the processors of others, to which it has then moved as far as it knows."""

@@ -24,7 +24,7 @@ from autograder.classroom import grade_class
 from autograder.cli import main
 from autograder.collect import Submission
 from autograder.prepare import Prepared
-from autograder.record import ClassRecord, SubmissionResult, graded, without_score
+from autograder.record import CheckResult, ClassRecord, SubmissionResult, graded, without_score
 from autograder.results import Results
 from autograder.rubric import none
 from autograder.worker import Job
@@ -225,11 +225,47 @@ def test_trouble_is_retried_once_reported_and_never_a_zero(tmp_path: Path, monke
         ("ben", "infrastructure-error", None),
         ("cleo", "graded", 0.0),
     ]
-    assert any("trying 2 again" in line and "ann, ben" in line for line in said)
+    assert any("grading 2 again, alone" in line and "ann, ben" in line for line in said)
     again = _Flaky(set(), set())
     record, _ = _class(tmp_path, monkeypatch, again, ())
     assert again.asked == ["ben"]
     assert [result.status for result in record.submissions] == ["graded"] * 3
+
+
+class _Shaken:
+    """A backend under which a command of ann's fails for as long as she is graded beside others."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    def __enter__(self) -> _Shaken:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        """See ``Backend.run``."""
+        self.asked.append([job.submission.student for job in jobs])
+        for job in jobs:
+            hit = job.submission.student == "ann" and len(jobs) > 1
+            checks = none(job.assignment, "a command failed", status="failed")
+            if not hit:
+                checks = tuple(
+                    CheckResult(id=check.id, status="passed", points=check.max_points, max_points=check.max_points, message="")
+                    for check in checks
+                )
+            result = msgspec.structs.replace(graded(job.submission.student, checks), shaken=hit)
+            yield Outcome(student=job.submission.student, result=result)
+
+
+def test_who_fails_beside_others_is_graded_again_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What all of a machine share, one answer can take from the others; then that was no fault of theirs."""
+    backend = _Shaken()
+    record, said = _class(tmp_path, monkeypatch, backend, ("ann", "ben", "cleo"))
+    assert backend.asked == [["ann", "ben", "cleo"], ["ann"]]
+    assert {result.score for result in record.submissions} == {100.0}
+    assert any("ann: 0 of 100; again when the others are done" in line for line in said)
 
 
 def test_a_fault_in_our_own_code_leaves_its_traceback(

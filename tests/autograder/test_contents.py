@@ -18,6 +18,7 @@ UNWANTED = Needless(
     compilers=frozenset({"typescript"}),
     sources={"index.ts": frozenset({"letone:Kind=1;", "functiontwo(a:Kind):Kind{"})},
     names=frozenset({"opt", "a", "e", "b", "first", "link", "gone", "known"}),
+    places=dict.fromkeys(("opt/a", "opt/e", "opt/first", "opt/link", "opt/gone", "opt/known", "b"), 1),
     files={9_000_000: {"the compiler": "typescript"}, 700: {"the source": "index.ts", "the types": "@types/express", "express": ""}},
 )
 # What stands at a path whose size is one of those.
@@ -85,6 +86,7 @@ def test_what_an_image_does_not_need_is_read_from_the_lock_file() -> None:
     ]
     found = needless(manifest, lock, {"src/index.ts": source}, [b"x"], brought, {"letthree=3;"}, ["src/index.ts", "README.md"])
     assert found.names == {"src", "index.ts", "README.md"}
+    assert found.places == {"src": 1, "src/index.ts": 1, "README.md": 1}
     # With the program of each platform.
     assert {"typescript", "@typescript/typescript-linux-x64"} <= found.compilers
     assert all("typescript" in name for name in found.compilers)
@@ -154,9 +156,11 @@ def test_what_nobody_can_account_for_is_weighed() -> None:
     [
         pytest.param(LayerEntry(path="opt/link", type="symlink", mode=0o777, target="x" * 4000), 4000, 4000, id="where a link leads"),
         pytest.param(LayerEntry(path="opt/a", type="dir", mode=0o755, xattrs={"user.a": b"x" * 94}), 100, 100, id="an attribute"),
-        pytest.param(LayerEntry(path="opt/" + "x" * 255, type="file", mode=0o644), 255, 0, id="a name"),
-        pytest.param(LayerEntry(path="opt/" + "ü" * 100, type="dir", mode=0o755), 200, 0, id="a folder's name, in bytes"),
-        pytest.param(LayerEntry(path="opt/known", type="dir", mode=0o755), 0, 0, id="a name that a package has"),
+        pytest.param(LayerEntry(path="opt/" + "x" * 255, type="file", mode=0o644), 271, 0, id="a name"),
+        pytest.param(LayerEntry(path="opt/" + "ü" * 100, type="dir", mode=0o755), 216, 0, id="a folder's name, in bytes"),
+        pytest.param(LayerEntry(path="opt/known", type="dir", mode=0o755), 0, 0, id="where the app has one"),
+        pytest.param(LayerEntry(path="srv/opt/known", type="file", mode=0o644), 0, 0, id="in whatever folder"),
+        pytest.param(LayerEntry(path="known/opt", type="file", mode=0o644), 16, 0, id="where it has none, under a name of its"),
         pytest.param(LayerEntry(path="opt/e", type="file", mode=0o644, size=700), 0, 700, id="a file that a package has"),
     ],
 )
@@ -165,6 +169,12 @@ def test_what_is_in_no_file_is_weighed_too(entry: LayerEntry, weight: int, own: 
     found = seen([entry])
     assert (found.unknown, found.own) == (weight, own)
     assert found.strange == (((entry.path, weight),) if weight else ())
+
+
+def test_a_place_is_taken_once() -> None:
+    """Owners and times of a hundred thousand empty files with the names of packages' could hold a compiler."""
+    found = seen([LayerEntry(path=f"{number}/opt/known", type="file", mode=0o644, mtime=number) for number in range(1000)])
+    assert found.unknown == 999 * 16
 
 
 def test_what_is_deleted_is_gone_and_still_counts() -> None:

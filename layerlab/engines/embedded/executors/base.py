@@ -82,7 +82,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     ``cgroups``        files ``cgroup.procs`` of groups that the command's first process joins.
     ``oom_score_adj``  what is added to its badness when memory runs out (``proc(5)``), inherited by all that it starts.
     ``neighbourly``    it may take from others nothing that they share with it: instances of inotify are counted for a user, so it is told
-                       that there are none left (EMFILE); and it stays on its processors, whatever it asks for (``sched_setaffinity``).
+                       that there are none left (EMFILE); contexts of ``io_setup`` for the machine, which lacks that call then; and it stays
+                       on its processors, whatever it asks for (``sched_setaffinity``).
     """
 
     argv: tuple[str, ...]

@@ -48,6 +48,7 @@ _AND: Final = 0x54
 _ALLOW: Final = 0x7FFF0000
 _WATCHING: Final = frozenset({"inotify_init", "inotify_init1"})
 _MOVING: Final = frozenset({"sched_setaffinity"})
+_LACKING: Final = frozenset({"io_setup"})
 _ERRNO: Final = 0x00050000
 # Calls with a path.
 _UNTRANSLATED: Final = frozenset(
@@ -146,6 +147,8 @@ def bwrap_filter(*, faked_root: bool, neighbourly: bool = False, machine: str = 
                 program.answer(call, errno.EMFILE)
             for call in numbers(calls.table, _MOVING):
                 program.answer(call, 0)
+            for call in numbers(calls.table, _LACKING):
+                program.answer(call, errno.ENOSYS)
         programs.append(_written(program, calls, faked_root=faked_root))
     return _assembled(programs)
 
