@@ -249,7 +249,8 @@ class Observer:
         if self._checks & _REPLAYED:
             with self._workspace.edited(self._fresh.source):
                 edited, replay = self._edited(first)
-                for built in (first, source):
+                # Where there are mounts, the first build fills them.
+                for built in (first, source) if self._once else ():
                     replay = self._with(replay, built)
         return Observation(
             first=first,

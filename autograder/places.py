@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from layerlab.engines.embedded.store import default_store
+from layerlab.errors import UsageError
 
 
 def default_place() -> Path:
@@ -13,5 +15,13 @@ def default_place() -> Path:
 
 
 def make_place(place: Path) -> None:
-    """A directory to grade in: what students wrote and earned is nobody else's on this machine."""
+    """A directory to grade in: what students wrote and earned is nobody else's on this machine, nor are its locks.
+
+    Raises ``UsageError`` for another user's.
+    """
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = place.stat()
+    if status.st_uid != os.geteuid():
+        raise UsageError(f"{place} belongs to another user, who could change what is graded there", remedy="Choose another --place.")
+    if status.st_mode & 0o077:
+        place.chmod(0o700)

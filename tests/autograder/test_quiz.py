@@ -70,6 +70,9 @@ def test_preparing_a_quiz_needs_no_engine(tmp_path: Path) -> None:
     assert sorted(path.name for path in place.iterdir()) == ["npm-cache", "results", "store", "work"]
     # What students wrote and earned.
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
+    place.chmod(0o755)
+    prepare(COURSE, QUIZ, place, pytest.fail)
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize(
