@@ -19,6 +19,7 @@ import pytest
 from autograder.confine import watch
 from autograder.confine.disk import memory_files
 from autograder.confine.sandbox import GradingEngine
+from autograder.confine.memory import watches
 from autograder.confine.unseen import alone
 from layerlab.model import BuildRecord
 from tests.autograder.material import ps1
@@ -191,6 +192,25 @@ def with_neighbour(confined: Confined, neighbour: Callable[[int], None], monkeyp
         return found
 
     monkeypatch.setattr(watch, "sandboxed", sandboxed)
+
+
+def test_what_is_waited_for_is_counted_and_guessed_where_nobody_may_look() -> None:
+    """Epoll's watches are counted by the kernel for a user, and one answer could have all of them."""
+    code = (
+        "import ctypes, os, select, sys; files = [os.eventfd(0) for _ in range(200)]; polls = [select.epoll() for _ in range(100)]; "
+        "[poll.register(file) for poll in polls for file in files]; "
+        "ctypes.CDLL(None).prctl(4, int(sys.argv[1]), 0, 0, 0); print(flush=True); input()"
+    )
+    for dumpable in ("1", "0"):
+        command = [sys.executable, "-c", code, dumpable]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as waiting:
+            assert waiting.stdout is not None
+            waiting.stdout.readline()
+            hidden = dumpable == "0" and os.geteuid() != 0
+            expected = 20_000 if not hidden else (os.stat(f"/proc/{waiting.pid}/fd").st_size // 2) ** 2
+            assert watches([waiting.pid], 1 << 20) == expected
+            assert 5_000 < watches([waiting.pid], 5_000) <= expected
+            waiting.communicate(b"\n")
 
 
 def test_only_one_grader_finds_out_at_a_time() -> None:
