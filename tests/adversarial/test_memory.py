@@ -18,8 +18,8 @@ import pytest
 
 from autograder.confine import watch
 from autograder.confine.disk import memory_files
-from autograder.confine.sandbox import GradingEngine
 from autograder.confine.memory import watches
+from autograder.confine.sandbox import GradingEngine
 from autograder.confine.unseen import alone
 from layerlab.model import BuildRecord
 from tests.autograder.material import ps1
