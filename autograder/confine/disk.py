@@ -84,6 +84,12 @@ class DiskUse:
         """Bytes that the commands which run at the moment have written so far, where files are. Raises ``Uncountable``, ``OSError``."""
         return sum(self._size(place) - before for place, before in list(self._places.items()))
 
+    def held(self, processes: Iterable[int]) -> int:
+        """Bytes that these processes have as files now, be it in memory, or on disk without a name. Raises ``Uncountable``, ``OSError``."""
+        processes = list(processes)
+        # With what has no name and is in memory.
+        return self.now() + memory_files(processes) + unlinked(processes)[1] + mapped(processes)[0]
+
     def probe(self) -> None:
         """Try whether there is room: free space does not tell of a user's quota."""
         try:

@@ -147,7 +147,7 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
         began = time.monotonic()
         if self._peaks and found and began >= self._rest:
             with contextlib.suppress(OSError, Uncountable):
-                held = self.disk.now() + memory_files(found)
+                held = self.disk.held(found)
                 for peak in tuple(self._peaks):
                     peak.size = max(peak.size, held)
             # Whoever writes much takes long to be measured, and is not to be slowed by that.

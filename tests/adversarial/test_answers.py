@@ -56,6 +56,7 @@ FAKES: Final = {
     "installs-from-a-copy": ({"edit-source"}, "remove most of it again"),
     "installs-in-memory": ({"edit-source"}, "takes them out of npm's cache"),
     "installs-twice": ({"edit-source"}, "RUN npm ci && npx prisma generate && npm run build"),
+    "installs-without-a-name": ({"edit-source"}, "remove most of it again"),
     "jiti": ({"edit-source"}, "No step compiles"),
     "knows-the-replay": ({"edit-source"}, "takes them out of npm's cache"),
     "knows-the-time": ({"edit-source"}, "takes them out of npm's cache"),
