@@ -184,7 +184,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graded]:
         patch.setenv("HTTPS_PROXY", "http://user:secret-word@proxy.invalid:1")
         for kind, course in courses.items():
             with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-                main(["grade", "ps1", "--course", str(course), "--place", str(place), "--workers", "2", "--seed", _seed(), "--no-publish"])
+                main(["grade", "ps1", "--course", str(course), "--place", str(place), "--workers", "1", "--seed", _seed(), "--no-publish"])
             # What was graded is kept, so this is only read.
             records[kind] = grade_class(course, "ps1", place=place, workers=1, seed=_seed(), report=lambda _text: None)
     listener.close()
