@@ -1,9 +1,9 @@
 """Grading a quiz: predictions beside what the plan says.
 
-Every step that is not FROM counts alike. A wrong or missing one takes away what a right one gives, so that a coin earns nothing on
-average; and an answer that says one and the same verdict of all steps (``no verdict`` aside) counts only where it is right throughout.
-Who knows how Dockerfiles usually go ("what installs stays cached, what comes after it runs") has most of the points without reading: the
-questions, not this rule, would have to be others for that.
+Every step that makes a layer counts alike. A wrong or missing one takes away what a right one gives, so that a coin earns nothing on
+average. A step that makes none gives nothing, since that can be told from its keyword, and takes away as much when it is wrong. An answer
+that says one and the same verdict of all steps (``no verdict`` aside) counts only where it is right throughout. What is left to guess is
+where the cache breaks: the questions must differ in that.
 """
 
 from __future__ import annotations
@@ -41,19 +41,17 @@ def judge_question(question: Question, prediction: Prediction, app: Path) -> Fin
     steps = verdicts(question, app)
     asked = [step for step in steps if step.status != "base"]
     missing = [step.number for step in asked if step.number not in prediction.given]
-    right = sum(prediction.given.get(step.number) == WORD_OF[step.status] for step in asked)
+    wrong = [step for step in asked if prediction.given.get(step.number) != WORD_OF[step.status]]
+    right = len(asked) - len(wrong)
     said = {word for word in prediction.given.values() if word != NO_VERDICT}
-    share = max(0, 2 * right - len(asked)) / len(asked)
+    layers = [step for step in asked if step.status != "metadata"] or asked
+    share = max(0, sum(step not in wrong for step in layers) - len(wrong)) / len(layers)
     told = [f"{right} of {len(asked)} steps are right."]
     if missing:
         told = [f"{_these(missing)} no prediction; what is right is told when every step has one.", *prediction.problems]
-    elif right < len(asked):
-        told += [
-            _difference(step, prediction.given[step.number], steps)
-            for step in asked
-            if prediction.given[step.number] != WORD_OF[step.status]
-        ]
-    if right < len(asked) and len(said) < 2:
+    elif wrong:
+        told += [_difference(step, prediction.given[step.number], steps) for step in wrong]
+    if wrong and len(said) < 2:
         share = 0
         if not missing:
             told.append("One and the same verdict for all steps counts only where it is right throughout.")

@@ -81,13 +81,13 @@ def test_preparing_a_quiz_needs_no_engine(tmp_path: Path) -> None:
         ("touch", []),
         ("readme", [5, 6, 7]),
         ("ignored", []),
-        ("command", [5, 6]),
+        ("command", [3, 4, 5]),
         ("revert", [5, 6]),
         ("schema", [4, 5, 6, 7, 8, 9]),
-        ("pattern", [5, 6]),
-        ("argument", [6]),
+        ("pattern", [3, 4, 5, 6]),
+        ("argument", [5, 6, 7]),
         ("environment", [5, 6]),
-        ("mode", [5, 6]),
+        ("mode", [7, 8]),
         ("stages", [3, 4, 5, 6]),
     ],
 )
@@ -218,11 +218,14 @@ def test_the_first_line_says_which_question_is_answered() -> None:
     ("changes", "share"),
     [
         ({}, 1),
-        ({"s4": "runs"}, 4 / 6),
-        ({"s4": ""}, 4 / 6),
-        ({"s3": "runs", "s4": "runs"}, 2 / 6),
+        ({"s4": "runs"}, 3 / 5),
+        ({"s4": ""}, 3 / 5),
+        ({"s3": "runs", "s4": "runs"}, 1 / 5),
         ({"s2": "runs", "s3": "runs", "s4": "runs"}, 0),
-        ({"s4": "no verdict"}, 4 / 6),
+        ({"s4": "no verdict"}, 3 / 5),
+        # What makes no layer (CMD) gives nothing and can be wrong.
+        ({"s7": "runs"}, 4 / 5),
+        ({"s3": "runs", "s7": "runs"}, 2 / 5),
         # One word for all that has a verdict: four of six are right, and it is a guess.
         ({"s5": "cached", "s6": "cached"}, 0),
         ({"s2": "runs", "s3": "runs", "s4": "runs", "s7": "runs"}, 0),
@@ -250,6 +253,36 @@ def test_one_word_for_everything_earns_what_it_gets_right(word: str, full: set[s
     assert result.score <= 10
 
 
+def place_of_break(question: Question, rule: str) -> int:
+    """How many of a question's steps with a verdict are cached by a rule that reads no question."""
+    steps = [step for step in steps_to_predict(question) if truth(question)[step.number] != "no verdict"]
+    if rule == "what installs":
+        installs = [place for place, step in enumerate(steps) if "npm" in step.instruction and step.keyword == "RUN"]
+        return installs[0] + 1 if installs else len(steps) // 2
+    if rule == "the last COPY":
+        return max(place for place, step in enumerate(steps) if step.keyword == "COPY")
+    return int(rule) if rule.isdigit() else int(len(steps) * float(rule))
+
+
+@pytest.mark.parametrize(
+    "rule", ["0", "1", "2", "3", "4", "5", "6", "7", "0.25", "0.34", "0.5", "0.67", "0.75", "what installs", "the last COPY"]
+)
+def test_one_rule_for_all_questions_does_not_pass(rule: str, tmp_path: Path) -> None:
+    """So much is cached, the rest runs, and what makes no layer has no verdict: who has not read the questions has little more than half."""
+    files = {}
+    for question in QUIZ.questions:
+        numbers = [number for number, real in truth(question).items() if real != "no verdict"]
+        cached = numbers[: place_of_break(question, rule)]
+        files[question.id] = "".join(
+            f"{number} {real if real == 'no verdict' else 'cached' if number in cached else 'runs'}\n"
+            for number, real in truth(question).items()
+        )
+    result = graded(files, tmp_path)
+    print(rule, result.score)
+    assert result.score is not None
+    assert result.score <= 60
+
+
 def test_an_untouched_notebook_scores_zero_by_rule(tmp_path: Path) -> None:
     """And so does an empty one."""
     for files in ({}, {question.id: "# nothing\n\n" for question in QUIZ.questions}):
@@ -271,12 +304,12 @@ def test_one_question_alone_is_graded(tmp_path: Path) -> None:
 def test_a_wrong_step_is_told_with_the_cause_of_the_plan() -> None:
     """What was said, what is true, why, and where to read."""
     question = QUESTIONS["argument"]
-    wrong = answer(question, s5="runs", s6="cached", s7="cached")
+    wrong = answer(question, s4="runs", s5="cached", s8="cached")
     message = judge_question(question, read_prediction(wrong, list(truth(question))), APP).message
-    assert message.startswith("3 of 6 steps are right.")
-    assert "Step 6, RUN ls data > second.txt: you said 'cached', the plan says 'runs'" in message
+    assert message.startswith("4 of 7 steps are right.")
+    assert "Step 5, RUN ls data > first.txt: you said 'cached', the plan says 'runs'" in message
     assert "VERSION is '2' and was '1'" in message
-    assert "Step 5, COPY data ./data: you said 'runs', the plan says 'cached'" in message
+    assert "Step 4, COPY data ./data: you said 'runs', the plan says 'cached'" in message
     assert "makes no layer" in message
 
 
@@ -321,7 +354,7 @@ def test_the_notebook_says_what_grading_says(tmp_path: Path, monkeypatch: pytest
             assert {name: float(rows[0].data["text/plain"]) for name, rows in results.items()} == {
                 name: question.points for name, question in QUESTIONS.items()
             }
-            assert outputs["predict-mode"][0].text == "5 of 5 steps are predicted.\n"
+            assert outputs["predict-mode"][0].text == "7 of 7 steps are predicted.\n"
         else:
             assert errors == ["CheckFailed"] * len(QUESTIONS)
-            assert outputs["predict-mode"][0].text == "0 of 5 steps are predicted.\n"
+            assert outputs["predict-mode"][0].text == "0 of 7 steps are predicted.\n"
