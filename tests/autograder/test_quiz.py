@@ -268,7 +268,7 @@ def place_of_break(question: Question, rule: str) -> int:
     "rule", ["0", "1", "2", "3", "4", "5", "6", "7", "0.25", "0.34", "0.5", "0.67", "0.75", "what installs", "the last COPY"]
 )
 def test_one_rule_for_all_questions_does_not_pass(rule: str, tmp_path: Path) -> None:
-    """So much is cached, the rest runs, and what makes no layer has no verdict: who has not read the questions has little more than half."""
+    """So much is cached, the rest runs, and what makes no layer has no verdict: who has not read the questions has hardly half."""
     files = {}
     for question in QUIZ.questions:
         numbers = [number for number, real in truth(question).items() if real != "no verdict"]
