@@ -18,6 +18,7 @@ _GREETING: Final = re.compile(r'(const GREETING = ")([^"]*)(";)')
 _KINDS: Final = ("greeting", "route", "new-file", "two-files")
 _SEND: Final = re.compile(r"(send\(`\$\{greeting\})(\\n`\))")
 
+SOURCES: Final = "src/"
 INDEX: Final = "src/index.ts"
 ROUTES: Final = "src/routes.ts"
 SCHEMA: Final = "prisma/schema.prisma"
@@ -56,14 +57,15 @@ class Edits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def draw(seed: str, app: Mapping[str, str], nonce: str = "", salt: str = "") -> Edits:
-    """Draw the edits. ``app``: path to text, with at least the paths of ``NEEDED``.
+    """Draw the edits. ``app``: path to text, with at least the paths of ``NEEDED``, and all sources.
 
     ``salt``  of the answer: the seed decides what kind of edit is made, for all alike, and both together the program (``puzzle``) whose
               result the image must serve. Whoever has read it in the feedback, and writes it into another answer, is asked for another.
 
     ``nonce`` (letters and digits) makes edits that no cache can know. It goes into most of them as words that mean nothing. Sources get
     another program, and a file more, of some length: what a step could make of them, be it how many lines they have when comments are
-    taken out, is not what it made of those without a nonce, which were built before.
+    taken out, is not what it made of those without a nonce, which were built before. And all of them are edited: a step that reads one
+    runs again, whichever it is.
     Raises ``UsageError`` where the app lacks the lines that an edit changes.
     """
     missing = [path for path in NEEDED if path not in app]
@@ -76,7 +78,9 @@ def draw(seed: str, app: Mapping[str, str], nonce: str = "", salt: str = "") -> 
         draws = _generator(f"{seed}\0{nonce}", "source")
     source, answer = _source(kind, draws, puzzle, app)
     if nonce:
-        source = msgspec.structs.replace(source, files=(*source.files, _one_more(draws)))
+        others = [path for path in sorted(app) if path.startswith(SOURCES) and path not in dict(source.files)]
+        more = [(path, f"{app[path].rstrip()}\n\nexport const {name(draws)} = {draws.getrandbits(31)};\n") for path in others]
+        source = msgspec.structs.replace(source, files=(*source.files, *more, _one_more(draws)))
     return Edits(
         source=source,
         dependency=_dependency(_generator(seed, "dependency"), app, nonce),

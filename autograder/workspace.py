@@ -13,7 +13,7 @@ from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from autograder.edits import NEEDED, Edit
+from autograder.edits import NEEDED, SOURCES, Edit
 from layerlab.errors import UsageError
 from layerlab.fsutil import locked, remove_written
 
@@ -28,9 +28,10 @@ _PLACE: Final = re.compile(rf"(?:{_PREFIX}|s)[a-z0-9_]{{8}}")
 
 
 def read_app(app: Path) -> dict[str, str]:
-    """The texts of the app that edits change. Raises ``UsageError``."""
+    """The texts of the app that edits change: those that they need, and all sources. Raises ``UsageError``."""
+    sources = (path.relative_to(app).as_posix() for path in sorted(app.glob(f"{SOURCES}*.ts")))
     try:
-        return {path: (app / path).read_text(encoding="utf-8") for path in NEEDED}
+        return {path: (app / path).read_text(encoding="utf-8") for path in dict.fromkeys((*NEEDED, *sources))}
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{app} is not the lesson's app: {error}") from error
 

@@ -81,11 +81,13 @@ class ContextError(LayerlabError):
 class MissingSourceError(ContextError):
     """A COPY or ADD whose source is not in the build context or in the stage that it names.
 
-    ``looked``: what BuildKit says where it looks for it only when it copies, if that is known.
+    ``looked``: what BuildKit says where it looks for it only when it copies, if that is known; ``at_copy``: whether it does so although
+    nothing else holds the source.
     """
 
     kind = "missing-source"
     looked: str | None = None
+    at_copy: bool = False
 
 
 class BaseImageError(LayerlabError):

@@ -7,6 +7,7 @@ call finds it there.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterable
 from typing import Final, Literal, Protocol
@@ -14,7 +15,7 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from layerlab.context import BuildContext, Selected, Selection, select
-from layerlab.context.select import fixed_part, missing
+from layerlab.context.select import fixed_part, missing, resolve
 from layerlab.context.sent import followed, sent, sent_alone
 from layerlab.context.tree import Directory
 from layerlab.dockerfile.chars import quoted
@@ -182,34 +183,33 @@ class _Solver:
         op = step.op
         assert op is not None
         if tip.key is None:
-            return Decided(step=step, decision="undecided", waits_for=tip.waits_for, parent=tip.number)
+            return self._lacking(step, op, tip) or Decided(step=step, decision="undecided", waits_for=tip.waits_for, parent=tip.number)
         digests: list[str] = []
         contents: list[Selected | None] = []
-        # Of a source that another one holds: that is asked for before.
+        # Of a source that is looked for in the step's turn: all others are asked for before.
         missed: LayerlabError | None = None
         for source in content_sources(op):
             if source.kind == "inline":
                 digests.append(inline_digest(source))
                 contents.append(None)
                 continue
-            exclude = op.exclude if isinstance(op, CopyOp) else ()
-            selection = selection_of(source, exclude)
+            selection = selection_of(source, op.exclude if isinstance(op, CopyOp) else ())
             try:
                 found, waits, wants = self._content(source, selection)
             except LayerlabError as error:
-                if error.line is None:
-                    error.line, error.file = step.line, self.graph.file
-                if as_docker_says(error, source, op):
-                    missed = missed or error
-                    continue
-                return Decided(step=step, decision="failed", parent=tip.number, error=error, waits_for=step.number)
+                if not self._is_late(error, step, source, op):
+                    return _failed(step, tip, error)
+                missed = missed or error
+                continue
             if found is None:
                 own = self._is_own(op, source, tip)
-                return Decided(step=step, decision="undecided", waits_for=waits, wants=wants, asks=source, own=own, parent=tip.number)
+                return self._lacking(step, op, tip) or Decided(
+                    step=step, decision="undecided", waits_for=waits, wants=wants, asks=source, own=own, parent=tip.number
+                )
             digests.append(found.digest)
             contents.append(found)
         if missed is not None:
-            return Decided(step=step, decision="failed", parent=tip.number, error=missed, waits_for=step.number, in_turn=True)
+            return _failed(step, tip, missed, in_turn=True)
         parent_key = tip.key
         if isinstance(op, RunOp) and (op.mounts_parent or (self.graph.like == "26" and _has_secrets(op))):
             # What is in the root file system counts, and not how it came there: two mounts of one input (``getMountDeps``). Until
@@ -228,7 +228,7 @@ class _Solver:
             lacking = self._missing_directory(op, contents)
             if lacking is not None:
                 lacking.line, lacking.file = step.line, self.graph.file
-                return Decided(step=step, decision="failed", parent=tip.number, error=lacking, waits_for=step.number, in_turn=True)
+                return _failed(step, tip, lacking, in_turn=True)
         layers = None
         if record is not None and tip.layers is not None:
             layers = (*tip.layers, record.diff_id)
@@ -244,6 +244,40 @@ class _Solver:
             below=tip.layers,
             layers=layers,
         )
+
+    def _lacking(self, step: Step, op: Op, tip: _Tip) -> Decided | None:
+        """The failure of a step that cannot be decided yet: what the context lacks is missing whatever the steps before it give."""
+        late: LayerlabError | None = None
+        for source in content_sources(op):
+            # A pattern may match nothing.
+            if source.kind != "context" or source.wildcard:
+                continue
+            exclude = op.exclude if isinstance(op, CopyOp) else ()
+            if not exclude and resolve(self.root, posixpath.join(source.pivot or "/", source.path.lstrip("/"))) is not None:
+                continue
+            try:
+                select(self.root, selection_of(source, exclude))
+            except LayerlabError as error:
+                if not self._is_late(error, step, source, op):
+                    return _failed(step, tip, error)
+                late = late or error
+        return None if late is None else _failed(step, tip, late, in_turn=True)
+
+    def _is_late(self, error: LayerlabError, step: Step, source: Source, op: Op) -> bool:
+        """Whether an error is one of the step's turn; it gets its line and Docker's words."""
+        if error.line is None:
+            error.line, error.file = step.line, self.graph.file
+        if isinstance(error, MissingSourceError) and error.at_copy and source.kind == "context":
+            # What was asked for is there alone: nothing that could be in the way.
+            lacking = missing(self._sent_alone(), source.path)
+            error.looked = error.looked if lacking is None else lacking.looked()
+        return as_docker_says(error, source, op)
+
+    def _sent_alone(self) -> Directory:
+        """What the builder gets of the context."""
+        if self._sent is None:
+            self._sent = sent_alone(self.root, self._asked_for(self.graph.steps))
+        return self._sent
 
     def _is_own(self, op: Op, source: Source, tip: _Tip) -> bool:
         """Whether a source is in what the step stands on."""
@@ -264,9 +298,7 @@ class _Solver:
         for source, content in zip(content_sources(op), contents, strict=True):
             if source.kind != "context" or not source.wildcard or source.pivot or content is None or content.picked:
                 continue
-            if self._sent is None:
-                self._sent = sent_alone(self.root, self._asked_for(self.graph.steps))
-            lacking = missing(self._sent, fixed_part(source.path))
+            lacking = missing(self._sent_alone(), fixed_part(source.path))
             if lacking is not None:
                 return ContextError(
                     lacking.looked(),
@@ -320,14 +352,18 @@ class _Solver:
         return self.cache.content(layers, selection), number, (layers, selection)
 
 
+def _failed(step: Step, tip: _Tip, error: LayerlabError, *, in_turn: bool = False) -> Decided:
+    return Decided(step=step, decision="failed", parent=tip.number, error=error, waits_for=step.number, in_turn=in_turn)
+
+
 def as_docker_says(error: LayerlabError, source: Source, op: Op, *, own: bool = False) -> bool:
     """Word what a source lacks as Docker does where nobody asks for it before the step's turn, and say whether that is so.
 
-    BuildKit looks for a source that another one holds only when it copies or mounts (``dedupeSelectors``, ``dedupePaths``), and says what
-    that says. ``own``: the source is in the very image or stage that the step stands on, which is one input of the two then: of a COPY
-    its content does not count (``markInvalid``), and of a RUN the whole of it does.
+    BuildKit looks for a source that another one holds only when it copies or mounts (``dedupeSelectors``, ``dedupePaths``), and so it does
+    beside ``--exclude`` (``includedPaths``); it says what that says. ``own``: the source is in the very image or stage that the step stands
+    on, which is one input of the two then: of a COPY its content does not count (``markInvalid``), and of a RUN the whole of it does.
     """
-    if not isinstance(error, MissingSourceError) or not (own or _is_covered(source, content_sources(op))):
+    if not isinstance(error, MissingSourceError) or not (own or error.at_copy or _is_covered(source, content_sources(op))):
         return False
     looked = error.looked or f"lstat {source.path}: no such file or directory"
     if isinstance(op, RunOp):

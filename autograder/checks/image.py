@@ -81,7 +81,11 @@ def lean(seen: Observation, _: Assignment) -> Finding:
             f"The largest: {files}."
         )
         return Finding(parts=dict.fromkeys(("dev-packages", "compiler", "sources"), False), message=" ".join([*told, text]))
-    parts = {"dev-packages": not found.packages, "compiler": not found.compilers, "sources": not found.sources}
+    # Whatever they look like there.
+    uncompiled = says(seen) and not seen.serving.code and not found.sources
+    if uncompiled:
+        told.append("It serves what the sources say and no step compiles them, so it has them in some form.")
+    parts = {"dev-packages": not found.packages, "compiler": not found.compilers, "sources": not found.sources and not uncompiled}
     return Finding(parts=parts, message=" ".join(told) or "The image holds nothing that only its build needs.")
 
 

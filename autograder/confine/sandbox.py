@@ -34,6 +34,8 @@ from layerlab.model import BuildRecord, PlanRecord
 
 # A proxy's address may have a password in it, a command can print it, and there is no network that a proxy could lead to.
 _PROXIES: Final = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy", "pip_index_url")
+# What npm compiles of itself it keeps in /tmp: in a layer these would be bytes that nobody can account for.
+_NO_CODE_CACHE: Final = {"NODE_DISABLE_COMPILE_CACHE": "1"}
 _KILLED: Final = 137
 TOO_MANY: Final = "more than the kernel keeps count of"
 # The kernel ends what runs in a sandbox before anything else (proc(5)).
@@ -84,7 +86,11 @@ class _Confined:
             changed = msgspec.structs.replace(
                 process,
                 network=process.network if self._filling else "none",
-                environment={**environment, **(process.environment if self._filling else _without_proxies(process.environment))},
+                environment={
+                    **_NO_CODE_CACHE,
+                    **environment,
+                    **(process.environment if self._filling else _without_proxies(process.environment)),
+                },
                 mounts=(*process.mounts, *mounts),
                 cgroups=self._watch.groups if self._watch is not None else (),
                 oom_score_adj=0 if self._filling else _FIRST_TO_GO,

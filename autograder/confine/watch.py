@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Final, Self
 
 from autograder.assignment import Limits
+from autograder.confine.allowances import exhausted
 from autograder.confine.cgroups import memory_kills
 from autograder.confine.disk import DiskUse, is_the_machines, memory_files
 from autograder.confine.memory import SystemV, Uncountable, resident, threads, watches
@@ -166,6 +167,8 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
             return f"it ran {running} processes and threads at once; at most {limits.processes} are allowed"
         if watches(found, _EPOLL_WATCHES) > _EPOLL_WATCHES:
             return f"it waited for more than {_EPOLL_WATCHES} files by epoll, which are counted for all processes of the grader's user"
+        if taken := exhausted(found):
+            return f"it {taken}"
         held = resident(found, limits.memory_bytes)
         memory, known = sum(held), 0
         if memory <= limits.memory_bytes:

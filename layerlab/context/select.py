@@ -140,11 +140,17 @@ def select(root: Directory, selection: Selection, *, where: str = CONTEXT) -> Se
     if selection.wildcard:
         matches = list(_wildcard(root, selection.path, where))
         return _selected(matches, selection.exclude, wildcard=True)
-    match = _follow(root, selection.path, where)
+    named = resolve(root, selection.path, follow=False) if selection.exclude else None
+    linked = named is not None and named.entry.is_symlink
+    try:
+        match = _follow(root, selection.path, where)
+    except MissingSourceError as error:
+        # With filters BuildKit walks a tree to make the key, and what is not there is not met; of a link it asks what it leads to.
+        error.at_copy = bool(selection.exclude) and not linked
+        raise
     match.name = ""
     if selection.exclude:
-        named = resolve(root, selection.path, follow=False)
-        match.linked = named is not None and named.entry.is_symlink
+        match.linked = linked
         if not match.path:
             match.followed = _followed(root, selection.exclude, where)
     return _selected([match], selection.exclude, wildcard=False)

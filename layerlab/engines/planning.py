@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import posixpath
 import stat
 from collections.abc import Callable
 
@@ -12,7 +11,7 @@ import msgspec
 
 from layerlab.context import BuildContext, Selection
 from layerlab.context.edits import EditedDirectory
-from layerlab.context.select import Selected, resolve, select
+from layerlab.context.select import Selected, select
 from layerlab.context.tree import Directory, rows_of
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.state import BuildMemory
@@ -22,7 +21,7 @@ from layerlab.graph import Graph
 from layerlab.keys import content_sources
 from layerlab.model import CheckWarning, PlanRecord, Status, StepRecord
 from layerlab.ops import CopyOp
-from layerlab.plan import CacheRecord, CacheView, Decided, Solution, as_docker_says, looked_in_vain, selection_of, solve
+from layerlab.plan import CacheRecord, CacheView, Decided, Solution, looked_in_vain, selection_of, solve
 
 Look = Callable[[tuple[str, ...], Selection], bool]
 
@@ -79,39 +78,17 @@ def make_plan(
     if edits:
         return _WhatIf(engine, options, inputs, cache, look).plan(edits)
     solution = solve_looking(inputs.graph, inputs.context, cache, look)
-    _refuse_what_fails(inputs.graph, inputs.context.root, solution)
+    _refuse_what_fails(solution)
     record = _record(engine, options, inputs, solution, inputs.memory.trace())
     inputs.context.save()
     return record
 
 
-def _refuse_what_fails(graph: Graph, root: Directory, solution: Solution) -> None:
-    """Raise what a build fails with, of an undecided step, too: what the context lacks is missing whatever the stage before it gives."""
-    # What a build tells of when it comes to the step, and so after all others.
-    late: LayerlabError | None = None
-    for decided in solution.steps:
-        if decided.error is not None:
-            if not decided.in_turn:
-                raise decided.error
-            late = late or decided.error
-            continue
-        op = decided.step.op
-        if decided.decision != "undecided" or op is None:
-            continue
-        for source in content_sources(op):
-            # A pattern may match nothing.
-            where = posixpath.join(source.pivot or "/", source.path.lstrip("/"))
-            exclude = op.exclude if isinstance(op, CopyOp) else ()
-            if source.kind == "context" and not source.wildcard and (exclude or resolve(root, where) is None):
-                try:
-                    select(root, selection_of(source, exclude))
-                except LayerlabError as error:
-                    error.line, error.file = error.line or decided.step.line, error.file or graph.file
-                    if not as_docker_says(error, source, op):
-                        raise
-                    late = late or error
-    if late is not None:
-        raise late
+def _refuse_what_fails(solution: Solution) -> None:
+    """Raise what a build fails with: what it meets only when it comes to a step after all others."""
+    wrong = [(decided.in_turn, decided.error) for decided in solution.steps if decided.error is not None]
+    for _, error in sorted(wrong, key=lambda pair: pair[0]):
+        raise error
 
 
 def make_matrix(
@@ -180,7 +157,7 @@ class _WhatIf:
         context = self._inputs.context
         root = EditedDirectory(context.root, edits, context.rules)
         solution = self._certain(solve(self._inputs.graph, root, self._assumed), root)
-        _refuse_what_fails(self._inputs.graph, root, solution)
+        _refuse_what_fails(solution)
         record = _record(self._engine, self._options, self._inputs, solution, self._before, edits)
         context.save()
         return record

@@ -107,6 +107,43 @@ RUN mkdir dist && for f in index routes visits; do cp src/$f.ts dist/$f.js; done
 CMD ["node", "dist/index.js"]
 """
 
+# What nobody reads, sent to sockets of its own.
+_TCP: Final = """\
+const net = require('net'), data = Buffer.alloc(8 << 20);
+const server = net.createServer({ pauseOnConnect: true }, () => {}).listen(0, '127.0.0.1', () => {
+  let count = 0;
+  const next = () => {
+    if (count++ === 400) return;
+    const client = net.connect(server.address().port, '127.0.0.1', () => { client.write(data); setTimeout(next, 4); });
+    client.on('error', () => {});
+  };
+  next();
+});
+"""
+_UDP: Final = """\
+const { Worker, isMainThread, workerData } = require('worker_threads'), dgram = require('dgram'), ports = [];
+if (isMainThread) {
+  for (let count = 0; count < 900; count++) {
+    const socket = dgram.createSocket({ type: 'udp4', recvBufferSize: 212992 });
+    socket.bind(0, '127.0.0.1', () => { if (ports.push(socket.address().port) === 900) begin(); });
+  }
+} else {
+  const socket = dgram.createSocket('udp4'), data = Buffer.alloc(60000);
+  for (let round = 0; round < 8; round++) for (const port of workerData) socket.send(data, port, '127.0.0.1', () => {});
+}
+function begin() {
+  new Worker(__filename, { workerData: ports }).on('online', () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0));
+}
+"""
+
+
+def _fills(program: str) -> str:
+    """Eight processes of it."""
+    return (
+        f"FROM node:alpine\nCOPY <<'EOF' /hog.cjs\n{program}EOF\nRUN for i in 1 2 3 4 5 6 7 8; do node /hog.cjs & done; sleep 60; exit 3\n"
+    )
+
+
 ATTACKS: Final[dict[str, Attack]] = {
     # --- 1: code in an answer cell
     "shell-escape": Attack(tries="IPython runs !", dockerfile="!touch @OUTSIDE@\nFROM node:alpine\n", says="unknown instruction"),
@@ -322,6 +359,13 @@ RUN --mount=type=secret,id=HOME,required cat /run/secrets/HOME""",
         tries="variables of the loader",
         dockerfile="FROM node:alpine\nENV LD_PRELOAD=@OUTSIDE@ LD_DEBUG=all LD_DEBUG_OUTPUT=@OUTSIDE@\nRUN true\n",
         says=f"{NO_APP}|{FAILS}",
+    ),
+    # --- what a machine has once for all
+    "memory-for-tcp": Attack(
+        tries="the memory for TCP", dockerfile=_fills(_TCP), says="TCP sockets open, and they hold most of the memory"
+    ),
+    "memory-for-udp": Attack(
+        tries="the memory for UDP", dockerfile=_fills(_UDP), says="UDP sockets open, and they hold most of the memory"
     ),
     # --- the grader's own memory and time
     "variables-that-grow": Attack(

@@ -62,6 +62,7 @@ FAKES: Final = {
     "knows-the-time": ({"edit-source"}, "takes them out of npm's cache"),
     "leaves-the-judge": ({"edit-source"}, "No step compiles"),
     "npms-own-packages": ("all", "stand in the image"),
+    "one-source-above": ({"edit-source"}, "the step that installs the packages runs again"),
     "packed-small": ("all", "0 stand in the image"),
     "plays-back": ({"serves"}, "does not load"),
     "regex": ("all", "0 stand in the image"),

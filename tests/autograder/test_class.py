@@ -292,6 +292,40 @@ DISGUISED = (
 PACKED = "RUN tar czf all.bin extra && rm -r extra/* && mv all.bin extra\n"
 WRAPPED = "RUN mkdir extra && cat src/*.ts | tr '\\n' ' ' | sed 's/ /  /g' > extra/notes\n"
 MAPPED = "RUN npx tsc --sourceMap --inlineSources --incremental --tsBuildInfoFile dist/info\n"
+# npm in the last stage: what it keeps of itself in /tmp is nobody's mistake.
+INSTALLED = """FROM node:alpine AS build
+WORKDIR /app
+COPY package.json package-lock.json ./
+RUN npm ci
+COPY prisma ./prisma
+COPY prisma.config.ts ./
+RUN npx prisma generate
+COPY tsconfig.json ./
+COPY src ./src
+RUN npm run build
+
+FROM node:alpine
+WORKDIR /app
+ENV DATABASE_URL=file:/tmp/dev.db
+COPY package.json package-lock.json ./
+RUN npm pkg delete devDependencies dependencies.prisma && npm install --omit=peer
+COPY --from=build /app/node_modules/.prisma ./node_modules/.prisma
+COPY --from=build /app/dist ./dist
+USER node
+CMD ["node", "dist/index.js"]
+"""
+# Node itself leaves the types out when it starts.
+UNCOMPILED = (
+    INSTALLED.replace(
+        "RUN npm run build\n", 'RUN sed -i -E \'s#from "(\\./[^"]*)\\.js"#from "\\1.ts"#\' src/*.ts && tar cz src | base64 > /all\n'
+    )
+    .replace("/app/dist ./dist", "/all /all")
+    .replace(
+        'CMD ["node", "dist/index.js"]',
+        "CMD mkdir /tmp/a && cd /tmp/a && ln -s /app/node_modules && cp /app/package.json . && base64 -d /all | tar xz "
+        "&& exec node --experimental-transform-types src/index.ts",
+    )
+)
 OTHER_WORDS = STAGES.replace("AS build", "as one").replace("--from=build", "--from=0").replace("\n", "\r\n")
 
 
@@ -307,6 +341,8 @@ OTHER_WORDS = STAGES.replace("AS build", "as one").replace("--from=build", "--fr
         pytest.param(SHIPPED.replace(BUILT, BUILT + DISGUISED + PACKED), {"lean": 20}, id="compiler and sources in an archive"),
         pytest.param(SHIPPED.replace(BUILT, BUILT + WRAPPED), {"lean": 6}, id="sources as one line"),
         pytest.param(STAGES.replace(BUILT, MAPPED), {}, id="source maps"),
+        pytest.param(INSTALLED, {}, id="installed in the last stage"),
+        pytest.param(UNCOMPILED, {"lean": 6, "edit-source": 15}, id="compiled when it starts, from sources in disguise"),
         pytest.param(OPTIMISED.replace("EXPOSE", "EXPOSE 8080"), {"small": 25, "lean": 20, "unprivileged": 10}, id="one stage"),
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autograder.edits import INDEX, LOCK, MANIFEST, ROUTES, SCHEMA, Edits, draw
+from autograder.edits import INDEX, LOCK, MANIFEST, ROUTES, SCHEMA, SOURCES, Edits, draw
 from autograder.workspace import Workspace, read_app
 from layerlab.errors import UsageError
 from tests.autograder.material import APP
@@ -97,8 +97,12 @@ def test_sources_with_a_nonce_are_another_program(number: int) -> None:
     """So that nothing that a step could make of them is the same, however it leaves out words, comments and names: a step that installs
     again when that changes would else look as if it stayed cached."""
     plain, fresh = draw(str(number), TEXTS), draw(str(number), TEXTS, nonce="abc")
-    assert len(fresh.source.files) == len(plain.source.files) + 1
-    assert {INDEX, ROUTES} & dict(plain.source.files).keys() == {INDEX, ROUTES} & dict(fresh.source.files).keys()
+    # One more, and all that are there: a step that installs and reads a single one runs again.
+    sources = {path for path in TEXTS if path.startswith(SOURCES)}
+    assert len(sources) == 3
+    assert {path for path, _ in fresh.source.files} & sources == sources
+    assert len(fresh.source.files) == len(sources) + 1 + len([path for path, _ in plain.source.files if path not in sources])
+    assert all(TEXTS.get(path) != text for path, text in fresh.source.files)
     assert (fresh.answer, fresh.marker, fresh.value) != (plain.answer, plain.marker, plain.value)
     shapes = [
         (len(text), len(text.splitlines()), re.sub(r"\w+", "x", text), len(set(re.findall(r"\d+", text))))

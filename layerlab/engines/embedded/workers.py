@@ -228,7 +228,7 @@ def _raise_or_return(answer: dict[str, Any]) -> dict[str, Any]:
         return result
     error = translate(answer["kind"], answer["message"], answer.get("errno", 0), answer.get("path", ""))
     if isinstance(error, MissingSourceError):
-        error.looked = answer.get("looked")
+        error.looked, error.at_copy = answer.get("looked"), answer.get("at_copy", False)
     raise error
 
 

@@ -650,8 +650,8 @@ def _answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
     except copying.ChangedError as error:
         return {"kind": "changed", "message": str(error)}
     except LayerlabError as error:
-        looked = error.looked if isinstance(error, MissingSourceError) else None
-        return {"kind": _ERRORS.get(error.kind, "copy"), "message": error.message, "looked": looked}
+        missing = {"looked": error.looked, "at_copy": error.at_copy} if isinstance(error, MissingSourceError) else {}
+        return {"kind": _ERRORS.get(error.kind, "copy"), "message": error.message, **missing}
     except OSError as error:
         return {"kind": "os", "errno": error.errno or 0, "message": f"{error.strerror or error}", "path": str(error.filename or "")}
 

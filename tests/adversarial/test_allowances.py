@@ -1,0 +1,72 @@
+"""What a machine has once for all: who takes it while it runs out is ended, and nobody else is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autograder.confine.allowances import exhausted
+
+MEMORY = {"meminfo": "MemTotal:       4194304 kB\nMemFree: 1 kB\n"}
+LIMITS = {"sys/net/ipv4/tcp_mem": "48000\t64000\t96000\n", "sys/net/ipv4/udp_mem": "96000 128000 192000\n"}
+
+
+def machine(place: Path, files: dict[str, str], processes: dict[int, tuple[str, dict[str, str], int]]) -> Path:
+    """A made ``/proc``: its files, and of each process the network, the files there, and how many it has open."""
+    for number, (space, inside, opened) in processes.items():
+        (place / str(number) / "ns").mkdir(parents=True)
+        (place / str(number) / "ns" / "net").symlink_to(f"net:[{space}]")
+        (place / str(number) / "fd").mkdir()
+        for file in range(opened):
+            (place / str(number) / "fd" / str(file)).touch()
+        files = {**files, **{f"{number}/{name}": text for name, text in inside.items()}}
+    for name, text in files.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_text(text, encoding="ascii")
+    return place
+
+
+def taken(pages: int, protocol: str = "TCP") -> dict[str, str]:
+    """What all networks hold."""
+    other = "UDP" if protocol == "TCP" else "TCP"
+    return {"net/sockstat": f"sockets: used 9\n{protocol}: inuse 1 orphan 0 tw 0 alloc 1 mem {pages}\n{other}: inuse 3 mem 2\n"}
+
+
+def holds(sockets: int, sockets_6: int = 0, protocol: str = "TCP") -> dict[str, str]:
+    """What one network holds."""
+    return {"net/sockstat": f"{protocol}: inuse {sockets} mem 9\n", "net/sockstat6": f"{protocol}6: inuse {sockets_6}\n"}
+
+
+@pytest.mark.parametrize(
+    ("files", "processes", "said"),
+    [
+        pytest.param({**LIMITS, **taken(24_000)}, {7: ("1", holds(900), 3)}, "", id="half is left"),
+        pytest.param({**LIMITS, **taken(24_001)}, {7: ("1", holds(900), 3)}, "had 900 TCP sockets", id="less than half is left"),
+        pytest.param({**LIMITS, **taken(24_001)}, {7: ("1", holds(10, 7), 3)}, "had 17 TCP sockets", id="of both kinds"),
+        pytest.param({**LIMITS, **taken(90_000)}, {7: ("1", holds(16), 3)}, "", id="a neighbour's doing"),
+        pytest.param({**LIMITS, **taken(90_000)}, {7: ("1", holds(16), 3), 8: ("1", holds(16), 3)}, "", id="two in one network"),
+        pytest.param({**LIMITS, **taken(90_000)}, {7: ("1", holds(9), 3), 8: ("2", holds(9), 3)}, "had 18 TCP", id="two networks"),
+        pytest.param({**LIMITS, **taken(48_001, "UDP")}, {7: ("1", holds(99, 1, "UDP"), 3)}, "had 100 UDP sockets", id="UDP"),
+        pytest.param({**MEMORY, **taken(24_576)}, {7: ("1", holds(99), 3)}, "", id="4 GiB, and no limits to be read"),
+        pytest.param({**MEMORY, **taken(24_577)}, {7: ("1", holds(99), 3)}, "had 99 TCP sockets", id="the same, and less than half left"),
+        pytest.param(taken(90_000), {7: ("1", holds(99), 3)}, "", id="nothing to be read"),
+        pytest.param({"net/sockstat": "TCP: inuse x mem\nTCP:\n\n"}, {7: ("1", {}, 3)}, "", id="nothing that makes sense"),
+        pytest.param({"sys/fs/file-nr": "20001\t0\t40000\n"}, {7: ("1", {}, 300)}, "", id="files of others"),
+    ],
+)
+def test_who_takes_what_all_share(
+    tmp_path: Path, files: dict[str, str], processes: dict[int, tuple[str, dict[str, str], int]], said: str
+) -> None:
+    found = exhausted(processes, machine(tmp_path, files, processes))
+    assert found.startswith(said)
+    assert bool(found) == bool(said)
+
+
+def test_most_files_of_a_machine(tmp_path: Path) -> None:
+    """They are counted as soon as half of them are open, by whomever."""
+    few = machine(tmp_path / "few", {"sys/fs/file-nr": "20000\t0\t40000\n"}, {7: ("1", {}, 17_000)})
+    assert not exhausted([7], few)
+    (few / "sys" / "fs" / "file-nr").write_text("20001\t0\t40000\n", encoding="ascii")
+    assert exhausted([7], few).startswith("had ")
+    assert exhausted([7], few).endswith("files open, which are most of those that this machine can open")
