@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from .conftest import Lab
 
 PROGRAM = """
-import sys
+import signal, sys
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import LayerlabError
 from layerlab.interrupt import interruptible
 
+# A shell that starts the tests in the background has them ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 store, context, file = sys.argv[1:]
 with EmbeddedEngine(store) as engine, interruptible():
     try:
