@@ -27,16 +27,22 @@ def exhausted(processes: Iterable[int], proc: Path = _PROC) -> str:
     found = list(processes)
     for protocol in ("TCP", "UDP"):
         if _is_scarce(protocol, proc) and (sockets := _sockets(found, protocol, proc)) > _SOCKETS:
-            return f"had {sockets} {protocol} sockets open, and they hold most of the memory that this machine has for all of them"
+            return f"had {sockets} {protocol} sockets, and this machine has room for few more: all networks share what it has for them"
     if _are_files_scarce(proc) and (files := _files(found, proc)) > _FILES:
         return f"had {files} files open, which are most of those that this machine can open"
     return ""
 
 
 def _is_scarce(protocol: str, proc: Path) -> bool:
-    """Whether more than half is gone of what the kernel gives without a thought (``tcp_mem``, ``udp_mem``; ip-sysctl)."""
-    taken = _value(proc / "net" / "sockstat", f"{protocol}:", "mem")
-    return taken > _at_ease(protocol, proc) // 2
+    """Whether more than half is gone of the memory that the kernel gives without a thought (``tcp_mem``, ``udp_mem``; ip-sysctl), or of the
+    connections that it keeps for nobody, until what was sent has arrived (``tcp_max_orphans``)."""
+    said = proc / "net" / "sockstat"
+    if _value(said, f"{protocol}:", "mem") > _at_ease(protocol, proc) // 2:
+        return True
+    with contextlib.suppress(OSError, ValueError):
+        most = int((proc / "sys" / "net" / "ipv4" / "tcp_max_orphans").read_text(encoding="ascii"))
+        return protocol == "TCP" and _value(said, "TCP:", "orphan") > most // 2
+    return False
 
 
 def _at_ease(protocol: str, proc: Path) -> int:

@@ -362,10 +362,10 @@ RUN --mount=type=secret,id=HOME,required cat /run/secrets/HOME""",
     ),
     # --- what a machine has once for all
     "memory-for-tcp": Attack(
-        tries="the memory for TCP", dockerfile=_fills(_TCP), says="TCP sockets open, and they hold most of the memory"
+        tries="the memory for TCP", dockerfile=_fills(_TCP), says="TCP sockets, and this machine has room for few more"
     ),
     "memory-for-udp": Attack(
-        tries="the memory for UDP", dockerfile=_fills(_UDP), says="UDP sockets open, and they hold most of the memory"
+        tries="the memory for UDP", dockerfile=_fills(_UDP), says="UDP sockets, and this machine has room for few more"
     ),
     # --- the grader's own memory and time
     "variables-that-grow": Attack(

@@ -9,6 +9,7 @@ import pytest
 from autograder.confine.allowances import exhausted
 
 MEMORY = {"meminfo": "MemTotal:       4194304 kB\nMemFree: 1 kB\n"}
+ORPHANS = {"sys/net/ipv4/tcp_max_orphans": "16384\n"}
 LIMITS = {"sys/net/ipv4/tcp_mem": "48000\t64000\t96000\n", "sys/net/ipv4/udp_mem": "96000 128000 192000\n"}
 
 
@@ -33,6 +34,11 @@ def taken(pages: int, protocol: str = "TCP") -> dict[str, str]:
     return {"net/sockstat": f"sockets: used 9\n{protocol}: inuse 1 orphan 0 tw 0 alloc 1 mem {pages}\n{other}: inuse 3 mem 2\n"}
 
 
+def abandoned(orphans: int) -> dict[str, str]:
+    """Connections that were closed with something on its way."""
+    return {"net/sockstat": f"TCP: inuse 1 orphan {orphans} tw 0 alloc 1 mem 2\n"}
+
+
 def holds(sockets: int, sockets_6: int = 0, protocol: str = "TCP") -> dict[str, str]:
     """What one network holds."""
     return {"net/sockstat": f"{protocol}: inuse {sockets} mem 9\n", "net/sockstat6": f"{protocol}6: inuse {sockets_6}\n"}
@@ -50,6 +56,8 @@ def holds(sockets: int, sockets_6: int = 0, protocol: str = "TCP") -> dict[str, 
         pytest.param({**LIMITS, **taken(48_001, "UDP")}, {7: ("1", holds(99, 1, "UDP"), 3)}, "had 100 UDP sockets", id="UDP"),
         pytest.param({**MEMORY, **taken(24_576)}, {7: ("1", holds(99), 3)}, "", id="4 GiB, and no limits to be read"),
         pytest.param({**MEMORY, **taken(24_577)}, {7: ("1", holds(99), 3)}, "had 99 TCP sockets", id="the same, and less than half left"),
+        pytest.param({**LIMITS, **ORPHANS, **abandoned(8192)}, {7: ("1", holds(9000), 3)}, "", id="orphans, and half is left"),
+        pytest.param({**LIMITS, **ORPHANS, **abandoned(8193)}, {7: ("1", holds(9000), 3)}, "had 9000 TCP", id="more orphans than half"),
         pytest.param(taken(90_000), {7: ("1", holds(99), 3)}, "", id="nothing to be read"),
         pytest.param({"net/sockstat": "TCP: inuse x mem\nTCP:\n\n"}, {7: ("1", {}, 3)}, "", id="nothing that makes sense"),
         pytest.param({"sys/fs/file-nr": "20001\t0\t40000\n"}, {7: ("1", {}, 300)}, "", id="files of others"),
