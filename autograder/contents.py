@@ -81,7 +81,7 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     ``user``     as in the configuration, empty for root; ``uid``: the number that it has in the image, -1 where it has none there.
     ``unknown``  bytes of the files that are neither the app's own nor a package's nor made as the app's own commands make them, of what
                  links and extended attributes say, and of what an archive says of an entry where neither the app nor a package has one:
-                 its name, owner, time; ``strange``: where most are.
+                 its name, owner, time; ``strange``: the folders where most are.
     The others are what was found of a ``Needless``.
     """
 
@@ -183,7 +183,7 @@ def contents_of(
             if not _takes(places, entry.path):
                 odd += _ENTRY + (len(os.fsencode(name)) if name not in unwanted.names else 0)
             if odd:
-                strange[entry.path] += odd
+                strange[_folder(entry.path)] += odd
                 unknown += odd
             # The size of a hard link stands with its first name, which may be gone.
             linked = entry.type == "hardlink" and origin.get(entry.target) != number
@@ -192,7 +192,7 @@ def contents_of(
                 if known:
                     (sources if known in unwanted.sources else packages).add(entry.path if known in unwanted.sources else known)
                 elif known is None:
-                    strange[entry.path] += size
+                    strange[_folder(entry.path)] += size
                     unknown += size
                     if unknown <= _SEARCHED and _is_source(read.content(number, entry.path), unwanted):
                         sources.add(entry.path)
@@ -211,6 +211,12 @@ def contents_of(
         unknown=unknown,
         strange=tuple(strange.most_common(_LARGEST)),
     )
+
+
+def _folder(path: str) -> str:
+    """The folder that a path counts for, or the path itself."""
+    match = _FOLDER.fullmatch(path)
+    return match[1] if match else path
 
 
 def _takes(places: Counter[str], path: str) -> bool:

@@ -171,6 +171,12 @@ def test_what_is_in_no_file_is_weighed_too(entry: LayerEntry, weight: int, own: 
     assert found.strange == (((entry.path, weight),) if weight else ())
 
 
+def test_many_small_files_are_told_as_their_folder() -> None:
+    """Whoever reads the message looks for what is large, not for one of a thousand files."""
+    found = seen([file(f"tmp/cache/v1/{number}", 10) for number in range(9)] + [file("opt/one", 40)])
+    assert [path for path, _ in found.strange] == ["tmp/cache", "opt/one"]
+
+
 def test_a_place_is_taken_once() -> None:
     """Owners and times of a hundred thousand empty files with the names of packages' could hold a compiler."""
     found = seen([LayerEntry(path=f"{number}/opt/known", type="file", mode=0o644, mtime=number) for number in range(1000)])
