@@ -14,8 +14,9 @@ from typing import Final
 
 _PROC: Final = Path("/proc")
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
-# As many connections, with the most that a kernel gives one of them by itself, are no danger to anybody.
-_SOCKETS: Final = 16
+# The most that a socket holds by itself: what it sends and what it receives (``tcp_wmem``, ``tcp_rmem``; twice ``rmem_max``).
+_MOST: Final = {"TCP": 10 << 20, "UDP": 512 << 10}
+_FEW: Final = 16
 _FILES: Final = 16_384
 
 
@@ -26,23 +27,30 @@ def exhausted(processes: Iterable[int], proc: Path = _PROC) -> str:
     """
     found = list(processes)
     for protocol in ("TCP", "UDP"):
-        if _is_scarce(protocol, proc) and (sockets := _sockets(found, protocol, proc)) > _SOCKETS:
+        few = _harmless(protocol, proc)
+        if few is not None and (sockets := _sockets(found, protocol, proc)) > few:
             return f"had {sockets} {protocol} sockets, and this machine has room for few more: all networks share what it has for them"
     if _are_files_scarce(proc) and (files := _files(found, proc)) > _FILES:
         return f"had {files} files open, which are most of those that this machine can open"
     return ""
 
 
-def _is_scarce(protocol: str, proc: Path) -> bool:
-    """Whether more than half is gone of the memory that the kernel gives without a thought (``tcp_mem``, ``udp_mem``; ip-sysctl), or of the
-    connections that it keeps for nobody, until what was sent has arrived (``tcp_max_orphans``)."""
+def _harmless(protocol: str, proc: Path) -> int | None:
+    """How many sockets nobody needs to mind; ``None`` for any number, while there is enough.
+
+    Too little is left when more than half is gone of the memory that the kernel gives without a thought (``tcp_mem``, ``udp_mem``;
+    ip-sysctl), or of the connections that it keeps for nobody until what was sent has arrived (``tcp_max_orphans``). Others of this
+    machine may have it: then a few sockets, which could not hold so much, are no reason to end anybody.
+    """
     said = proc / "net" / "sockstat"
-    if _value(said, f"{protocol}:", "mem") > _at_ease(protocol, proc) // 2:
-        return True
+    half = _at_ease(protocol, proc) // 2
+    if _value(said, f"{protocol}:", "mem") > half:
+        return max(_FEW, half * _PAGE // _MOST[protocol])
     with contextlib.suppress(OSError, ValueError):
         most = int((proc / "sys" / "net" / "ipv4" / "tcp_max_orphans").read_text(encoding="ascii"))
-        return protocol == "TCP" and _value(said, "TCP:", "orphan") > most // 2
-    return False
+        if protocol == "TCP" and _value(said, "TCP:", "orphan") > most // 2:
+            return most // 4
+    return None
 
 
 def _at_ease(protocol: str, proc: Path) -> int:

@@ -9,8 +9,15 @@ import pytest
 from autograder.confine.allowances import exhausted
 
 MEMORY = {"meminfo": "MemTotal:       4194304 kB\nMemFree: 1 kB\n"}
+LARGE = {"sys/net/ipv4/tcp_mem": "300000 400000 600000\n"}
 ORPHANS = {"sys/net/ipv4/tcp_max_orphans": "16384\n"}
 LIMITS = {"sys/net/ipv4/tcp_mem": "48000\t64000\t96000\n", "sys/net/ipv4/udp_mem": "96000 128000 192000\n"}
+
+
+@pytest.fixture(autouse=True)
+def pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some machines have larger ones."""
+    monkeypatch.setattr("autograder.confine.allowances._PAGE", 4096)
 
 
 def machine(place: Path, files: dict[str, str], processes: dict[int, tuple[str, dict[str, str], int]]) -> Path:
@@ -53,11 +60,15 @@ def holds(sockets: int, sockets_6: int = 0, protocol: str = "TCP") -> dict[str, 
         pytest.param({**LIMITS, **taken(90_000)}, {7: ("1", holds(16), 3)}, "", id="a neighbour's doing"),
         pytest.param({**LIMITS, **taken(90_000)}, {7: ("1", holds(16), 3), 8: ("1", holds(16), 3)}, "", id="two in one network"),
         pytest.param({**LIMITS, **taken(90_000)}, {7: ("1", holds(9), 3), 8: ("2", holds(9), 3)}, "had 18 TCP", id="two networks"),
-        pytest.param({**LIMITS, **taken(48_001, "UDP")}, {7: ("1", holds(99, 1, "UDP"), 3)}, "had 100 UDP sockets", id="UDP"),
+        pytest.param({**LARGE, **taken(150_001)}, {7: ("1", holds(58), 3)}, "", id="what few could hold on a large machine"),
+        pytest.param({**LARGE, **taken(150_001)}, {7: ("1", holds(59), 3)}, "had 59 TCP sockets", id="what they could not"),
+        pytest.param({**LIMITS, **taken(48_001, "UDP")}, {7: ("1", holds(375, 0, "UDP"), 3)}, "", id="a few of UDP"),
+        pytest.param({**LIMITS, **taken(48_001, "UDP")}, {7: ("1", holds(375, 1, "UDP"), 3)}, "had 376 UDP sockets", id="UDP"),
         pytest.param({**MEMORY, **taken(24_576)}, {7: ("1", holds(99), 3)}, "", id="4 GiB, and no limits to be read"),
         pytest.param({**MEMORY, **taken(24_577)}, {7: ("1", holds(99), 3)}, "had 99 TCP sockets", id="the same, and less than half left"),
         pytest.param({**LIMITS, **ORPHANS, **abandoned(8192)}, {7: ("1", holds(9000), 3)}, "", id="orphans, and half is left"),
         pytest.param({**LIMITS, **ORPHANS, **abandoned(8193)}, {7: ("1", holds(9000), 3)}, "had 9000 TCP", id="more orphans than half"),
+        pytest.param({**LIMITS, **ORPHANS, **abandoned(9000)}, {7: ("1", holds(4096), 3)}, "", id="orphans of others"),
         pytest.param(taken(90_000), {7: ("1", holds(99), 3)}, "", id="nothing to be read"),
         pytest.param({"net/sockstat": "TCP: inuse x mem\nTCP:\n\n"}, {7: ("1", {}, 3)}, "", id="nothing that makes sense"),
         pytest.param({"sys/fs/file-nr": "20001\t0\t40000\n"}, {7: ("1", {}, 300)}, "", id="files of others"),
