@@ -24,7 +24,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--cases", type=Path, default=Path(__file__).parent / "conformance" / "cases", metavar="DIR", help="folder of the conformance cases"
     )
     group.addoption("--engine", choices=("embedded", "docker"), default="embedded", help="the engine that the conformance cases are run on")
-    group.addoption("--share", type=int, default=1, metavar="N", help="of the conformance cases one in N; the seed is printed")
+    group.addoption(
+        "--share",
+        type=int,
+        metavar="N",
+        help="of the conformance cases one in N, drawn anew; the seed is printed (default: all; 2 in a quick run)",
+    )
     group.addoption("--as", dest="like", choices=("26", "28"), default="28", help="whose verdicts the embedded engine must give there")
     parser.addoption(
         "--all", action="store_true", dest="all_tests", help="run the slow tests, too, which are left out where no path is named"
@@ -38,6 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["LAYERLAB_ENGINE"] = "embedded"
     # All workers draw the same.
     os.environ.setdefault(CASES_SEED, secrets.token_hex(4))
+    if config.option.share is None:
+        config.option.share = 2 if _is_quick(config) else 1
 
     if config.pluginmanager.hasplugin("xdist"):
         config.pluginmanager.register(_FromWorkers())
@@ -48,11 +55,16 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(str(error)) from error
 
 
+def _is_quick(config: pytest.Config) -> bool:
+    """Whether nothing in particular is asked for: then what takes long is left out."""
+    whole = [Path(__file__).parent] == [Path(argument) for argument in config.args]
+    return whole and not config.option.all_tests and not config.option.markexpr
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the slow tests unless they are asked for."""
-    whole = [Path(__file__).parent] == [Path(argument) for argument in config.args]
-    if config.option.all_tests or config.option.markexpr or not whole:
+    if not _is_quick(config):
         return
     slow = [item for item in items if item.get_closest_marker("slow")]
     config.stash[_LEFT_OUT] = len(slow)
@@ -85,7 +97,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     left = config.stash.get(_LEFT_OUT, 0) or getattr(config, "layerlab_left_out", 0)
     if left:
         terminalreporter.write_line(
-            f"left out: {left} slow tests (whole classes graded, attacks, notebooks, browser, real installs); ./lab test --all runs them"
+            f"left out: {left} slow tests (whole classes graded, attacks, notebooks, browser, real installs) and half of the conformance "
+            "cases; ./lab test --all runs them"
         )
 
 
