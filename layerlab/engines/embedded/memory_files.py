@@ -21,11 +21,17 @@ def memory_file(content: bytes, mode: int, fallback: str, stack: contextlib.Exit
 
     It is in ``fallback`` where there is no place in memory. Raises ``OSError``.
     """
-    descriptor, path = tempfile.mkstemp(prefix=_PREFIX, dir=_MEMORY if os.access(_MEMORY, os.W_OK) else fallback)
+    place = _MEMORY if os.access(_MEMORY, os.W_OK) else fallback
+    while True:
+        descriptor, path = tempfile.mkstemp(prefix=_PREFIX, dir=place)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # Another build may have swept it before it was locked.
+        if os.fstat(descriptor).st_nlink:
+            break
+        os.close(descriptor)
     # The lock ends with the descriptor, after the name.
     stack.callback(os.close, descriptor)
     stack.callback(os.unlink, path)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
     with open(descriptor, "wb", closefd=False) as stream:
         stream.write(content)
     os.fchmod(descriptor, mode)
