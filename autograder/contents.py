@@ -174,8 +174,8 @@ def contents_of(
         for entry in members:
             said = _said(entry)
             own += entry.size + said
-            if entry.size and (match := _FOLDER.fullmatch(entry.path)):
-                sizes[match[1]] += entry.size
+            if entry.size:
+                sizes[_folder(entry.path)] += entry.size
             if origin.get(entry.path) != number:
                 continue
             name = posixpath.basename(entry.path)
