@@ -190,13 +190,16 @@ class DiskDirectory:
     """A directory of a mounted root filesystem, read when asked.
 
     ``owners`` gives intended owners by path relative to the root, where files on disk all belong to one id
-    (single-id mode); ``hidden`` are names to leave out.
+    (single-id mode); ``modes`` the permission bits of those that have others on disk.
     """
 
-    def __init__(self, path: str, relative: str = "", *, owners: Mapping[str, tuple[int, int]] | None = None) -> None:
+    def __init__(
+        self, path: str, relative: str = "", *, owners: Mapping[str, tuple[int, int]] | None = None, modes: Mapping[str, int] | None = None
+    ) -> None:
         self.path = path
         self.relative = relative
         self.owners = owners
+        self.modes = modes
         self._entries: dict[str, Entry] | None = None
         self._digest: bytes | None = None
 
@@ -215,9 +218,11 @@ class DiskDirectory:
         relative = f"{self.relative}/{item.name}" if self.relative else item.name
         owner = (status.st_uid, status.st_gid) if self.owners is None else self.owners.get(relative, (0, 0))
         mode = status.st_mode
+        if self.modes and relative in self.modes:
+            mode = stat.S_IFMT(mode) | self.modes[relative]
         path = item.path
         if stat.S_ISDIR(mode):
-            directory = DiskDirectory(path, relative, owners=self.owners)
+            directory = DiskDirectory(path, relative, owners=self.owners, modes=self.modes)
             return Entry(mode, uid=owner[0], gid=owner[1], directory=directory, attributes=lambda: directory_attributes(path))
         target = os.readlink(path) if stat.S_ISLNK(mode) else None
         rdev = status.st_rdev

@@ -25,6 +25,7 @@ from autograder.worker import Job
 from autograder.workspace import sweep, work_place
 from layerlab.engines.embedded.executors.base import Process, Root
 from layerlab.engines.embedded.rootfs.copying import Copier, LimitError
+from layerlab.engines.embedded.rootfs.modes import Tree
 from tests.autograder.material import APP, ps1
 
 MIB = 1 << 20
@@ -208,9 +209,9 @@ def test_a_copy_stops_before_it_is_too_much(tmp_path: Path) -> None:
     for number in range(8):
         with (source / str(number)).open("wb") as stream:
             stream.truncate(MIB)
-    copier = Copier(str(root), real_ids=False, owner=None, limit=3 * MIB + 100_000)
+    copier = Copier(Tree(str(root)), real_ids=False, owner=None, limit=3 * MIB + 100_000)
     with pytest.raises(LimitError):
-        copier.copy(str(source), "", "", "/x", rows=None)
+        copier.copy(Tree(str(source)), "", "", "/x", rows=None)
     assert len(list((root / "x").iterdir())) == 3
 
 

@@ -20,6 +20,7 @@ from typing import Final
 from layerlab.context.ignore import EXCLUDED, IgnoreRules
 from layerlab.context.tree import HOLE, blocks, file_digest
 from layerlab.engines.embedded.rootfs.layer_tar import CAPABILITY, DEVICE, note_device
+from layerlab.engines.embedded.rootfs.modes import Tree
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.engines.embedded.rootfs.sizes import LEAST, weight
 from layerlab.engines.embedded.rootfs.unpack import ArchiveError, is_archive, unpack
@@ -49,7 +50,7 @@ class ChangedError(Exception):
 
 
 class Copier:
-    """Copies into one root filesystem.
+    """Copies into one root filesystem, ``tree``.
 
     ``real_ids``  files can be given owners. ``owner``  from ``--chown``, ``None`` keeps the source's (0:0 from a build context).
     ``owners`` collects the intended owners by path within the root, where they are not 0:0 or where a path was owned by
@@ -57,8 +58,9 @@ class Copier:
     ``limit``  in bytes; ``written`` counts towards it before anything is copied, as ``sizes.weight`` does.
     """
 
-    def __init__(self, root: str, *, real_ids: bool, owner: tuple[int, int] | None, chmod: str = "", limit: int | None = None) -> None:
-        self.root = root
+    def __init__(self, tree: Tree, *, real_ids: bool, owner: tuple[int, int] | None, chmod: str = "", limit: int | None = None) -> None:
+        self.root = tree.root
+        self._tree = tree
         self.real_ids = real_ids
         self.owner = owner
         self.chmod = chmod
@@ -93,7 +95,7 @@ class Copier:
         for directory in missing:
             self._count(LEAST)
             os.mkdir(directory)
-            os.chmod(directory, mode)
+            self._tree.chmod_directory(directory, mode)
             self._own(directory, self.owner or (0, 0))
         return missing
 
@@ -102,24 +104,27 @@ class Copier:
         numeric = self.chmod.isascii() and self.chmod.isdigit()
         return int(self.chmod, 8) & 0o777 & ~_UMASK if numeric else 0o755
 
-    def _lead(self, source: str, target: str, relative: str, ids: Callable[[str, os.stat_result], tuple[int, int]], wanted: str) -> None:
+    def _lead(
+        self, source: Tree, start: str, target: str, relative: str, ids: Callable[[str, os.stat_result], tuple[int, int]], wanted: str
+    ) -> None:
         """Make an excluded directory for something in it that is not, ``wanted``: dressed as at its source, but one that is there gets only
         its mode.
 
         Rule: fsutil ``createParentDirs``.
         """
-        status = os.lstat(f"{source}/{relative}")
+        origin = f"{start}/{relative}"
+        status = source.status(origin)
         where = f"{target}/{relative}"
         if not stat.S_ISDIR(status.st_mode):
-            raise ChangedError(f"{source}/{relative}")
+            raise ChangedError(origin)
         if is_directory(where):
-            os.chmod(where, stat.S_IMODE(status.st_mode))
+            self._tree.chmod_directory(where, stat.S_IMODE(status.st_mode))
             return
         if os.path.lexists(where) and not os.path.islink(where):
             below = f"{inside(self.root, where)}/{posixpath.basename(wanted)}"
             raise CopyError(f"failed to stat {posixpath.normpath(wanted)}: lstat /{below}: not a directory")
         self._new_directory(where)
-        self._dress(f"{source}/{relative}", where, status, ids(relative, status))
+        self._dress(origin, where, status, ids(relative, status))
 
     def _new_directory(self, where: str) -> None:
         if os.path.lexists(where):
@@ -153,7 +158,7 @@ class Copier:
 
     def copy(
         self,
-        source_root: str,
+        source: Tree,
         real: str,
         name: str,
         dest: str,
@@ -167,18 +172,18 @@ class Copier:
     ) -> None:
         """Copy one picked path.
 
-        ``real``  where it is below ``source_root``; ``name``  the path as selected, whose last part names the copy.
+        ``real``  where it is in ``source``; ``name``  the path as selected, whose last part names the copy.
         ``rows``  what exactly to copy (a build context), or ``None`` for all that is there. ``keep_directory`` copies a
         directory itself and not its contents (``--parents``).
         Raises ``CopyError``, ``ChangedError``, ``OSError``.
         """
         # What another source had of these numbers may have gone.
         self._links.clear()
-        source = f"{source_root}/{real}" if real else source_root
-        status = os.lstat(source)
+        start = f"{source.root}/{real}" if real else source.root
+        status = source.status(start)
         directory = stat.S_ISDIR(status.st_mode)
-        if attempt_unpack and stat.S_ISREG(status.st_mode) and is_archive(source):
-            self._unpack(source, dest)
+        if attempt_unpack and stat.S_ISREG(status.st_mode) and is_archive(start):
+            self._unpack(start, dest)
             return
         base = posixpath.basename(name.rstrip("/"))
         if keep_directory and base:
@@ -189,14 +194,14 @@ class Copier:
             self._make(os.path.dirname(target), self._made_mode())
         if not directory:
             digest = rows[0][2] if rows else b""
-            self._one(source, status, target, self._source_ids(real, status, source_owners, context), digest)
+            self._one(start, status, target, self._source_ids(real, status, source_owners, context), digest)
             return
         top_is_new = keep_directory and not os.path.lexists(target)
         self._make(target, self._made_mode())
         if top_is_new:
-            self._dress(source, target, status, self._source_ids(real, status, source_owners, context))
+            self._dress(start, target, status, self._source_ids(real, status, source_owners, context))
         rules = IgnoreRules([(0, pattern) for pattern in exclude], file=EXCLUDED) if exclude else None
-        below = _listed(rows) if rows is not None else _walk(source, "")
+        below = _listed(rows) if rows is not None else _walk(start, "")
         # A directory that was there keeps its mode and owner, but gets the time, even if nothing is copied into it.
         times: list[tuple[str, os.stat_result]] = [(target, status)] if target != self.root else []
 
@@ -210,9 +215,9 @@ class Copier:
                     continue
                 # An excluded directory may have something below it that is not; no link of the image may take its place.
                 for missing in _above(relative, ready):
-                    self._lead(source, target, missing, ids, f"/{real}/{relative}")
-            origin = f"{source}/{relative}"
-            status = os.lstat(origin)
+                    self._lead(source, start, target, missing, ids, f"/{real}/{relative}")
+            origin = f"{start}/{relative}"
+            status = source.status(origin)
             where = f"{target}/{relative}"
             if stat.S_ISDIR(status.st_mode):
                 if not is_directory(where):
@@ -237,11 +242,11 @@ class Copier:
         return (status.st_uid, status.st_gid)
 
     def _dress(self, source: str, where: str, status: os.stat_result, ids: tuple[int, int]) -> None:
-        """Give a directory owner, mode and attributes: these first, as the mode may forbid them to who is not root."""
+        """Give a directory owner, mode and attributes."""
         for name in counted_names(source):
             copy_attribute(source, where, name)
         self._own(where, ids)
-        os.chmod(where, self._mode(status.st_mode))
+        self._tree.chmod_directory(where, self._mode(status.st_mode))
 
     def _target(self, dest: str, name: str, *, directory: bool) -> str:
         host = resolve(self.root, dest)
@@ -305,6 +310,7 @@ class Copier:
                     real_ids=self.real_ids,
                     owner=self.owner,
                     count=self._count,
+                    chmod=self._tree.chmod_directory,
                 )
             except ArchiveError as error:
                 raise CopyError(f"cannot unpack {posixpath.basename(source)}: {error}") from error

@@ -46,13 +46,14 @@ def unpack(
     real_ids: bool,
     owner: tuple[int, int] | None = None,
     count: Callable[[int], None] | None = None,
+    chmod: Callable[[str, int], None] = os.chmod,
 ) -> dict[str, tuple[int, int]]:
     """Unpack ``stream`` below ``dest`` (inside ``root``); returns owners by path within ``root``, for members not owned by 0:0 (with an
     ``owner``: for all).
 
     ``stream``  a file at its start, compressed or not. ``layer``  the archive is an image layer: whiteouts become overlay whiteouts.
     ``owner``  overrides every owner. ``real_ids``  owners can be given to files. ``count``  is told the bytes of each member before it
-    is unpacked.
+    is unpacked. ``chmod``  gives directories their modes.
 
     A device is noted and never made, whoever unpacks (``layer_tar.DEVICE``). What the archive may unpack to has a limit
     (``compression.expansion_limit``). Raises ``ArchiveError``, ``OSError``, and what ``count`` raises.
@@ -65,7 +66,7 @@ def unpack(
     # A tar may begin like a file of the older lzma, which Docker does not look into.
     plain = not layer and not is_compressed(start)
     archive = TarReader(stream if plain else decompressed(stream), limit=expansion_limit(stored))
-    unpacked = (_Layer if layer else _Archive)(archive, root, resolve(root, dest), real_ids, owner)
+    unpacked = (_Layer if layer else _Archive)(archive, root, resolve(root, dest), real_ids, owner, chmod)
     try:
         for member in archive:
             if count is not None:
@@ -103,13 +104,16 @@ def is_archive(path: str) -> bool:
 class _Unpacked:
     """What an archive becomes below ``base``, a directory in ``root``. ``owners``: by path within ``root``."""
 
-    def __init__(self, archive: TarReader, root: str, base: str, real_ids: bool, owner: tuple[int, int] | None) -> None:
+    def __init__(
+        self, archive: TarReader, root: str, base: str, real_ids: bool, owner: tuple[int, int] | None, chmod: Callable[[str, int], None]
+    ) -> None:
         self.owners: dict[str, tuple[int, int]] = {}
         self._archive = archive
         self._root = root
         self._base = base
         self._real_ids = real_ids
         self._owner = owner
+        self._chmod = chmod
         # A directory without write permission must still take its files: modes come last.
         self._modes: dict[str, int] = {}
         self._ways = Ways()
@@ -228,8 +232,10 @@ class _Unpacked:
 class _Layer(_Unpacked):
     """A layer of an image, with whiteouts."""
 
-    def __init__(self, archive: TarReader, root: str, base: str, real_ids: bool, owner: tuple[int, int] | None) -> None:
-        super().__init__(archive, root, base, real_ids, owner)
+    def __init__(
+        self, archive: TarReader, root: str, base: str, real_ids: bool, owner: tuple[int, int] | None, chmod: Callable[[str, int], None]
+    ) -> None:
+        super().__init__(archive, root, base, real_ids, owner, chmod)
         self._times: dict[str, float] = {}
 
     def add(self, member: Member) -> None:
@@ -275,7 +281,7 @@ class _Layer(_Unpacked):
 
     def finish(self) -> None:
         for path, mode in self._modes_left():
-            os.chmod(path, mode)
+            self._chmod(path, mode)
             os.utime(path, (self._times[path], self._times[path]))
 
     def _named(self, path: str) -> str:
@@ -288,8 +294,10 @@ class _Archive(_Unpacked):
     Rule: Go's ``os.Root``, but for absolute links above a member. Names that begin with ``.wh.`` are those of plain files.
     """
 
-    def __init__(self, archive: TarReader, root: str, base: str, real_ids: bool, owner: tuple[int, int] | None) -> None:
-        super().__init__(archive, root, base, real_ids, owner)
+    def __init__(
+        self, archive: TarReader, root: str, base: str, real_ids: bool, owner: tuple[int, int] | None, chmod: Callable[[str, int], None]
+    ) -> None:
+        super().__init__(archive, root, base, real_ids, owner, chmod)
         self._times: list[tuple[str, float]] = []
 
     def add(self, member: Member) -> None:
@@ -331,7 +339,7 @@ class _Archive(_Unpacked):
                 raise ArchiveError(f"chtimesat {name}: no such file or directory")
             os.utime(path, (mtime, mtime))
         for path, mode in self._modes_left():
-            os.chmod(path, mode)
+            self._chmod(path, mode)
 
     def _named(self, path: str) -> str:
         return inside(self._base, path)

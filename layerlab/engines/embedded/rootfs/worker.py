@@ -41,6 +41,7 @@ from layerlab.engines.embedded.rootfs import (
     unpack,
     users,
 )
+from layerlab.engines.embedded.rootfs.modes import Tree, closed, held_open
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.errors import LayerlabError, MissingSourceError
 from layerlab.fsutil import collection_paused, remove_tree
@@ -78,9 +79,19 @@ class Worker:
         self._system: laying.System | None = None
         self._dropped = False
         self._namespaces = mode != "none"
+        self._kept_out = mode == "none" and os.geteuid() != 0
         self._discarded: list[str] = []
 
     # --- root filesystems -------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _tree(self, layers: list[str], *, upper: str | None = None, work: str | None = None, brief: bool = False) -> Iterator[Tree]:
+        """The merged view of ``layers``, as ``_rootfs`` has it, where modes keep nobody out."""
+        with self._rootfs(layers, upper=upper, work=work, brief=brief) as root, self._held_open(root, files=upper is None) as tree:
+            yield tree
+
+    def _held_open(self, root: str, *, files: bool) -> contextlib.AbstractContextManager[Tree]:
+        return held_open(root, files=files) if self._kept_out else contextlib.nullcontext(Tree(root))
 
     @contextlib.contextmanager
     def _rootfs(self, layers: list[str], *, upper: str | None = None, work: str | None = None, brief: bool = False) -> Iterator[str]:
@@ -90,7 +101,8 @@ class Worker:
         """
         # Of a layer that is there twice the upper one says all: overlayfs takes each directory once.
         lowers = list(reversed(dict.fromkeys(path for path in reversed(layers) if path)))
-        if upper is None and len(lowers) == 1:
+        # One that must be held open others may be reading.
+        if upper is None and len(lowers) == 1 and not (self._kept_out and next(closed(lowers[0], files=True), None)):
             yield os.path.abspath(lowers[0])
             return
         if brief and self.snapshotter == "overlay" and lowers:
@@ -165,9 +177,8 @@ class Worker:
     def content(self, layers: list[str], selection: dict[str, Any]) -> dict[str, Any]:
         """Digest and rows of a selection in the root filesystem made of ``layers``."""
         wanted = msgspec.convert(selection, Selection)
-        with self._rootfs(layers) as root:
-            tree = DiskDirectory(root, owners=self._owners(layers))
-            selected = select(tree, wanted, where="the stage")
+        with self._tree(layers) as tree:
+            selected = select(DiskDirectory(tree.root, owners=self._owners(layers), modes=tree.modes), wanted, where="the stage")
             return {"digest": selected.digest, "picked": list(selected.picked), "rows": selected.rows()}
 
     def copy(
@@ -186,21 +197,21 @@ class Worker:
     ) -> dict[str, Any]:
         """COPY or ADD into a new layer, of at most ``limit`` bytes; says how many there were."""
         brief = all(source["kind"] != "layers" for source in sources) and sum(len(source.get("rows") or ()) for source in sources) <= _FEW
-        with self._rootfs(layers, upper=upper, work=work, brief=brief) as root:
-            ids = users.chown_ids(root, owner) if owner else None
-            copier = copying.Copier(root, real_ids=self.real_ids, owner=ids, chmod=chmod, limit=limit)
+        with self._tree(layers, upper=upper, work=work, brief=brief) as tree:
+            ids = users.chown_ids(tree.root, owner) if owner else None
+            copier = copying.Copier(tree, real_ids=self.real_ids, owner=ids, chmod=chmod, limit=limit)
             for source in sources:
                 if source["kind"] == "inline":
                     copier.inline(source["name"], source["content"], dest)
                     continue
                 if source["kind"] == "context":
                     unpacks = source.get("unpack", unpack)
-                    self._copy_picked(copier, source["root"], source, dest, tuple(exclude), unpacks, parents, None, context=True)
+                    self._copy_picked(copier, Tree(source["root"]), source, dest, tuple(exclude), unpacks, parents, None, context=True)
                 else:
-                    with self._rootfs(source["layers"]) as origin:
+                    with self._tree(source["layers"]) as origin:
                         # A pattern may match nothing, but the directory before it must be there.
-                        if source["base"] and not os.path.lexists(place := resolve(origin, source["base"])):
-                            raise copying.CopyError(_looked(origin, place))
+                        if source["base"] and not os.path.lexists(place := resolve(origin.root, source["base"])):
+                            raise copying.CopyError(_looked(origin.root, place))
                         owners = self._owners(source["layers"])
                         self._copy_picked(copier, origin, source, dest, tuple(exclude), unpack, parents, owners, context=False)
         return {"owners": copier.owners, "written": copier.written}
@@ -208,7 +219,7 @@ class Worker:
     @staticmethod
     def _copy_picked(
         copier: copying.Copier,
-        origin: str,
+        origin: Tree,
         source: dict[str, Any],
         dest: str,
         exclude: tuple[str, ...],
@@ -247,29 +258,30 @@ class Worker:
 
     def copy_out(self, dest: str, source: dict[str, Any], directory: bool, limit: int | None = None) -> dict[str, Any]:
         """Copy what one source selects to ``dest/bound``, for a bind mount: at most ``limit`` bytes; says how many there were."""
-        copier = copying.Copier(os.path.abspath(dest), real_ids=self.real_ids, owner=None, limit=limit)
-        target = "/bound/" if directory else "/bound"
-        if source["kind"] == "context":
-            self._copy_picked(copier, source["root"], source, target, (), False, False, None, context=True)
-        else:
-            with self._rootfs(source["layers"]) as origin:
-                owners = self._owners(source["layers"])
-                self._copy_picked(copier, origin, source, target, (), False, False, owners, context=False)
+        with self._held_open(os.path.abspath(dest), files=False) as tree:
+            copier = copying.Copier(tree, real_ids=self.real_ids, owner=None, limit=limit)
+            target = "/bound/" if directory else "/bound"
+            if source["kind"] == "context":
+                self._copy_picked(copier, Tree(source["root"]), source, target, (), False, False, None, context=True)
+            else:
+                with self._tree(source["layers"]) as origin:
+                    owners = self._owners(source["layers"])
+                    self._copy_picked(copier, origin, source, target, (), False, False, owners, context=False)
         return {"written": copier.written}
 
     def who(self, layers: list[str], user: str) -> dict[str, Any]:
         """The ids of a USER in the root filesystem made of ``layers``."""
-        with self._rootfs(layers, brief=True) as root:
+        with self._tree(layers, brief=True) as tree:
             try:
-                uid, gid, groups, _home = users.process_ids(root, user)
+                uid, gid, groups, _home = users.process_ids(tree.root, user)
             except users.UnknownUserError as error:
                 raise RefusedError("dockerfile", str(error)) from error
         return {"uid": uid, "gid": gid, "groups": list(groups)}
 
     def mkdir(self, layers: list[str], upper: str, work: str, path: str, owner: str, created: int | None) -> dict[str, Any]:
         """WORKDIR. ``created``: seconds since 1970 for the directories that are made."""
-        with self._rootfs(layers, upper=upper, work=work, brief=True) as root:
-            copier = copying.Copier(root, real_ids=self.real_ids, owner=users.chown_ids(root, owner) if owner else None)
+        with self._tree(layers, upper=upper, work=work, brief=True) as tree:
+            copier = copying.Copier(tree, real_ids=self.real_ids, owner=users.chown_ids(tree.root, owner) if owner else None)
             copier.make_directories(path, created=created)
         return {"owners": copier.owners}
 
@@ -281,7 +293,8 @@ class Worker:
         ``targets`` are mount points, each with whether it is a directory.
         """
         made: dict[str, tuple[int, int]] = {}
-        with self._rootfs(layers, upper=upper if self.snapshotter == "copy" else None, brief=True) as root:
+        with self._tree(layers, upper=upper if self.snapshotter == "copy" else None, brief=True) as tree:
+            root = tree.root
             try:
                 uid, gid, groups, home = users.process_ids(root, user)
             except users.UnknownUserError as error:
@@ -299,8 +312,8 @@ class Worker:
             if self.snapshotter == "copy":
                 # What is made here belongs to the step.
                 self._baselines.setdefault(upper, (trees.marks(upper), []))
-            with self._rootfs(layers, upper=upper, work=work, brief=True) as root:
-                copier = copying.Copier(root, real_ids=self.real_ids, owner=None)
+            with self._tree(layers, upper=upper, work=work, brief=True) as tree:
+                copier = copying.Copier(tree, real_ids=self.real_ids, owner=None)
                 for path in missing:
                     copier.make_directories(path)
                 made = copier.owners
@@ -386,7 +399,8 @@ class Worker:
         ``keep`` is a file that takes the note too, for ``changes`` of another process.
         """
         earlier = self._baselines.pop(tree, None)
-        made = [*(earlier[1] if earlier is not None else ()), *trees.make_stubs(tree, stubs)]
+        with self._held_open(tree, files=False):
+            made = [*(earlier[1] if earlier is not None else ()), *trees.make_stubs(tree, stubs)]
         marks = earlier[0] if earlier is not None else trees.marks(tree)
         for stub in made:
             marks.pop(stub, None)
@@ -418,7 +432,8 @@ class Worker:
         marks, stubs = self._baselines.pop(tree)
         # As in a layer, where nothing says what the root directory itself is.
         os.chmod(tree, 0o755)
-        trees.remove_stubs(os.path.abspath(tree), stubs)
+        with self._held_open(tree, files=False):
+            trees.remove_stubs(os.path.abspath(tree), stubs)
         os.makedirs(dest, exist_ok=True)
         alike = trees.difference(tree, marks, dest, real_ids=self.real_ids)
         self.reduce(dest, layers, owners)
@@ -436,7 +451,8 @@ class Worker:
         below = self._owners(lowers)
         if below is None:
             return {"size": differ.drop_unchanged(layer, lowers)}
-        size = differ.drop_unchanged(layer, lowers, lambda path, *_: path not in owners or owners[path] == below.get(path, (0, 0)))
+        # Over the pipe a pair became a list.
+        size = differ.drop_unchanged(layer, lowers, lambda path, *_: path not in owners or tuple(owners[path]) == below.get(path, (0, 0)))
         return {"size": size}
 
     def commit(
