@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Tests say which engine they mean: a daemon that happens to run must not change what they test, nor be changed."""
     os.environ["LAYERLAB_ENGINE"] = "embedded"
+    # A shell that starts the tests in the background has them, and what they start, ignore Ctrl-C.
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # All workers draw the same.
     os.environ.setdefault(CASES_SEED, secrets.token_hex(4))
     if config.option.share is None:

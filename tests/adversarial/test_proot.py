@@ -138,7 +138,8 @@ def tree(place: Path) -> Path:
     """The tree of a small image."""
     base = next(base for base in bases.bases() if base.name == "base:1")
     with tarfile.open(fileobj=io.BytesIO(base.layer)) as archive:
-        archive.extractall(place / "image", filter="tar")
+        # Python 3.11 has filters from 3.11.4 on.
+        archive.extractall(place / "image", **({"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}))
     for folder in ("dev", "proc", "sys"):
         (place / "image" / folder).mkdir(exist_ok=True)
     return place / "image"

@@ -217,4 +217,4 @@ class Notebook:
 
     def shut_down(self) -> None:
         """End the kernel."""
-        self.page.evaluate("jupyterapp.commands.execute('notebook:shutdown-kernel').catch(() => 0)")
+        self.page.evaluate("window.jupyterapp?.commands.execute('notebook:shutdown-kernel').catch(() => 0)")

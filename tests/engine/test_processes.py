@@ -29,8 +29,6 @@ from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import LayerlabError
 from layerlab.interrupt import interruptible
 
-# A shell that starts the tests in the background has them ignore it.
-signal.signal(signal.SIGINT, signal.default_int_handler)
 store, context, file = sys.argv[1:]
 with EmbeddedEngine(store) as engine, interruptible():
     try:
