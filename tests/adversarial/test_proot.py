@@ -139,7 +139,9 @@ def tree(place: Path) -> Path:
     base = next(base for base in bases.bases() if base.name == "base:1")
     with tarfile.open(fileobj=io.BytesIO(base.layer)) as archive:
         # Python 3.11 has filters from 3.11.4 on.
-        archive.extractall(place / "image", **({"filter": "tar"} if hasattr(tarfile, "tar_filter") else {}))
+        if hasattr(tarfile, "tar_filter"):
+            archive.extraction_filter = tarfile.tar_filter
+        archive.extractall(place / "image")
     for folder in ("dev", "proc", "sys"):
         (place / "image" / folder).mkdir(exist_ok=True)
     return place / "image"
