@@ -115,12 +115,18 @@ def _processes_of(place: Path) -> list[str]:
     return found
 
 
+def _mounts() -> list[str]:
+    """The mounts of this machine. Beside these tests a Docker daemon and a container of Binder's may be made, in folders of their own."""
+    lines = [line.split(" ", 2)[2] for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()]
+    return sorted(line for line in lines if not re.match(r"/.*/layerlab-(?:binder|docker)", line.split(" ")[2]))
+
+
 def _look(place: Path, canary: Path, courses: dict[str, Path]) -> Machine:
     with EmbeddedEngine(str(place / "store")) as engine:
         row = engine.image_row("node:alpine")
         base = (row.config, tuple(engine.image_config("node:alpine")["rootfs"]["diff_ids"]))
     return Machine(
-        mounts=sorted(line.split(" ", 2)[2] for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()),
+        mounts=_mounts(),
         cache=sorted((str(path), path.lstat().st_size, path.lstat().st_mtime_ns) for path in (place / "npm-cache").rglob("*")),
         base=base,
         canary={str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(canary.rglob("*")) if path.is_file()},
