@@ -157,6 +157,9 @@ def main() -> int:
         before = place / "before"
         subprocess.run(["git", "-C", str(ROOT), "worktree", "add", "--quiet", "--detach", str(before), arguments.commit], check=True)
         stack.callback(subprocess.run, ["git", "-C", str(ROOT), "worktree", "remove", "--force", str(before)], check=False)
+        # As ./lab does: also where Python is told to write no bytecode, both sides have theirs.
+        for checkout in (ROOT, before):
+            subprocess.run([sys.executable, "-m", "compileall", "-q", str(checkout / "layerlab"), str(checkout / "tests")], check=True)
         sides = []
         for name, checkout in (("ours", ROOT), ("theirs", before)):
             sides.append(Side(checkout, place / name))

@@ -224,6 +224,11 @@ def test_two_at_once_set_up_once(clone: Path) -> None:
     assert sorted("ready after" in errors for _, errors in answers) == [False, True], answers
 
 
+def test_the_set_up_leaves_bytecode_even_where_python_writes_none(clone: Path) -> None:
+    run(clone, "build", PYTHONDONTWRITEBYTECODE="1")
+    assert [path.name.partition(".")[0] for path in sorted((clone / "layerlab").glob("__pycache__/*.pyc"))] == ["__init__", "__main__"]
+
+
 def test_stopped_by_the_user_it_says_so_and_the_next_run_works(clone: Path) -> None:
     variables = {"PATH": "/usr/bin:/bin", "HOME": str(clone)}
     command = [sys.executable, str(clone / "lab"), "build"]
