@@ -26,12 +26,10 @@ from layerlab.engines.embedded.container_store import ContainerRow, ContainerSto
 from layerlab.engines.embedded.containers import container_of
 from layerlab.engines.embedded.executors.base import Executor, Output
 from layerlab.engines.embedded.host import Host, find_host
-from layerlab.engines.embedded.ports import check_free
 from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.state import BuildMemory
 from layerlab.engines.embedded.store import ImageRow, Store, default_store
-from layerlab.engines.embedded.supervision import Supervised, supervised
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.engines.inputs import (
     build_arguments,
@@ -65,6 +63,7 @@ from layerlab.ops import BaseImage, RemoteFile, Source
 from layerlab.references import parse_reference
 
 if TYPE_CHECKING:
+    from layerlab.engines.embedded.supervision import Supervised
     from layerlab.engines.embedded.transfer import Push
 
 
@@ -422,6 +421,8 @@ class EmbeddedEngine:
         return ContainerStore(self.store, self.worker)
 
     def _new_container(self, image: str, **more: Any) -> ContainerRow:
+        from layerlab.engines.embedded.ports import check_free
+
         row = self.image_row(image)
         containers = self._containers
         containers.sweep()
@@ -442,6 +443,8 @@ class EmbeddedEngine:
         remove: bool = True,
     ) -> Iterator[Supervised]:
         """A running container of an image, killed on exit, and removed with ``remove``. Raises ``UsageError``, ``StepFailedError``."""
+        from layerlab.engines.embedded.supervision import supervised
+
         with self.store.in_use():
             row = self._new_container(
                 image, command=command, environment=environment, network=network, name=name, ports=ports, remove=remove
