@@ -585,6 +585,6 @@ GREEDY: Final[dict[str, Attack]] = {
 if platform.machine() == "x86_64":
     # In a user namespace of its own a command would have all rights: it could mount file systems that are memory.
     GREEDY["system-v"] = _run("memory that no process holds", _program(_SYSTEM_V), "MiB of memory")
-    GREEDY["mapped"] = _run("disk, in files that have no name and are not open", _program(_MAPPED), f"{_DISK}|have no name")
+    GREEDY["mapped"] = _run("disk, in files that have no name and are not open", _program(_MAPPED), f"{_DISK}|have no name|{_TIME}")
     GREEDY["namespace"] = _run("rights of its own", _program(_UNSHARE))
     GREEDY["namespace-32"] = _run("the same by an older way", _program(_UNSHARE_32), f"{NO_APP}|exit code: 139")
