@@ -23,7 +23,7 @@ from tests.docker.private import borrowed, check_private, empty_cache
 
 from . import bases, raw_progress
 from .cases import Image, Row, Settings
-from .layers import members, rest_of
+from .layers import file_bytes, members, rest_of
 from .outcome import Outcome, in_order
 from .raw_progress import Written
 
@@ -97,8 +97,9 @@ class DockerRunner:
             interrupted = self._live and done.returncode != 0
             rows = _rows(done.stderr, directory / settings.file, settings.target, interrupted=interrupted)
             if done.returncode != 0:
-                # Shown only where the test fails: the daemon's own words, should it have failed and not the build.
-                print(done.stderr[-6000:])
+                if not self._live:
+                    # Shown only where the test fails: the daemon's own words, should it have failed and not the build.
+                    print(done.stderr[-6000:])
                 return Outcome(rows=rows if self._live else _only_failed_copy(rows), error=_error(done.stderr))
         self._made.update([_NAME] if settings.tag is None else [_NAME, settings.tag])
         return Outcome(rows=rows, image=read_image(_NAME, self.engine, live=self._live) if want_image else None)
@@ -242,7 +243,8 @@ def read_image(image: str, engine: str, *, live: bool = False) -> Image:
         (manifest,) = json.load(_member(archive, "manifest.json"))
         config = json.load(_member(archive, manifest["Config"]))
         known = bases.diff_ids()
-        every = [members(_member(archive, name).read(), whole=live) for name in manifest["Layers"] or ()]
+        tars = [_member(archive, name).read() for name in manifest["Layers"] or ()]
+    every = [members(tar, whole=live) for tar in tars]
     layers = [layer for layer, diff_id in zip(every, config["rootfs"].get("diff_ids") or (), strict=True) if diff_id not in known]
     history = [
         {
@@ -251,20 +253,20 @@ def read_image(image: str, engine: str, *, live: bool = False) -> Image:
             "empty_layer": bool(row.get("empty_layer")),
             "size": size,
         }
-        for row, size in zip(config.get("history") or (), _sizes(image, engine, config, every), strict=True)
+        for row, size in zip(config.get("history") or (), _sizes(image, engine, config, tars), strict=True)
     ]
     settings = {key: value for key, value in config["config"].items() if value}
     top = rest_of(config) if live else None
     return Image(history=history, config=settings, layers=layers, os=config["os"], architecture=config["architecture"], top=top)
 
 
-def _sizes(image: str, engine: str, config: dict[str, Any], layers: list[list[dict[str, Any]]]) -> list[int]:
+def _sizes(image: str, engine: str, config: dict[str, Any], layers: list[bytes]) -> list[int]:
     """The size of each row of the history: of the files in its layer, in bytes.
 
     The classic store says so itself; containerd's says how many blocks of a disk a layer takes, which is another thing on each disk.
     """
     if engine.endswith("-containerd"):
-        sizes = iter([sum(member.get("size", 0) for member in layer) for layer in layers])
+        sizes = iter([file_bytes(layer) for layer in layers])
         return [0 if row.get("empty_layer") else next(sizes) for row in config.get("history") or ()]
     listed = subprocess.run(
         ["docker", "history", "--human=false", "--no-trunc", "--format={{json .}}", image], capture_output=True, text=True, check=True

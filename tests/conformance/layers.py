@@ -64,6 +64,12 @@ def members(layer: bytes, *, whole: bool = False) -> list[dict[str, Any]]:
     return sorted(found, key=lambda member: str(member["path"]))
 
 
+def file_bytes(layer: bytes) -> int:
+    """The bytes of all files in a layer's tar, also of one whose name is that of a whiteout: so the classic store counts them."""
+    with tarfile.open(fileobj=io.BytesIO(layer)) as archive:
+        return sum(info.size for info in archive if info.isreg())
+
+
 def _rest(archive: tarfile.TarFile, info: tarfile.TarInfo) -> dict[str, Any]:
     """What counts beside what is recorded. A time is one that was kept, or "new": when a step ran is nobody's promise.
 

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Final
 
@@ -76,28 +77,43 @@ def _run(options: argparse.Namespace, docker: DockerRunner, embedded: Runner) ->
     # With the classic store --link says nothing, and the embedded engine, which only for 26.1.5 does the same, cannot be asked.
     without = {*options.without, *(() if older or docker.engine == REFERENCE else ("link",))}
     began = time.monotonic()
-    for number in range(options.first, options.first + options.cases):
-        case = draw_case(options.seed, number, older=older, without=without)
-        try:
-            wanted = _on_docker(case, docker, number)
-        except (CannotEditError, MisfitError, NotSavedError) as error:
-            if not _refused(error, docker):
-                raise
-            print(f"{number}: cannot be done here: {error}", flush=True)
-            counts["not done"] += 1
-            continue
-        compared = _compare(case, wanted, docker.engine, embedded)
-        counts.update(cases=1, builds=compared.builds, rows=compared.rows, failed=compared.failed, differ=int(compared.found is not None))
-        explained.update(compared.explained)
-        for text in compared.notes:
-            print(f"{number}: {text}", flush=True)
-        if compared.found is not None:
-            found = compared.found
-            print(f"{number}: build {found.build}: DIFFERENT: {found.summary} ({case['description']})\n{found.details}", flush=True)
-            if options.keep is not None:
-                _keep(case, found, options, docker, embedded)
-        if (number + 1) % _TOLD == 0:
-            print(f"... {number + 1}: {_said(counts)}", flush=True)
+    with ThreadPoolExecutor(1) as pool:
+
+        def ask(number: int) -> tuple[dict[str, Any], Future[list[Outcome]]]:
+            case = draw_case(options.seed, number, older=older, without=without)
+            return case, pool.submit(_on_docker, case, docker, number)
+
+        last = options.first + options.cases - 1
+        coming = ask(options.first) if options.cases > 0 else None
+        for number in range(options.first, last + 1):
+            assert coming is not None
+            case, asked = coming
+            # The daemon is at the next case while the embedded engine is at this one: half of a case's time is the daemon's.
+            coming = ask(number + 1) if number < last else None
+            try:
+                wanted = asked.result()
+            except (CannotEditError, MisfitError, NotSavedError) as error:
+                if not _refused(error, docker):
+                    raise
+                print(f"{number}: cannot be done here: {error}", flush=True)
+                counts["not done"] += 1
+                continue
+            compared = _compare(case, wanted, docker.engine, embedded)
+            counts.update(
+                cases=1, builds=compared.builds, rows=compared.rows, failed=compared.failed, differ=int(compared.found is not None)
+            )
+            explained.update(compared.explained)
+            for text in compared.notes:
+                print(f"{number}: {text}", flush=True)
+            if compared.found is not None:
+                found = compared.found
+                print(f"{number}: build {found.build}: DIFFERENT: {found.summary} ({case['description']})\n{found.details}", flush=True)
+                if options.keep is not None:
+                    if coming is not None:
+                        wait([coming[1]])
+                    _keep(case, found, options, docker, embedded)
+            if (number + 1) % _TOLD == 0:
+                print(f"... {number + 1}: {_said(counts)}", flush=True)
     minutes = (time.monotonic() - began) / 60
     print(
         f"seed {options.seed}, Docker {docker.engine}: {_said(counts)} in {minutes:.0f} min; "

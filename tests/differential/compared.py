@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import itertools
 import re
 import shutil
@@ -81,11 +79,7 @@ def outcomes(case: dict[str, Any], runner: Runner) -> list[Outcome]:
     """What a runner makes of each build. Raises ``CannotEditError``, ``MisfitError``, and what the runner raises."""
     folder = Path(tempfile.mkdtemp(prefix="drawn-"))
     try:
-        # A runner prints what a daemon said of a build that failed, which is no news here.
-        with contextlib.redirect_stdout(io.StringIO()):
-            builds = run_case(
-                msgspec.convert(case, Case), runner, folder / "contexts", images=lambda place: "image" in case["steps"][place]
-            )
+        builds = run_case(msgspec.convert(case, Case), runner, folder / "contexts", images=lambda place: "image" in case["steps"][place])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return [outcome for _, outcome in builds]
