@@ -18,8 +18,8 @@ from layerlab.context import Selection
 from layerlab.engines.embedded.store import PENDING, Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.fsutil import write_atomically
-from layerlab.ops import RunOp
-from layerlab.plan import CacheRecord, Decided, Solution
+from layerlab.solver.ops import RunOp
+from layerlab.solver.plan import CacheRecord, Decided, Solution
 
 # Layers of at most this many bytes are told by their files. To read larger ones takes longer than it saves.
 _SMALL: Final = 4 << 20

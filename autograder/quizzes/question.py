@@ -12,8 +12,8 @@ from typing import Annotated, Final
 import msgspec
 
 from layerlab.dockerfile import parse
-from layerlab.graph import Step, build_graph
-from layerlab.ops import DEFAULT_PATH, BaseImage
+from layerlab.solver.graph import Step, build_graph
+from layerlab.solver.ops import DEFAULT_PATH, BaseImage
 
 DOCKERFILE: Final = "Dockerfile"
 IGNORE: Final = ".dockerignore"

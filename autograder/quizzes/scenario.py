@@ -32,10 +32,10 @@ from layerlab.context import Selected, Selection, load_context
 from layerlab.dockerfile import parse
 from layerlab.engines.planning import planned
 from layerlab.errors import UsageError
-from layerlab.explain import BuildTrace, Explainer, trace_of
-from layerlab.graph import Graph, build_graph
 from layerlab.model import StepRecord
-from layerlab.plan import CacheRecord, Solution, solve
+from layerlab.solver.explain import BuildTrace, Explainer, trace_of
+from layerlab.solver.graph import Graph, build_graph
+from layerlab.solver.plan import CacheRecord, Solution, solve
 
 _LATER_SECONDS = 100
 

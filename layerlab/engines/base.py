@@ -7,9 +7,9 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from layerlab.graph import NEWEST, Like
 from layerlab.interrupt import Stop
 from layerlab.model import BuildRecord, CheckRecord, HistoryEntry, PlanRecord, StepRecord
+from layerlab.solver.graph import NEWEST, Like
 
 
 class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,13 +14,13 @@ from layerlab.engines.base import BuildOptions
 from layerlab.engines.inputs import build_arguments, check_frontend, dockerfile_of, dockerfile_text, shown_path
 from layerlab.engines.planning import Inputs
 from layerlab.errors import DockerfileError, InvalidReferenceError
-from layerlab.graph import Resolve
 from layerlab.linter import check
 from layerlab.linter.check import VIOLATION
 from layerlab.linter.options import CHECKS
 from layerlab.linter.text import UNREADABLE
 from layerlab.model import CheckRecord
 from layerlab.references import parse_reference
+from layerlab.solver.graph import Resolve
 
 _ASKS: Final = re.compile(rb"(?im)^#[ \t]*check[ \t]*=")
 

@@ -14,7 +14,7 @@ from layerlab.dockerfile.mounts import FALSE, TRUE
 from layerlab.engines.base import BuildOptions
 from layerlab.errors import BaseImageError, UnsupportedError, UsageError
 from layerlab.fsutil import leads_out
-from layerlab.graph import EPOCH
+from layerlab.solver.graph import EPOCH
 
 # Seconds since 1970 up to which there are dates, to both sides.
 _LATEST: Final = 60_000_000_000

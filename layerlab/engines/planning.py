@@ -16,12 +16,12 @@ from layerlab.context.tree import Directory, rows_of
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.state import BuildMemory
 from layerlab.errors import LayerlabError
-from layerlab.explain import BuildTrace, Explainer, trace_of
-from layerlab.graph import Graph
-from layerlab.keys import content_sources
 from layerlab.model import CheckWarning, PlanRecord, Status, StepRecord
-from layerlab.ops import CopyOp
-from layerlab.plan import CacheRecord, CacheView, Decided, Solution, looked_in_vain, selection_of, solve
+from layerlab.solver.explain import BuildTrace, Explainer, trace_of
+from layerlab.solver.graph import Graph
+from layerlab.solver.keys import content_sources
+from layerlab.solver.ops import CopyOp
+from layerlab.solver.plan import CacheRecord, CacheView, Decided, Solution, looked_in_vain, selection_of, solve
 
 Look = Callable[[tuple[str, ...], Selection], bool]
 

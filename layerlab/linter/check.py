@@ -8,12 +8,12 @@ from typing import Final
 from layerlab.context.ignore import IgnoreRules
 from layerlab.dockerfile.lines import decode
 from layerlab.errors import LayerlabError
-from layerlab.graph import Resolve, build_graph
 from layerlab.linter.findings import Findings
 from layerlab.linter.options import CheckOptions
 from layerlab.linter.stages import Stages, check_defaults
 from layerlab.linter.text import read
 from layerlab.model import CheckRecord, Failure
+from layerlab.solver.graph import Resolve, build_graph
 
 VIOLATION: Final = "lint violation found for rules: "
 

@@ -15,11 +15,11 @@ from layerlab.dockerfile.ast import Dockerfile, Instruction, Stage
 from layerlab.dockerfile.chars import quoted
 from layerlab.dockerfile.suggest import Hints
 from layerlab.errors import DockerfileError
-from layerlab.graph import Observer, Variables
 from layerlab.linter.findings import Findings
 from layerlab.linter.text import written
-from layerlab.ops import BaseImage
 from layerlab.platform import PLATFORM_ARGUMENTS, normal_platform
+from layerlab.solver.graph import Observer, Variables
+from layerlab.solver.ops import BaseImage
 
 _SECRET: Final = re.compile(
     r"(?:_|^)(?:apikey|auth|credential|credentials|key|password|pword|passwd|secret|token)(?:_|$)", re.IGNORECASE | re.ASCII

@@ -26,10 +26,10 @@ from layerlab.context.select import compile_glob
 from layerlab.dockerfile import expand, parse, parse_duration, parse_mount
 from layerlab.engines.embedded.rootfs.unpack import ArchiveError, unpack
 from layerlab.errors import LayerlabError
-from layerlab.explain import edits_between, likeness
 from layerlab.fsutil import remove_tree
-from layerlab.graph import build_graph
 from layerlab.linter.check import check
+from layerlab.solver.explain import edits_between, likeness
+from layerlab.solver.graph import build_graph
 from tests.autograder.material import ps1
 
 _PATH: Final = "folder/" * 20 + "b" * 200

@@ -24,7 +24,7 @@ from layerlab.context.select import compile_glob
 from layerlab.dockerfile import parse
 from layerlab.errors import DockerfileError
 from layerlab.fsutil import remove_written
-from layerlab.graph import build_graph
+from layerlab.solver.graph import build_graph
 from tests.adversarial.users import ordinary_user
 from tests.autograder.material import ps1
 

@@ -24,7 +24,7 @@ from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.rootfs.unpack import ArchiveError, unpack
 from layerlab.errors import LayerlabError
 from layerlab.fsutil import scratch_directory
-from layerlab.graph import build_graph
+from layerlab.solver.graph import build_graph
 from tests.autograder.material import notebook, ps1
 
 DIGITS = st.sampled_from(["0", "7", "65535", "65536", "9" * 5000, "1" * 20, "-1", "\u00b2", "\u0663", "1.5", "1s", "08"])

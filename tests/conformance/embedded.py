@@ -13,8 +13,8 @@ from layerlab.engines.embedded.archives import export_layer
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.errors import LayerlabError
-from layerlab.graph import NEWEST, Like
 from layerlab.model import BuildRecord, StepRecord
+from layerlab.solver.graph import NEWEST, Like
 
 from . import bases
 from .cases import REFERENCE, Image, Row, Settings

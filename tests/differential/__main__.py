@@ -23,7 +23,7 @@ from typing import Any, Final
 
 import msgspec
 
-from layerlab.graph import NEWEST, Like
+from layerlab.solver.graph import NEWEST, Like
 from tests.conformance.cases import OLDER, REFERENCE, with_answers, write
 from tests.conformance.docker import DockerRunner, NotSavedError
 from tests.conformance.edits import CannotEditError, MisfitError

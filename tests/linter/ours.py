@@ -10,9 +10,9 @@ from layerlab.context import load_context
 from layerlab.engines.checking import is_reference
 from layerlab.linter import check
 from layerlab.model import CheckRecord
-from layerlab.ops import BaseImage
 from layerlab.platform import PLATFORM
 from layerlab.references import parse_reference
+from layerlab.solver.ops import BaseImage
 
 
 def answer(case: dict[str, Any]) -> dict[str, Any]:

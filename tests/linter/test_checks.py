@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from layerlab.engines.checking import is_reference
 from layerlab.linter import check
 from layerlab.linter.rules import RULES, url
-from layerlab.ops import BaseImage
 from layerlab.platform import PLATFORM
+from layerlab.solver.ops import BaseImage
 from tests.linter.ours import answer, warned
 from tests.linter.record import CASES
 

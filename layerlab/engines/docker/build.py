@@ -22,13 +22,13 @@ from layerlab.engines.docker.progress import Reader, Vertex
 from layerlab.engines.docker.records import DaemonRecords
 from layerlab.engines.planning import Inputs
 from layerlab.errors import BuildInterruptedError, StoreError
-from layerlab.explain import BuildTrace, Explainer, trace_of
-from layerlab.graph import Graph
 from layerlab.interrupt import Stop
-from layerlab.keys import content_sources
 from layerlab.model import BuildRecord, Cause, Failure, HistoryEntry, Status, StepRecord
-from layerlab.ops import CopyOp
-from layerlab.plan import CacheRecord, Decided, Solution, selection_of, solve
+from layerlab.solver.explain import BuildTrace, Explainer, trace_of
+from layerlab.solver.graph import Graph
+from layerlab.solver.keys import content_sources
+from layerlab.solver.ops import CopyOp
+from layerlab.solver.plan import CacheRecord, Decided, Solution, selection_of, solve
 
 _EXIT_STATUS: Final = re.compile(r"did not complete successfully: exit code: (\d+)")
 _GRACE_SECONDS: Final = 5.0

@@ -28,7 +28,6 @@ from layerlab.engines.embedded.store import ImageRow, default_store
 from layerlab.engines.inputs import build_arguments, dockerfile_for, dockerfile_of, edit_path, not_here, refuse_typed_text, shown_path
 from layerlab.engines.planning import Inputs, file_groups, make_matrix, make_plan
 from layerlab.errors import BaseImageError, StoreError, UnsupportedError, UsageError
-from layerlab.graph import build_graph
 from layerlab.interrupt import Stop
 from layerlab.model import (
     BuildRecord,
@@ -43,8 +42,9 @@ from layerlab.model import (
     PublishedPort,
     Verification,
 )
-from layerlab.ops import BaseImage
 from layerlab.references import parse_reference
+from layerlab.solver.graph import build_graph
+from layerlab.solver.ops import BaseImage
 
 if TYPE_CHECKING:
     from layerlab.engines.embedded.transfer import Push

@@ -15,7 +15,7 @@ import msgspec
 
 from layerlab.context import Selected, Selection
 from layerlab.fsutil import locked, write_atomically
-from layerlab.plan import CacheRecord
+from layerlab.solver.plan import CacheRecord
 
 _KEPT = 20_000
 

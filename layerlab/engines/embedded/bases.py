@@ -24,9 +24,9 @@ from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import BaseImageError
 from layerlab.fsutil import locked
 from layerlab.offline import offline_folder
-from layerlab.ops import BaseImage
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
 from layerlab.references import Reference, parse_reference
+from layerlab.solver.ops import BaseImage
 
 _STAND_IN = re.compile(r"node:(?:[\w.]+-)?alpine[\d.]*\Z")
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"

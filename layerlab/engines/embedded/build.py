@@ -23,13 +23,13 @@ from layerlab.engines.embedded.store import PENDING, UNNAMED, ImageRow
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.engines.planning import Inputs, make_plan
 from layerlab.errors import BuildInterruptedError, ExecutorError, LayerlabError, StepBusyError, StepFailedError, StoreError
-from layerlab.explain import BuildTrace, Explainer, trace_of
-from layerlab.graph import HISTORY_COMMENT
 from layerlab.interrupt import Stop
-from layerlab.keys import content_sources
 from layerlab.model import BuildRecord, Cause, Failure, Status, StepRecord
-from layerlab.plan import CacheRecord, Decided, Solution, looked_in_vain, solve
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
+from layerlab.solver.explain import BuildTrace, Explainer, trace_of
+from layerlab.solver.graph import HISTORY_COMMENT
+from layerlab.solver.keys import content_sources
+from layerlab.solver.plan import CacheRecord, Decided, Solution, looked_in_vain, solve
 
 if TYPE_CHECKING:
     from layerlab.engines.embedded.engine import EmbeddedEngine

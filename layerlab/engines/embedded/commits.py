@@ -22,7 +22,7 @@ from layerlab.engines.embedded.store import PENDING, LayerRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import LayerlabError, StoreError
 from layerlab.interrupt import Stop
-from layerlab.plan import CacheRecord
+from layerlab.solver.plan import CacheRecord
 
 # Below this, starting a second worker costs more than hashing does.
 _SMALL: Final = 32 << 20

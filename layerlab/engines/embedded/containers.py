@@ -16,7 +16,7 @@ from layerlab.engines.embedded.store import ImageRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import BaseImageError, StepFailedError, UsageError
 from layerlab.model import PublishedPort
-from layerlab.ops import DEFAULT_PATH, RunOp, variables
+from layerlab.solver.ops import DEFAULT_PATH, RunOp, variables
 
 
 def container_of(

@@ -44,7 +44,6 @@ from layerlab.engines.inputs import (
 from layerlab.engines.planning import Inputs, file_groups, make_matrix, make_plan
 from layerlab.errors import BuildInterruptedError, StoreError, UnsupportedError, UsageError
 from layerlab.fsutil import collection_paused
-from layerlab.graph import Remote, Resolve, build_graph
 from layerlab.interrupt import Stop
 from layerlab.model import (
     BuildRecord,
@@ -59,8 +58,9 @@ from layerlab.model import (
     PublishedPort,
     Verification,
 )
-from layerlab.ops import BaseImage, RemoteFile, Source
 from layerlab.references import parse_reference
+from layerlab.solver.graph import Remote, Resolve, build_graph
+from layerlab.solver.ops import BaseImage, RemoteFile, Source
 
 if TYPE_CHECKING:
     from layerlab.engines.embedded.supervision import Supervised

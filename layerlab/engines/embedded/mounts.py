@@ -21,8 +21,8 @@ from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import DockerfileError, UnsupportedError
 from layerlab.fsutil import exchange, locked
-from layerlab.graph import Graph
-from layerlab.ops import MountOp, RunOp
+from layerlab.solver.graph import Graph
+from layerlab.solver.ops import MountOp, RunOp
 
 _HOSTS: Final = "127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 _RESOLVER: Final = "/etc/resolv.conf"

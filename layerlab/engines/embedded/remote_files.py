@@ -32,7 +32,7 @@ from layerlab.engines.embedded.rootfs.compression import expansion_limit
 from layerlab.engines.embedded.store import Store
 from layerlab.errors import RemoteFileError
 from layerlab.fsutil import locked, remove_written, write_atomically
-from layerlab.ops import RemoteFile
+from layerlab.solver.ops import RemoteFile
 
 Report = Callable[[str], None]
 

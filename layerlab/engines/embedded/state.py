@@ -7,9 +7,9 @@ import os
 
 import msgspec
 
-from layerlab.explain import BuildTrace
 from layerlab.fsutil import write_atomically
 from layerlab.model import BuildRecord
+from layerlab.solver.explain import BuildTrace
 
 _trace_decoder = msgspec.msgpack.Decoder(BuildTrace)
 _record_decoder = msgspec.json.Decoder(BuildRecord)

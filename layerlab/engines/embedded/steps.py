@@ -30,12 +30,12 @@ from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import ContextError, DockerfileError, StepFailedError, StoreError
 from layerlab.fsutil import remove_written
-from layerlab.graph import Graph
 from layerlab.interrupt import Stop
-from layerlab.keys import content_sources
 from layerlab.offline import offline_folder
-from layerlab.ops import CopyOp, MkdirOp, Op, RunOp, Source, variables
-from layerlab.plan import Decided, Solution, unsuccessful
+from layerlab.solver.graph import Graph
+from layerlab.solver.keys import content_sources
+from layerlab.solver.ops import CopyOp, MkdirOp, Op, RunOp, Source, variables
+from layerlab.solver.plan import Decided, Solution, unsuccessful
 
 _LARGEST_ID: Final = (1 << 31) - 1
 LOG_LIMIT: Final = 64 << 10

@@ -44,7 +44,7 @@ from layerlab.context.select import Picked
 from layerlab.context.tree import Row
 from layerlab.errors import StoreError
 from layerlab.fsutil import locked, remove_tree, write_atomically
-from layerlab.plan import CacheRecord
+from layerlab.solver.plan import CacheRecord
 
 FORMAT: Final = "1"
 # Stands before the number of a layer that is placed and has no digest yet.

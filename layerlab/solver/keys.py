@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
-from layerlab.ops import CopyOp, MkdirOp, MountOp, Op, RunOp, Source
+from layerlab.solver.ops import CopyOp, MkdirOp, MountOp, Op, RunOp, Source
 
 SCRATCH_KEY: Final = hashlib.sha256(b"scratch").hexdigest()
 # Another number wherever the same step now makes another layer.

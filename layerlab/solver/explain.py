@@ -15,11 +15,11 @@ import msgspec
 
 from layerlab.context import Selected
 from layerlab.context.tree import Row
-from layerlab.graph import Graph, Step
-from layerlab.keys import base_key, content_sources, operation
 from layerlab.model import MAX_PATHS, Cause, CauseKind
-from layerlab.ops import CopyOp, MkdirOp, Op, RunOp, variables
-from layerlab.plan import Decided, Solution
+from layerlab.solver.graph import Graph, Step
+from layerlab.solver.keys import base_key, content_sources, operation
+from layerlab.solver.ops import CopyOp, MkdirOp, Op, RunOp, variables
+from layerlab.solver.plan import Decided, Solution
 
 # More lines than a person writes; letters of an instruction that tell which it was; candidates that are looked at.
 _MANY: Final = 500

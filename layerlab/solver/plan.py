@@ -20,9 +20,9 @@ from layerlab.context.sent import followed, sent, sent_alone
 from layerlab.context.tree import Directory
 from layerlab.dockerfile.chars import quoted
 from layerlab.errors import ContextError, DockerfileError, LayerlabError, MissingSourceError
-from layerlab.graph import Graph, GraphStage, Step
-from layerlab.keys import SCRATCH_KEY, base_key, content_sources, inline_digest, merge_key, step_key
-from layerlab.ops import CopyOp, Op, RunOp, Source
+from layerlab.solver.graph import Graph, GraphStage, Step
+from layerlab.solver.keys import SCRATCH_KEY, base_key, content_sources, inline_digest, merge_key, step_key
+from layerlab.solver.ops import CopyOp, Op, RunOp, Source
 
 # Stands before what is in the place of layers where nobody knows what a URL or a repository gives.
 OPAQUE: Final = "remote:"
