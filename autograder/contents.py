@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from autograder.loaded import without_blanks
-from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
+from layerlab.oci.members import LayerEntry
 
 _PACKAGE: Final = re.compile(r"(?:^|/)node_modules/((?:@[^/]+/)?[^/]+)/package\.json\Z")
 _FOLDER: Final = re.compile(r"(.*?node_modules/[^/]+|[^/]+/[^/]+|[^/]+)(?:/.*)?\Z")

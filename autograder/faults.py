@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from layerlab.references import INVALID_REFERENCE
+from layerlab.oci.references import INVALID_REFERENCE
 
 # What a student's Dockerfile, or the image that was made of it, can bring about. All else is the grader's own trouble.
 STUDENTS: Final = frozenset({"dockerfile", "context", "missing-source", "step-failed", "unsupported", "base-image", "remote-file"})

@@ -23,7 +23,7 @@ import msgspec
 
 from autograder.loaded import Loaded, package_of
 from autograder.roles import LayerFound, LayerReader, looks_compiled
-from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
+from layerlab.oci.members import LayerEntry
 
 _IMPORT: Final = re.compile(r'^import\s+(?!type\b)[^;]*?\bfrom\s+"([^".][^"]*)";', re.MULTILINE)
 # ``process.getBuiltinModule`` is there in CommonJS and in modules alike (Node 20.16, 22.3). A line of its own, whatever stands before.

@@ -22,9 +22,9 @@ import msgspec
 
 from autograder.loaded import GeneratedFile, Loaded, LoadedFile, lines_of, package_of
 from layerlab.engines.embedded.engine import EmbeddedEngine
-from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.engines.embedded.rootfs.reading import open_file
 from layerlab.model import BuildRecord, StepRecord
+from layerlab.oci.members import LayerEntry
 
 # Of the contents of files, which are code that comes to what it should.
 Proof = Callable[[Sequence[bytes]], Sequence[bool]]

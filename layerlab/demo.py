@@ -23,7 +23,7 @@ import msgspec
 
 from layerlab.engines.base import BuildOptions, Event
 from layerlab.engines.connect import connect
-from layerlab.engines.embedded.store import default_store
+from layerlab.engines.places import default_store
 from layerlab.errors import LayerlabError, UsageError
 from layerlab.loopback import raise_loopback
 from layerlab.model import BuildRecord, StepRecord

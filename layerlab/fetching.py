@@ -15,10 +15,10 @@ import msgspec
 
 from layerlab.demo import find_app
 from layerlab.engines.base import BuildOptions
-from layerlab.engines.embedded.bases import canonical_name
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import LayerlabError
 from layerlab.fsutil import write_atomically
+from layerlab.oci.references import canonical_name
 from layerlab.offline import LIST, Fetched
 from layerlab.unpacking import unpack_data
 

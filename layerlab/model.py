@@ -286,3 +286,32 @@ class PathChange(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: Literal["A", "C", "D"]
     path: str
+
+
+class ImageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An image under a name: digests of its configuration and manifest; ``stand_in`` is a sentence or empty."""
+
+    name: str
+    config: str
+    manifest: str
+    source: str
+    stand_in: str = ""
+
+
+class SentLayer(msgspec.Struct, frozen=True, kw_only=True):
+    """One layer of a push. ``size``: bytes of the blob; ``sent`` false where the registry had it, in whichever repository."""
+
+    diff_id: str
+    digest: str
+    size: int
+    sent: bool
+
+
+class Push(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of a push. ``digest``: of the manifest; ``sent``: bytes of layers and configuration that went over the wire."""
+
+    reference: str
+    digest: str
+    layers: tuple[SentLayer, ...]
+    sent: int
+    schema: int = SCHEMA

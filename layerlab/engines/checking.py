@@ -19,7 +19,7 @@ from layerlab.linter.check import VIOLATION
 from layerlab.linter.options import CHECKS
 from layerlab.linter.text import UNREADABLE
 from layerlab.model import CheckRecord
-from layerlab.references import parse_reference
+from layerlab.oci.references import parse_reference
 from layerlab.solver.graph import Resolve
 
 _ASKS: Final = re.compile(rb"(?im)^#[ \t]*check[ \t]*=")

@@ -14,7 +14,7 @@ from layerlab.context.edits import EditedDirectory
 from layerlab.context.select import Selected, select
 from layerlab.context.tree import Directory, rows_of
 from layerlab.engines.base import BuildOptions
-from layerlab.engines.embedded.state import BuildMemory
+from layerlab.engines.build_history import BuildHistory
 from layerlab.errors import LayerlabError
 from layerlab.model import CheckWarning, PlanRecord, Status, StepRecord
 from layerlab.solver.explain import BuildTrace, Explainer, trace_of
@@ -34,7 +34,7 @@ class Inputs(msgspec.Struct, frozen=True):
 
     context: BuildContext
     graph: Graph
-    memory: BuildMemory
+    memory: BuildHistory
     file: str
     shown: str
     warnings: tuple[str, ...] = ()

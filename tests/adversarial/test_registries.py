@@ -25,13 +25,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from layerlab.engines.embedded import registry_http
-from layerlab.engines.embedded.documents import DocumentError, parse_configuration, parse_document
 from layerlab.engines.embedded.engine import EmbeddedEngine
-from layerlab.engines.embedded.registry import RegistryClient, RegistryError
-from layerlab.engines.embedded.registry_http import Origin, origin
 from layerlab.errors import LayerlabError
-from layerlab.references import parse_reference
+from layerlab.oci import registry_http
+from layerlab.oci.documents import DocumentError, parse_configuration, parse_document
+from layerlab.oci.references import parse_reference
+from layerlab.oci.registry import RegistryClient, RegistryError
+from layerlab.oci.registry_http import Origin, origin
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -214,8 +214,8 @@ ENDLESS: dict[str, dict[str, Act]] = {
 
 _CHILD = """
 import resource, sys
-from layerlab.references import parse_reference
-from layerlab.engines.embedded.registry import RegistryClient, RegistryError
+from layerlab.oci.references import parse_reference
+from layerlab.oci.registry import RegistryClient, RegistryError
 client = RegistryClient(parse_reference(sys.argv[1]))
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:

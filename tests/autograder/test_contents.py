@@ -10,7 +10,7 @@ import pytest
 
 from autograder.contents import Contents, Needless, contents_of, needless
 from autograder.rubric import judge
-from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
+from layerlab.oci.members import LayerEntry
 from tests.autograder.material import APP, observation, ps2
 
 UNWANTED = Needless(

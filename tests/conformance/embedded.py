@@ -11,9 +11,9 @@ from typing import Any
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.archives import export_layer
 from layerlab.engines.embedded.engine import EmbeddedEngine
-from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.errors import LayerlabError
 from layerlab.model import BuildRecord, StepRecord
+from layerlab.oci.members import LayerEntry
 from layerlab.solver.graph import NEWEST, Like
 
 from . import bases

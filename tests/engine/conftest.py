@@ -18,8 +18,8 @@ import pytest
 
 from layerlab.engines.base import BuildOptions, Event
 from layerlab.engines.embedded.engine import EmbeddedEngine
-from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.model import BuildRecord, PlanRecord, StepRecord
+from layerlab.oci.members import LayerEntry
 
 BASE = "base:1"
 

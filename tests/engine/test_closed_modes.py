@@ -15,8 +15,8 @@ import pytest
 
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
-from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.fsutil import remove_tree
+from layerlab.oci.members import LayerEntry
 
 from .conftest import verdicts
 

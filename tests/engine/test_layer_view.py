@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
-from layerlab.engines.layer_view import view_of
 from layerlab.model import ImageView
+from layerlab.oci.layer_view import view_of
+from layerlab.oci.members import LayerEntry
 
 
 def _of(*layers: list[LayerEntry]) -> ImageView:

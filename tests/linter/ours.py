@@ -10,8 +10,8 @@ from layerlab.context import load_context
 from layerlab.engines.checking import is_reference
 from layerlab.linter import check
 from layerlab.model import CheckRecord
+from layerlab.oci.references import parse_reference
 from layerlab.platform import PLATFORM
-from layerlab.references import parse_reference
 from layerlab.solver.ops import BaseImage
 
 

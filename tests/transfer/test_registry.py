@@ -21,9 +21,9 @@ import pytest
 from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.archives import export_layer
 from layerlab.engines.embedded.engine import EmbeddedEngine
-from layerlab.engines.embedded.registry import RegistryError
 from layerlab.engines.embedded.rootfs.tar_reader import TarReader
 from layerlab.errors import BaseImageError, StoreError, UsageError
+from layerlab.oci.registry import RegistryError
 from tests.conformance import bases
 
 

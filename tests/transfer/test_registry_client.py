@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from layerlab.engines.embedded.registry import RegistryClient, RegistryError
+from layerlab.oci.references import parse_reference
+from layerlab.oci.registry import RegistryClient, RegistryError
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
-from layerlab.references import parse_reference
 
 Answer = tuple[int, dict[str, str], bytes]
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -170,7 +170,7 @@ def test_the_authorization_does_not_follow_an_upload_to_a_host_that_only_begins_
 ) -> None:
     registry = serve()
     registry.answers["/v2/a/manifests/1"] = (401, {"WWW-Authenticate": 'Basic realm="x"'}, b"")
-    monkeypatch.setattr("layerlab.engines.embedded.registry.credentials", lambda _name: ("user", "secret"))
+    monkeypatch.setattr("layerlab.oci.registry.credentials", lambda _name: ("user", "secret"))
     client = RegistryClient(parse_reference(f"{registry.host}/a:1"), write=True)
     client.manifest("1")
     seen: dict[str, dict[str, str]] = {}

@@ -18,12 +18,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any, Final
 
 from layerlab.engines.docker.client import DockerError
-from layerlab.engines.embedded.rootfs.layer_tar import OPAQUE, WHITEOUT, LayerEntry
-from layerlab.engines.layer_view import view_of
 from layerlab.errors import BaseImageError, UnsupportedError, UsageError
 from layerlab.model import ImageView
+from layerlab.oci.layer_view import view_of
+from layerlab.oci.members import OPAQUE, WHITEOUT, LayerEntry
+from layerlab.oci.references import parse_reference
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
-from layerlab.references import parse_reference
 
 _AUFS: Final = WHITEOUT + WHITEOUT
 _JSON_LIMIT: Final = 16 << 20

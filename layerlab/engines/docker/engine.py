@@ -18,14 +18,14 @@ import msgspec
 
 from layerlab.context import load_context
 from layerlab.engines.base import BuildOptions, Event, Progress
+from layerlab.engines.build_history import BuildHistory
 from layerlab.engines.checking import check_build, checked, obeyed
 from layerlab.engines.docker import containers
 from layerlab.engines.docker.build import DockerBuild, ImageFacts
 from layerlab.engines.docker.client import DockerError, connect_api, find_builder, find_client, said, translated
 from layerlab.engines.docker.records import DaemonRecords
-from layerlab.engines.embedded.state import BuildMemory
-from layerlab.engines.embedded.store import ImageRow, default_store
 from layerlab.engines.inputs import build_arguments, dockerfile_for, dockerfile_of, edit_path, not_here, refuse_typed_text, shown_path
+from layerlab.engines.places import default_store
 from layerlab.engines.planning import Inputs, file_groups, make_matrix, make_plan
 from layerlab.errors import BaseImageError, StoreError, UnsupportedError, UsageError
 from layerlab.interrupt import Stop
@@ -34,6 +34,7 @@ from layerlab.model import (
     CheckRecord,
     ContainerSummary,
     HistoryEntry,
+    ImageRow,
     ImageSummary,
     ImageView,
     PathChange,
@@ -42,12 +43,12 @@ from layerlab.model import (
     PublishedPort,
     Verification,
 )
-from layerlab.references import parse_reference
+from layerlab.oci.references import parse_reference
 from layerlab.solver.graph import build_graph
 from layerlab.solver.ops import BaseImage
 
 if TYPE_CHECKING:
-    from layerlab.engines.embedded.transfer import Push
+    from layerlab.model import Push
 
 Report = Callable[[str], None]
 
@@ -123,7 +124,7 @@ class DockerEngine:
             emulates=True,
             like=options.like,
         )
-        memory = BuildMemory(context_files, file, options.target)
+        memory = BuildHistory(context_files, file, options.target)
         stand_in = tuple(sorted({image.stand_in for image in graph.images.values() if image.stand_in}))
         return Inputs(context=context, graph=graph, memory=memory, file=file, shown=shown, warnings=graph.warnings, stand_in=stand_in)
 
@@ -220,7 +221,7 @@ class DockerEngine:
     def explain(self, options: BuildOptions) -> BuildRecord | None:
         """The last build's record; where nothing ran in it, the last one in which something did."""
         path, file = dockerfile_of(options)
-        memory = BuildMemory(self._context_directory(path), file, options.target)
+        memory = BuildHistory(self._context_directory(path), file, options.target)
         return memory.record(with_misses=True) or memory.record()
 
     def file_groups(self, options: BuildOptions) -> tuple[tuple[str, ...], ...]:
@@ -355,7 +356,7 @@ class DockerEngine:
 
     def push(self, name: str, report: Report) -> Push:
         """Let the daemon send an image to the registry that its name says. Raises ``DockerError``, ``UsageError``."""
-        from layerlab.engines.embedded.transfer import Push, SentLayer
+        from layerlab.model import Push, SentLayer
 
         reference = parse_reference(name)
         diff_ids: list[str] = list(self._found(name)["RootFS"].get("Layers") or [])

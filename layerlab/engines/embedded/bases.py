@@ -18,14 +18,15 @@ from typing import Any
 
 import msgspec
 
-from layerlab.engines.embedded.documents import DOCUMENT_LIMIT, DocumentError, parse_configuration, parse_document, read_document
-from layerlab.engines.embedded.store import ImageRow, Store
+from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import BaseImageError
 from layerlab.fsutil import locked
+from layerlab.model import ImageRow
+from layerlab.oci.documents import DOCUMENT_LIMIT, DocumentError, parse_configuration, parse_document, read_document
+from layerlab.oci.references import Reference, canonical_name, parse_reference
 from layerlab.offline import offline_folder
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
-from layerlab.references import Reference, parse_reference
 from layerlab.solver.ops import BaseImage
 
 _STAND_IN = re.compile(r"node:(?:[\w.]+-)?alpine[\d.]*\Z")
@@ -38,11 +39,6 @@ Report = Callable[[str], None]
 
 def _silent(_text: str) -> None:
     """Progress that nobody watches."""
-
-
-def canonical_name(name: str) -> str:
-    """The form in which the store names an image: ``docker.io/library/node`` → ``node:latest``. Raises ``UsageError``."""
-    return parse_reference(name).short
 
 
 def is_for_this_machine(entry: dict[str, Any]) -> bool:
@@ -85,7 +81,7 @@ class Bases:
             return self.resolve(name, offline=True, report=report)
         why = "--offline was given" if offline else "this is offline"
         if not offline and folder is None:
-            from layerlab.engines.embedded.registry import RegistryClient, RegistryError
+            from layerlab.oci.registry import RegistryClient, RegistryError
 
             reference = parse_reference(name)
             try:
@@ -109,7 +105,7 @@ class Bases:
 
     def _get(self, name: str, canonical: str, offline: bool, report: Report, pinned: ImageRow | None) -> ImageRow:
         # The client's imports cost more than a whole no-op build, which never gets here.
-        from layerlab.engines.embedded.registry import RegistryError
+        from layerlab.oci.registry import RegistryError
 
         reference = parse_reference(name)
         folder = offline_folder()
@@ -140,7 +136,7 @@ class Bases:
 
         Raises ``RegistryError``, ``StoreError``.
         """
-        from layerlab.engines.embedded.registry import RegistryClient
+        from layerlab.oci.registry import RegistryClient
 
         directory = os.path.join(self.store.path, "downloads", urllib.parse.quote(reference.short, safe=""))
         with self.store.guarded():

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from layerlab.engines.base import BuildOptions, Event, Progress
-from layerlab.engines.embedded.bases import canonical_name
 from layerlab.engines.embedded.commits import Committer
 from layerlab.engines.embedded.mounts import empty_caches
 from layerlab.engines.embedded.steps import Made, StepRunner
-from layerlab.engines.embedded.store import PENDING, UNNAMED, ImageRow
+from layerlab.engines.embedded.store import PENDING, UNNAMED
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.engines.planning import Inputs, make_plan
 from layerlab.errors import BuildInterruptedError, ExecutorError, LayerlabError, StepBusyError, StepFailedError, StoreError
 from layerlab.interrupt import Stop
-from layerlab.model import BuildRecord, Cause, Failure, Status, StepRecord
+from layerlab.model import BuildRecord, Cause, Failure, ImageRow, Status, StepRecord
+from layerlab.oci.references import canonical_name
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
 from layerlab.solver.explain import BuildTrace, Explainer, trace_of
 from layerlab.solver.graph import HISTORY_COMMENT

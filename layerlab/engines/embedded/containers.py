@@ -12,10 +12,10 @@ from layerlab.engines.embedded.executors.base import Executor, Process, Running
 from layerlab.engines.embedded.mounts import RunMounts
 from layerlab.engines.embedded.rootfs.paths import OF_THE_TREE
 from layerlab.engines.embedded.snapshotters import Snapshotter
-from layerlab.engines.embedded.store import ImageRow, Store
+from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import BaseImageError, StepFailedError, UsageError
-from layerlab.model import PublishedPort
+from layerlab.model import ImageRow, PublishedPort
 from layerlab.solver.ops import DEFAULT_PATH, RunOp, variables
 
 

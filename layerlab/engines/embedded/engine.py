@@ -17,19 +17,18 @@ import msgspec
 
 from layerlab.context import load_context
 from layerlab.engines.base import BuildOptions, Event, Progress
+from layerlab.engines.build_history import BuildHistory
 from layerlab.engines.checking import check_build, checked, obeyed
 from layerlab.engines.embedded import images as image_store
-from layerlab.engines.embedded.bases import Bases, Report, canonical_name
+from layerlab.engines.embedded.bases import Bases, Report
 from layerlab.engines.embedded.build import Build, Executions
 from layerlab.engines.embedded.container_log import follow_log, read_log
 from layerlab.engines.embedded.container_store import ContainerRow, ContainerStore
 from layerlab.engines.embedded.containers import container_of
 from layerlab.engines.embedded.executors.base import Executor, Output
 from layerlab.engines.embedded.host import Host, find_host
-from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.engines.embedded.snapshotters import Snapshotter
-from layerlab.engines.embedded.state import BuildMemory
-from layerlab.engines.embedded.store import ImageRow, Store, default_store
+from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.engines.inputs import (
     build_arguments,
@@ -41,6 +40,7 @@ from layerlab.engines.inputs import (
     refuse_typed_text,
     shown_path,
 )
+from layerlab.engines.places import default_store
 from layerlab.engines.planning import Inputs, file_groups, make_matrix, make_plan
 from layerlab.errors import BuildInterruptedError, StoreError, UnsupportedError, UsageError
 from layerlab.fsutil import collection_paused
@@ -50,6 +50,7 @@ from layerlab.model import (
     CheckRecord,
     ContainerSummary,
     HistoryEntry,
+    ImageRow,
     ImageSummary,
     ImageView,
     PathChange,
@@ -58,13 +59,14 @@ from layerlab.model import (
     PublishedPort,
     Verification,
 )
-from layerlab.references import parse_reference
+from layerlab.oci.members import LayerEntry
+from layerlab.oci.references import canonical_name, parse_reference
 from layerlab.solver.graph import Remote, Resolve, build_graph
 from layerlab.solver.ops import BaseImage, RemoteFile, Source
 
 if TYPE_CHECKING:
     from layerlab.engines.embedded.supervision import Supervised
-    from layerlab.engines.embedded.transfer import Push
+    from layerlab.model import Push
 
 
 class EmbeddedEngine:
@@ -179,7 +181,7 @@ class EmbeddedEngine:
             like=options.like,
             remote=self._remote(options, _Throttled(progress or _silent), runs=runs),
         )
-        memory = BuildMemory(context_files, file, options.target)
+        memory = BuildHistory(context_files, file, options.target)
         stand_in = tuple(sorted({image.stand_in for image in graph.images.values() if image.stand_in}))
         return Inputs(context, graph, memory, file, shown, graph.warnings, stand_in)
 
@@ -273,7 +275,7 @@ class EmbeddedEngine:
     def explain(self, options: BuildOptions) -> BuildRecord | None:
         """The last build's record; where nothing ran in it, the last one in which something did."""
         path, file = dockerfile_of(options)
-        memory = BuildMemory(self.store.context_directory(path), file, options.target)
+        memory = BuildHistory(self.store.context_directory(path), file, options.target)
         return memory.record(with_misses=True) or memory.record()
 
     def file_groups(self, options: BuildOptions) -> tuple[tuple[str, ...], ...]:

@@ -9,15 +9,15 @@ from typing import Any
 
 import msgspec
 
-from layerlab.engines.embedded.bases import canonical_name
 from layerlab.engines.embedded.container_store import ContainerRow, ContainerStore
 from layerlab.engines.embedded.kept_tree import KeptTree
-from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
-from layerlab.engines.embedded.store import UNNAMED, ImageRow, Store
+from layerlab.engines.embedded.store import UNNAMED, Store
 from layerlab.engines.embedded.workers import WorkerProcess
-from layerlab.engines.layer_view import view_of
 from layerlab.errors import StoreError, UsageError
-from layerlab.model import Damage, ImageSummary, ImageView, Pruned, Verification
+from layerlab.model import Damage, ImageRow, ImageSummary, ImageView, Pruned, Verification
+from layerlab.oci.layer_view import view_of
+from layerlab.oci.members import LayerEntry
+from layerlab.oci.references import canonical_name
 
 _SHORTEST_ID = 4
 

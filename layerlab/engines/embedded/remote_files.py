@@ -27,11 +27,11 @@ from layerlab import __version__
 from layerlab.context import Selected, Selection, select
 from layerlab.context.select import Picked
 from layerlab.context.tree import DiskDirectory, Row
-from layerlab.engines.embedded.registry_http import NOT_A_REGISTRY, Answer, Http, RegistryError, origin
 from layerlab.engines.embedded.rootfs.compression import expansion_limit
 from layerlab.engines.embedded.store import Store
 from layerlab.errors import RemoteFileError
 from layerlab.fsutil import locked, remove_written, write_atomically
+from layerlab.oci.registry_http import NOT_A_REGISTRY, Answer, Http, RegistryError, origin
 from layerlab.solver.ops import RemoteFile
 
 Report = Callable[[str], None]

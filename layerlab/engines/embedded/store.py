@@ -44,6 +44,7 @@ from layerlab.context.select import Picked
 from layerlab.context.tree import Row
 from layerlab.errors import StoreError
 from layerlab.fsutil import locked, remove_tree, write_atomically
+from layerlab.model import ImageRow
 from layerlab.solver.plan import CacheRecord
 
 FORMAT: Final = "1"
@@ -72,16 +73,6 @@ class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
     damaged: bool = False
 
 
-class ImageRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An image under a name: digests of its configuration and manifest; ``stand_in`` is a sentence or empty."""
-
-    name: str
-    config: str
-    manifest: str
-    source: str
-    stand_in: str = ""
-
-
 class ContentRow(msgspec.Struct, frozen=True):
     """What a selection read from a root filesystem, kept for the solver."""
 
@@ -99,15 +90,6 @@ _content_decoder = msgspec.msgpack.Decoder(ContentRow)
 def _at_once(path: str, flags: int) -> int:
     """An opener that waits for nobody: what is a pipe where a file should be is empty."""
     return os.open(path, flags | os.O_NONBLOCK)
-
-
-def default_store() -> str:
-    """``LAYERLAB_STORE``, else ``$XDG_DATA_HOME/layerlab/store``."""
-    chosen = os.environ.get("LAYERLAB_STORE")
-    if chosen:
-        return os.path.abspath(chosen)
-    data = os.environ.get("XDG_DATA_HOME") or os.path.join(os.path.expanduser("~"), ".local", "share")
-    return os.path.join(data, "layerlab", "store")
 
 
 class Store:

@@ -14,12 +14,12 @@ from typing import IO, Final
 import msgspec
 
 from layerlab.engines.embedded.archives import export_layer
-from layerlab.engines.embedded.registry import RegistryClient
-from layerlab.engines.embedded.store import ImageRow, LayerRow, Store
+from layerlab.engines.embedded.store import LayerRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import StoreError, UsageError
-from layerlab.model import SCHEMA
-from layerlab.references import Reference, parse_reference
+from layerlab.model import ImageRow, Push, SentLayer
+from layerlab.oci.references import Reference, parse_reference
+from layerlab.oci.registry import RegistryClient
 
 _MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG: Final = "application/vnd.oci.image.config.v1+json"
@@ -30,25 +30,6 @@ _CHUNK: Final = 1 << 20
 _MOUNT_TRIES: Final = 3
 
 Report = Callable[[str], None]
-
-
-class SentLayer(msgspec.Struct, frozen=True, kw_only=True):
-    """One layer of a push. ``size``: bytes of the blob; ``sent`` false where the registry had it, in whichever repository."""
-
-    diff_id: str
-    digest: str
-    size: int
-    sent: bool
-
-
-class Push(msgspec.Struct, frozen=True, kw_only=True):
-    """The outcome of a push. ``digest``: of the manifest; ``sent``: bytes of layers and configuration that went over the wire."""
-
-    reference: str
-    digest: str
-    layers: tuple[SentLayer, ...]
-    sent: int
-    schema: int = SCHEMA
 
 
 def push(store: Store, worker: WorkerProcess, row: ImageRow, reference: Reference, report: Report) -> Push:

@@ -6,7 +6,7 @@ from layerlab.dockerfile import mount_origin, parse_instruction
 from layerlab.dockerfile.ast import Instruction, Stage
 from layerlab.dockerfile.suggest import did_you_mean
 from layerlab.errors import InvalidReferenceError, UsageError
-from layerlab.references import parse_reference
+from layerlab.oci.references import parse_reference
 from layerlab.solver.graph.scope import Scope
 
 

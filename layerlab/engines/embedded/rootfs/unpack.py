@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterator
 from typing import IO, Final
 
 from layerlab.engines.embedded.rootfs.compression import ZSTD, decompressed, expansion_limit, is_compressed
-from layerlab.engines.embedded.rootfs.layer_tar import CAPABILITY, DEVICE, OPAQUE, OVERLAY_PREFIX, WHITEOUT, note_device
+from layerlab.engines.embedded.rootfs.layer_tar import CAPABILITY, DEVICE, OVERLAY_PREFIX, note_device
 from layerlab.engines.embedded.rootfs.paths import Way, Ways, inside, resolve
 from layerlab.engines.embedded.rootfs.sizes import LEAST
 from layerlab.engines.embedded.rootfs.tar_reader import BLOCK, ArchiveError, Member, TarReader, is_header
+from layerlab.oci.members import OPAQUE, WHITEOUT
 
 __all__ = ["ArchiveError", "is_archive", "unpack"]
 

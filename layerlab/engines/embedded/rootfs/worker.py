@@ -45,6 +45,7 @@ from layerlab.engines.embedded.rootfs.modes import Tree, closed, held_open
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.errors import LayerlabError, MissingSourceError
 from layerlab.fsutil import collection_paused, remove_tree
+from layerlab.oci.members import LayerEntry
 
 _LENGTH: Final = struct.Struct("<I")
 # Where an overlay can only be mounted by path: an older kernel, a filter of system calls, few descriptors for many layers.
@@ -589,7 +590,7 @@ def _looked(root: str, place: str) -> str:
     return f"lstat /{'/'.join(parts)}: no such file or directory"
 
 
-def _shown(entry: layer_tar.LayerEntry) -> layer_tar.LayerEntry:
+def _shown(entry: LayerEntry) -> LayerEntry:
     target = entry.target if entry.type == "hardlink" else entry.target[:_NAME_BYTES]
     path, xattrs = entry.path, entry.xattrs
     if not (path.isascii() and target.isascii()):

@@ -101,3 +101,8 @@ def _check_digest(text: str, algorithm: str, encoded: str) -> None:
         raise InvalidReferenceError(text, "invalid checksum digest length", "A SHA-256 digest has 64 characters.")
     if encoded != encoded.lower():
         raise InvalidReferenceError(text, "invalid checksum digest format", "Write the digest in lower case.")
+
+
+def canonical_name(name: str) -> str:
+    """The form in which the store names an image: ``docker.io/library/node`` → ``node:latest``. Raises ``UsageError``."""
+    return parse_reference(name).short

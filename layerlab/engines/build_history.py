@@ -15,7 +15,7 @@ _trace_decoder = msgspec.msgpack.Decoder(BuildTrace)
 _record_decoder = msgspec.json.Decoder(BuildRecord)
 
 
-class BuildMemory:
+class BuildHistory:
     """The memory of one (context, Dockerfile, target), in the context's directory of the store."""
 
     def __init__(self, directory: str, dockerfile: str, target: str | None) -> None:

@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 
-from layerlab.references import DOCKER_HUB
+from layerlab.oci.references import DOCKER_HUB
 
 
 def credentials(registry: str) -> tuple[str, str]:

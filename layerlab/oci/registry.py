@@ -22,11 +22,11 @@ from typing import IO, Any, Final
 import msgspec
 
 from layerlab import __version__
-from layerlab.engines.embedded.credentials import credentials
-from layerlab.engines.embedded.documents import DOCUMENT_LIMIT, DocumentError, parse_as, parse_configuration, parse_document
-from layerlab.engines.embedded.registry_http import NOT_A_REGISTRY, Answer, Http, RegistryError, Upload, joined, origin, plain
+from layerlab.oci.credentials import credentials
+from layerlab.oci.documents import DOCUMENT_LIMIT, DocumentError, parse_as, parse_configuration, parse_document
+from layerlab.oci.references import DOCKER_HUB, Reference
+from layerlab.oci.registry_http import NOT_A_REGISTRY, Answer, Http, RegistryError, Upload, joined, origin, plain
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
-from layerlab.references import DOCKER_HUB, Reference
 
 __all__ = ["MANIFEST_TYPES", "RegistryClient", "RegistryError"]
 

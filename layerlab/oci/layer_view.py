@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from layerlab.engines.embedded.rootfs.layer_tar import LayerEntry
 from layerlab.model import ImageView, LayerView
+from layerlab.oci.members import LayerEntry
 
 _NO_FILES: Final = ("dir", "whiteout", "opaque")
 
