@@ -21,7 +21,7 @@ import msgspec
 
 from autograder.confine.sandbox import GradingEngine
 from autograder.confine.timing import Clock, TooSlow
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.rootfs.reading import open_file
 from layerlab.errors import LayerlabError
 

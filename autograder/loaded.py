@@ -20,7 +20,7 @@ import msgspec
 from autograder.confine.sandbox import GradingEngine
 from autograder.edits import LOCK, MANIFEST
 from autograder.workspace import Workspace
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.rootfs.reading import open_file
 from layerlab.errors import LayerlabError
 from layerlab.fsutil import write_atomically

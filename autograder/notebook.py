@@ -20,7 +20,7 @@ from autograder.quizzes.prediction import read_prediction
 from autograder.quizzes.question import steps_to_predict
 from autograder.record import CheckResult, SubmissionResult
 from autograder.words import verdict, wrapped
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import LayerlabError, UsageError
 from layerlab.render import error_text, steps_table

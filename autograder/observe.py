@@ -25,7 +25,7 @@ from autograder.network import advice, advice_before
 from autograder.probing import Picture, Probes, folder_of_place, imported, make_probes, picture_of, write_probe
 from autograder.roles import ImageReader, LayerReader, Role, Sought, StepRoles, is_command
 from autograder.workspace import Workspace
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded import images
 from layerlab.engines.embedded.steps import DISK_FULL
 from layerlab.errors import LayerlabError, StepBusyError

@@ -19,7 +19,7 @@ from autograder.edits import LOCK, MANIFEST
 from autograder.loaded import observe_app
 from autograder.places import make_place
 from autograder.workspace import tree_digest
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.npm_cache import make_lendable
 from layerlab.errors import ExecutorError, LayerlabError, UsageError
 from layerlab.fetching import lock_digest

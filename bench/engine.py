@@ -33,7 +33,7 @@ sys.path.insert(0, str(ROOT))
 
 from bench.contexts import OPTIMISED, app, many_files  # noqa: E402
 from layerlab.context import Selection, load_context, select  # noqa: E402
-from layerlab.engines.base import BuildOptions  # noqa: E402
+from layerlab.engines.api import BuildOptions  # noqa: E402
 from layerlab.engines.embedded.engine import EmbeddedEngine  # noqa: E402
 from layerlab.errors import LayerlabError  # noqa: E402
 from layerlab.fsutil import collection_paused  # noqa: E402

@@ -36,7 +36,7 @@ from engine import _load_image  # noqa: E402
 
 from autograder.release import reference  # noqa: E402
 from autograder.workspace import Workspace  # noqa: E402
-from layerlab.engines.base import BuildOptions  # noqa: E402
+from layerlab.engines.api import BuildOptions  # noqa: E402
 from layerlab.engines.embedded.engine import EmbeddedEngine  # noqa: E402
 from tests.docker.private import FLAG, FLAG_HELP, SharedDaemonError, borrowed, check_private, empty_cache  # noqa: E402
 from tests.sample_class.make import expected, make  # noqa: E402

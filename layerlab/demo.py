@@ -21,23 +21,22 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from layerlab.engines.base import BuildOptions, Event
+from layerlab.engines.api import BuildOptions, Event
 from layerlab.engines.connect import connect
 from layerlab.engines.places import default_store
 from layerlab.errors import LayerlabError, UsageError
+from layerlab.fsutil import remove_written
 from layerlab.loopback import raise_loopback
 from layerlab.model import BuildRecord, StepRecord
 from layerlab.progress import TextProgress
 from layerlab.render import build_summary, history_table, steps_table
 
 if TYPE_CHECKING:
-    from layerlab.engines.connect import AnyEngine
-    from layerlab.engines.docker.containers import DockerContainer
-    from layerlab.engines.embedded.executors.base import Running
+    from layerlab.engines.api import Container, Engine
 
 TAG: Final = "100x-node"
 # A daemon's images are the user's: one of the same name must stay what it is.
-DOCKER_TAG: Final = "100x-node:layerlab-demo"
+SHARED_TAG: Final = "100x-node:layerlab-demo"
 _GREETING: Final = re.compile(r'(const GREETING = ")([^"]*)(";)')
 _ANSWER_SECONDS: Final = 60
 
@@ -97,25 +96,19 @@ def run_demo(
         base = store if store is not None else default_store()
         os.makedirs(base, exist_ok=True)
         place = tempfile.mkdtemp(prefix="demo-", dir=base)
-        stack.callback(shutil.rmtree, place, ignore_errors=True)
+        stack.callback(remove_written, place)
         builder = connect(engine, os.path.join(place, "store"))
         stack.callback(builder.close)
         work = Path(place) / "node-app"
         shutil.copytree(source, work, ignore=shutil.ignore_patterns("node_modules", "dist", "*.db"))
         story = _Story(builder, work, offline=offline, quiet=quiet)
-        stack.callback(_empty, builder, story)
+        stack.callback(_forget, builder, story)
         acts, served = story.tell()
     return DemoRecord(engine=builder.name, acts=acts, served=served, seconds=round(time.monotonic() - started, 1))
 
 
-def _empty(engine: AnyEngine, story: _Story) -> None:
-    from layerlab.engines.embedded.engine import EmbeddedEngine
-
-    if isinstance(engine, EmbeddedEngine):
-        # A step may leave directories without permissions behind; the worker can remove them, a plain rmtree cannot.
-        with contextlib.suppress(LayerlabError, OSError):
-            engine.worker.ask("remove", paths=["s"])
-        return
+def _forget(engine: Engine, story: _Story) -> None:
+    """Take away the images of the demo: a daemon keeps them, and an engine of our own has them in a store that goes anyhow."""
     images = [story.tag, *(act.record.image for act in story.acts if act.record.image)]
     for image in dict.fromkeys(images):
         with contextlib.suppress(LayerlabError):
@@ -123,12 +116,12 @@ def _empty(engine: AnyEngine, story: _Story) -> None:
 
 
 class _Story:
-    def __init__(self, engine: AnyEngine, work: Path, *, offline: bool, quiet: bool) -> None:
+    def __init__(self, engine: Engine, work: Path, *, offline: bool, quiet: bool) -> None:
         self.engine = engine
         self.work = work
         self.offline = offline
         self.quiet = quiet
-        self.tag = DOCKER_TAG if engine.name == "docker" else TAG
+        self.tag = SHARED_TAG if engine.is_shared else TAG
         self.acts: list[Act] = []
         self._edits = 0
         self._greeting = ""
@@ -222,7 +215,7 @@ def _installs(step: StepRecord) -> bool:
     return step.keyword == "RUN"
 
 
-def _drain(running: Running | DockerContainer, log: list[bytes]) -> None:
+def _drain(running: Container, log: list[bytes]) -> None:
     with contextlib.suppress(OSError, ValueError):
         running.wait(log.append)
 

@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from layerlab.demo import find_app
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import LayerlabError
 from layerlab.fsutil import write_atomically

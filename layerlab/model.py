@@ -315,3 +315,11 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
     layers: tuple[SentLayer, ...]
     sent: int
     schema: int = SCHEMA
+
+
+class EngineSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """An engine in words: ``name``, and what runs its steps and prepares their root filesystems."""
+
+    name: str
+    executor: str
+    snapshotter: str

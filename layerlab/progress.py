@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import IO
 
-from layerlab.engines.base import Event
+from layerlab.engines.api import Event
 from layerlab.model import StepRecord
 from layerlab.render import Painter
 

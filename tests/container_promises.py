@@ -16,7 +16,7 @@ from layerlab.errors import StepFailedError, UsageError
 from layerlab.model import PublishedPort
 
 if TYPE_CHECKING:
-    from layerlab.engines.connect import AnyEngine
+    from layerlab.engines.api import Engine
 
 IMAGE = "base:1"
 CHANGES = (
@@ -31,7 +31,7 @@ def shell(text: str) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def detached(engine: AnyEngine, text: str, **more: Any) -> Iterator[str]:
+def detached(engine: Engine, text: str, **more: Any) -> Iterator[str]:
     """The name of a container that runs by itself, removed at the end."""
     name = f"layerlab-test-{secrets.token_hex(4)}"
     more.setdefault("network", False)
@@ -43,12 +43,12 @@ def detached(engine: AnyEngine, text: str, **more: Any) -> Iterator[str]:
             engine.remove_container(name, force=True)
 
 
-def row_of(engine: AnyEngine, name: str) -> Any:
+def row_of(engine: Engine, name: str) -> Any:
     """The row of ``ps -a`` with this name, or ``None``."""
     return next((row for row in engine.containers(stopped=True) if row.name == name), None)
 
 
-def ended(engine: AnyEngine, name: str) -> Any:
+def ended(engine: Engine, name: str) -> Any:
     """The row of a container once it has ended."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
@@ -65,14 +65,14 @@ def moment(text: str) -> tuple[str, str]:
     return seconds, fraction.ljust(9, "0")
 
 
-def log_of(engine: AnyEngine, name: str) -> bytes:
+def log_of(engine: Engine, name: str) -> bytes:
     """All that a container has written so far."""
     blocks: list[bytes] = []
     engine.container_logs(name, blocks.append)
     return b"".join(blocks)
 
 
-def wait_for_log(engine: AnyEngine, name: str, text: bytes) -> None:
+def wait_for_log(engine: Engine, name: str, text: bytes) -> None:
     """Wait until a container has written something."""
     deadline = time.monotonic() + 30
     while text not in log_of(engine, name):
@@ -91,7 +91,7 @@ def free_port() -> int:
 # --- the promises -----------------------------------------------------------------------------------------------------
 
 
-def it_runs_by_itself_and_stays_when_it_has_ended(engine: AnyEngine) -> None:
+def it_runs_by_itself_and_stays_when_it_has_ended(engine: Engine) -> None:
     with detached(engine, "echo $WHO; while [ ! -e /end ]; do sleep 0.1; done; exit 3", environment={"WHO": "me"}) as name:
         row = row_of(engine, name)
         assert (row.state, row.exit_status, row.image, row.command[-1][:9]) == ("running", None, IMAGE, "echo $WHO")
@@ -108,7 +108,7 @@ def it_runs_by_itself_and_stays_when_it_has_ended(engine: AnyEngine) -> None:
         assert sorted(log_of(engine, name).split()) == [b"err", b"out"]
 
 
-def a_container_is_known_by_name_id_and_the_start_of_its_id(engine: AnyEngine) -> None:
+def a_container_is_known_by_name_id_and_the_start_of_its_id(engine: Engine) -> None:
     with detached(engine, "echo hello") as name:
         identity = ended(engine, name).id
         for known in (name, identity, identity[:12]):
@@ -118,7 +118,7 @@ def a_container_is_known_by_name_id_and_the_start_of_its_id(engine: AnyEngine) -
             engine.container_diff(gone)
 
 
-def a_name_is_given_once(engine: AnyEngine) -> None:
+def a_name_is_given_once(engine: Engine) -> None:
     with detached(engine, "true") as name:
         with pytest.raises(UsageError, match=f'Conflict. The container name "/{name}" is already in use by container'):
             engine.run_detached(IMAGE, command=("true",), name=name, network=False)
@@ -134,7 +134,7 @@ def a_name_is_given_once(engine: AnyEngine) -> None:
         assert "_" in rows[0].name
 
 
-def a_running_container_is_not_removed_unless_it_must_be(engine: AnyEngine) -> None:
+def a_running_container_is_not_removed_unless_it_must_be(engine: Engine) -> None:
     with detached(engine, "sleep 60") as name:
         with pytest.raises(UsageError, match="container is running: stop the container before removing or force remove"):
             engine.remove_container(name)
@@ -142,7 +142,7 @@ def a_running_container_is_not_removed_unless_it_must_be(engine: AnyEngine) -> N
         assert row_of(engine, name) is None
 
 
-def stop_asks_first_and_kills_then(engine: AnyEngine) -> None:
+def stop_asks_first_and_kills_then(engine: Engine) -> None:
     with detached(engine, "trap 'echo asked; exit 5' TERM; echo ready; while :; do sleep 0.1; done") as name:
         wait_for_log(engine, name, b"ready")
         engine.stop_container(name, 10)
@@ -158,7 +158,7 @@ def stop_asks_first_and_kills_then(engine: AnyEngine) -> None:
         assert ended(engine, name).exit_status == 137
 
 
-def diff_tells_what_was_added_changed_and_deleted(engine: AnyEngine) -> None:
+def diff_tells_what_was_added_changed_and_deleted(engine: Engine) -> None:
     with detached(engine, CHANGES) as name:
         ended(engine, name)
         found = [f"{change.kind} {change.path}" for change in engine.container_diff(name)]
@@ -168,13 +168,13 @@ def diff_tells_what_was_added_changed_and_deleted(engine: AnyEngine) -> None:
     ]
 
 
-def diff_of_what_changed_nothing_is_empty(engine: AnyEngine) -> None:
+def diff_of_what_changed_nothing_is_empty(engine: Engine) -> None:
     with detached(engine, "cat /etc/passwd > /dev/null; echo x > /dev/shm/x") as name:
         ended(engine, name)
         assert engine.container_diff(name) == ()
 
 
-def logs_can_be_followed_to_the_end(engine: AnyEngine) -> None:
+def logs_can_be_followed_to_the_end(engine: Engine) -> None:
     with detached(engine, "for n in 1 2 3; do echo line $n; sleep 0.3; done") as name:
         came: list[tuple[float, bytes]] = []
         engine.container_logs(name, lambda block: came.append((time.monotonic(), block)), follow=True)
@@ -182,7 +182,7 @@ def logs_can_be_followed_to_the_end(engine: AnyEngine) -> None:
         assert came[-1][0] - came[0][0] > 0.3
 
 
-def with_rm_it_goes_when_it_ends(engine: AnyEngine) -> None:
+def with_rm_it_goes_when_it_ends(engine: Engine) -> None:
     with detached(engine, "sleep 0.5", remove=True) as name:
         assert row_of(engine, name).state == "running"
         deadline = time.monotonic() + 30
@@ -191,7 +191,7 @@ def with_rm_it_goes_when_it_ends(engine: AnyEngine) -> None:
             time.sleep(0.05)
 
 
-def in_the_foreground_it_is_kept_or_not(engine: AnyEngine) -> None:
+def in_the_foreground_it_is_kept_or_not(engine: Engine) -> None:
     for keep in (False, True):
         name = f"layerlab-test-{secrets.token_hex(4)}"
         output: list[bytes] = []
@@ -207,7 +207,7 @@ def in_the_foreground_it_is_kept_or_not(engine: AnyEngine) -> None:
             engine.remove_container(name)
 
 
-def what_does_not_start_does_not_stay(engine: AnyEngine) -> None:
+def what_does_not_start_does_not_stay(engine: Engine) -> None:
     before = {row.id for row in engine.containers(stopped=True)}
     with pytest.raises(StepFailedError, match="executable file not found"):
         engine.run_detached(IMAGE, command=("nothing-like-it",), network=False)
@@ -218,7 +218,7 @@ def what_does_not_start_does_not_stay(engine: AnyEngine) -> None:
     assert {row.id for row in engine.containers(stopped=True)} == before
 
 
-def a_port_that_is_taken_is_refused(engine: AnyEngine) -> None:
+def a_port_that_is_taken_is_refused(engine: Engine) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -228,7 +228,7 @@ def a_port_that_is_taken_is_refused(engine: AnyEngine) -> None:
             engine.run_detached(IMAGE, command=shell("sleep 60"), ports=(port,))
 
 
-def several_at_once(engine: AnyEngine) -> None:
+def several_at_once(engine: Engine) -> None:
     outcomes: list[bytes] = []
 
     def one(number: int) -> None:
@@ -244,7 +244,7 @@ def several_at_once(engine: AnyEngine) -> None:
     assert sorted(outcomes) == [b"0\n", b"1\n", b"2\n", b"3\n"]
 
 
-PROMISES: dict[str, Callable[[AnyEngine], None]] = {
+PROMISES: dict[str, Callable[[Engine], None]] = {
     promise.__name__.replace("_", " "): promise
     for promise in (
         it_runs_by_itself_and_stays_when_it_has_ended,

@@ -22,7 +22,7 @@ from autograder.confine.memory import Uncountable
 from autograder.confine.openings import Openings
 from autograder.confine.shelf import Shelf
 from autograder.confine.watch import Peak, Watch
-from layerlab.engines.base import BuildOptions, Progress
+from layerlab.engines.api import BuildOptions, Progress
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.executors.base import BindMount, Executor, Mount, Output, OverlayMount, Process, Root, Running
 from layerlab.engines.embedded.npm_cache import NPM_CACHE, lend

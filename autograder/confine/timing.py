@@ -6,7 +6,7 @@ import threading
 import time
 
 from autograder.assignment import Limits
-from layerlab.engines.base import BuildOptions, Event
+from layerlab.engines.api import BuildOptions, Event
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import BuildInterruptedError
 from layerlab.interrupt import Stop

@@ -14,7 +14,7 @@ from layerlab.commands.common import add_context, engine_of, options_of, print_j
 from layerlab.errors import LayerlabError, UsageError
 
 if TYPE_CHECKING:
-    from layerlab.engines.base import BuildOptions
+    from layerlab.engines.api import BuildOptions
     from layerlab.model import Failure
 
 _FAILED = 1
@@ -57,7 +57,7 @@ def add(verbs: Any) -> None:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    from layerlab.engines.base import Event, Progress
+    from layerlab.engines.api import Event, Progress
     from layerlab.progress import TextProgress
     from layerlab.render import build_summary, error_text
 

@@ -15,8 +15,7 @@ from layerlab.errors import LayerlabError, UnsupportedError, UsageError
 from layerlab.platform import PLATFORM, normal_platform
 
 if TYPE_CHECKING:
-    from layerlab.engines.base import BuildOptions
-    from layerlab.engines.connect import AnyEngine
+    from layerlab.engines.api import BuildOptions, Engine
 
 
 _NAMED_IN_REPORT: Final = ("build", "plan", "explain")
@@ -29,7 +28,7 @@ def print_json(value: Any) -> None:
     sys.stdout.flush()
 
 
-def print_answer(engine: AnyEngine, value: Any) -> None:
+def print_answer(engine: Engine, value: Any) -> None:
     """A JSON document, with the name of the engine that it comes from. ``value``: a struct, or a dict with text as keys."""
     print_json({"schema": 1, "engine": engine.name, **msgspec.to_builtins(value)})
 
@@ -87,7 +86,7 @@ def add_context(parser: argparse.ArgumentParser) -> None:
     add_engine(parser)
 
 
-def engine_of(arguments: argparse.Namespace) -> AnyEngine:
+def engine_of(arguments: argparse.Namespace) -> Engine:
     """The engine that the flags ask for. Raises ``DockerError`` where Docker was asked for and cannot be had.
 
     Who reads along is told which one it is; a record and a report of layerlab's own name it themselves.
@@ -102,7 +101,7 @@ def engine_of(arguments: argparse.Namespace) -> AnyEngine:
 
 def options_of(arguments: argparse.Namespace) -> BuildOptions:
     """The build options that the flags say. Raises ``UsageError``, ``UnsupportedError``."""
-    from layerlab.engines.base import BuildOptions
+    from layerlab.engines.api import BuildOptions
 
     platform = getattr(arguments, "platform", None)
     try:

@@ -11,7 +11,7 @@ from layerlab.commands.common import add_engine, engine_of, environment, for_eac
 from layerlab.errors import UnsupportedError, UsageError
 
 if TYPE_CHECKING:
-    from layerlab.engines.connect import AnyEngine
+    from layerlab.engines.api import Engine
 
 _SECONDS = 10
 
@@ -172,7 +172,7 @@ def _rm(arguments: argparse.Namespace) -> int:
         return _each(engine, arguments, "removed", lambda container: engine.remove_container(container, force=arguments.force))
 
 
-def _each(engine: AnyEngine, arguments: argparse.Namespace, done: str, act: Callable[[str], None]) -> int:
+def _each(engine: Engine, arguments: argparse.Namespace, done: str, act: Callable[[str], None]) -> int:
     """Do it for every container, and print their names as given."""
     names: list[str] = []
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from layerlab.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from layerlab.engines.connect import AnyEngine
+    from layerlab.engines.api import Engine
 
 
 class _Flag(NamedTuple):
@@ -71,13 +71,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         other.add_argument(name, action="store_true", help="no effect")
 
 
-def checked(flags: Sequence[tuple[str, str | None]], engine: AnyEngine) -> tuple[str, ...]:
+def checked(flags: Sequence[tuple[str, str | None]], engine: Engine) -> tuple[str, ...]:
     """The words to hand on to Docker. Raises ``UnsupportedError`` for a flag that this engine does not have."""
     for name, _ in flags:
         for names, flag in _REFUSED.items():
             if name in names:
                 raise UnsupportedError(f"{name} is not supported", remedy=flag.instead)
         for names, flag in _HANDED.items():
-            if name in names and engine.name != "docker":
+            if name in names and not engine.client_flags:
                 raise UnsupportedError(f"{name} is not supported by the embedded engine", remedy=flag.instead)
     return tuple(name if value is None else f"{name}={value}" for name, value in flags)

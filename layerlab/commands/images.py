@@ -149,8 +149,10 @@ def _layers(arguments: argparse.Namespace) -> int:
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    from layerlab.engines.connect import keeper_of
+
     with engine_of(arguments) as engine:
-        found = engine.verify(note)
+        found = keeper_of(engine).verify(note)
     if arguments.json:
         print_answer(engine, found)
     else:
@@ -177,11 +179,12 @@ def _size(text: str) -> int:
 
 
 def _prune(arguments: argparse.Namespace) -> int:
+    from layerlab.engines.connect import keeper_of
     from layerlab.render import size
 
     keep = _size(arguments.keep)
     with engine_of(arguments) as engine:
-        done = engine.prune(keep, note)
+        done = keeper_of(engine).prune(keep, note)
     if arguments.json:
         print_answer(engine, done)
     else:

@@ -10,7 +10,7 @@ import msgspec
 
 from layerlab.context import load_context
 from layerlab.dockerfile import parse
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.inputs import build_arguments, check_frontend, dockerfile_of, dockerfile_text, shown_path
 from layerlab.engines.planning import Inputs
 from layerlab.errors import DockerfileError, InvalidReferenceError

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, TypeAlias
 
-from layerlab.errors import LayerlabError, UsageError
-
-if TYPE_CHECKING:
-    from layerlab.engines.docker.engine import DockerEngine
-    from layerlab.engines.embedded.engine import EmbeddedEngine
-
-    AnyEngine: TypeAlias = EmbeddedEngine | DockerEngine
+from layerlab.engines.api import Engine, StoreKeeper
+from layerlab.errors import LayerlabError, UnsupportedError, UsageError
 
 NAMES = ("auto", "docker", "embedded")
 VARIABLE = "LAYERLAB_ENGINE"
 
 
-def connect(name: str = "auto", store: str | None = None) -> AnyEngine:
+def connect(name: str = "auto", store: str | None = None) -> Engine:
     """The engine of that name. ``store`` is where it keeps what it remembers.
 
     ``auto`` follows ``LAYERLAB_ENGINE``; where that is not set, it takes Docker when a daemon answers within a second and BuildKit is
@@ -31,6 +25,16 @@ def connect(name: str = "auto", store: str | None = None) -> AnyEngine:
     from layerlab.engines.embedded.engine import EmbeddedEngine
 
     return EmbeddedEngine(store)
+
+
+def keeper_of(engine: Engine) -> StoreKeeper:
+    """An engine whose store can be looked after. Raises ``UnsupportedError`` for one without."""
+    if isinstance(engine, StoreKeeper):
+        return engine
+    raise UnsupportedError(
+        "Docker's store is not layerlab's to verify or to empty: other projects use it, too",
+        remedy="docker builder prune --keep-storage SIZE and docker image prune empty it; layerlab's own store has --engine embedded.",
+    )
 
 
 def choose(name: str) -> str:

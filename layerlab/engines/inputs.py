@@ -11,7 +11,7 @@ from layerlab.dockerfile import parse
 from layerlab.dockerfile.ast import Dockerfile
 from layerlab.dockerfile.chars import quoted
 from layerlab.dockerfile.mounts import FALSE, TRUE
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.errors import BaseImageError, UnsupportedError, UsageError
 from layerlab.fsutil import leads_out
 from layerlab.solver.graph import EPOCH

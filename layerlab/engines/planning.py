@@ -13,7 +13,7 @@ from layerlab.context import BuildContext, Selection
 from layerlab.context.edits import EditedDirectory
 from layerlab.context.select import Selected, select
 from layerlab.context.tree import Directory, rows_of
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.build_history import BuildHistory
 from layerlab.errors import LayerlabError
 from layerlab.model import CheckWarning, PlanRecord, Status, StepRecord

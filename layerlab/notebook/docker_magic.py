@@ -15,7 +15,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from layerlab.engines.base import Event
+from layerlab.engines.api import Event
 from layerlab.errors import BuildInterruptedError, LayerlabError, UsageError
 from layerlab.notebook.estimate import estimate
 from layerlab.notebook.look import BuildLook

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.errors import LayerlabError
 
 if TYPE_CHECKING:
-    from layerlab.engines.connect import AnyEngine
+    from layerlab.engines.api import Engine
 
 _WORTH_SAYING = 3.0
 
 
-def estimate(engine: AnyEngine, options: BuildOptions) -> str:
+def estimate(engine: Engine, options: BuildOptions) -> str:
     """One sentence about the time that the next build takes; empty where it is short, or where the build cannot be planned.
 
     It goes by what the same instructions took in the last build of this Dockerfile. What never ran here has no number, and none is

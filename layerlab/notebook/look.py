@@ -6,7 +6,7 @@ import os
 import textwrap
 import time
 
-from layerlab.engines.base import Event
+from layerlab.engines.api import Event
 from layerlab.model import BuildRecord, StepRecord
 from layerlab.render import prediction, printable, size
 

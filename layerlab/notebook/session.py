@@ -8,14 +8,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.connect import choose, connect
 from layerlab.errors import UsageError
 from layerlab.model import BuildRecord
 from layerlab.notebook.workcopy import working_copy
 
 if TYPE_CHECKING:
-    from layerlab.engines.connect import AnyEngine
+    from layerlab.engines.api import Engine
     from layerlab.registry_server import LocalRegistry
 
 
@@ -27,7 +27,7 @@ class Session:
         self.record: BuildRecord | None = None
         # Whether the last build came to no record: its Dockerfile was refused, or it was stopped.
         self.broke_off = False
-        self._engine: AnyEngine | None = None
+        self._engine: Engine | None = None
         self._name: str | None = None
         self._open = contextlib.ExitStack()
         self._registry: LocalRegistry | None = None
@@ -40,7 +40,7 @@ class Session:
         return self._name
 
     @property
-    def engine(self) -> AnyEngine:
+    def engine(self) -> Engine:
         """The engine of this notebook. Raises what ``connect`` raises."""
         if self._engine is None:
             self._engine = connect(self.engine_name)

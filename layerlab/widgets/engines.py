@@ -1,4 +1,4 @@
-"""Engines for widgets: the one that a person asked for, and a second one so that a plan never waits for a build."""
+"""Engines for widgets: the one that a person asked for, and what is said of it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,15 @@ from typing import TYPE_CHECKING
 from layerlab.engines.connect import connect
 
 if TYPE_CHECKING:
-    from layerlab.engines.connect import AnyEngine
+    from layerlab.engines.api import Engine
 
 
-def engine_for(engine: AnyEngine | str | None) -> AnyEngine:
+def engine_for(engine: Engine | str | None) -> Engine:
     """An engine itself, or the one of that name (default: ``auto``). Raises ``UsageError``, ``DockerError``."""
     return connect(engine or "auto") if engine is None or isinstance(engine, str) else engine
 
 
-def twin_of(engine: AnyEngine) -> AnyEngine:
-    """Another engine on the same store, with a worker process of its own."""
-    return connect(engine.name, engine.store_path)
-
-
-def described(engine: AnyEngine) -> dict[str, str]:
+def described(engine: Engine) -> dict[str, str]:
     """Engine and executor in words. May take a moment: it looks at what this machine allows. Raises ``StoreError``."""
-    if engine.name == "docker":
-        return {"engine": "Docker engine", "executor": f"{engine.executor}, {engine.snapshotter}"}  # type: ignore[union-attr]
-    host = engine.host  # type: ignore[union-attr]
-    return {"engine": "embedded engine", "executor": f"{host.executor or 'no executor'}, {host.snapshotter}"}
+    about = engine.about()
+    return {"engine": f"{'Docker' if about.name == 'docker' else about.name} engine", "executor": f"{about.executor}, {about.snapshotter}"}

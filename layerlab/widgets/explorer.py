@@ -16,7 +16,7 @@ from layerlab.widgets.trees import layer_tree, merged_tree
 from layerlab.widgets.words import instruction_of
 
 if TYPE_CHECKING:
-    from layerlab.engines.connect import AnyEngine
+    from layerlab.engines.api import Engine
 
 _MERGED = 0
 
@@ -30,7 +30,7 @@ class LayerExplorer(LabWidget):
     chosen = traitlets.Int(_MERGED).tag(sync=True)
     tree: traitlets.List[Any] = traitlets.List().tag(sync=True)
 
-    def __init__(self, image: str, engine: AnyEngine | str | None = None) -> None:
+    def __init__(self, image: str, engine: Engine | str | None = None) -> None:
         own = engine is None or isinstance(engine, str)
         used = engine_for(engine)
         try:

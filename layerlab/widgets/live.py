@@ -6,7 +6,7 @@ import re
 import threading
 from typing import Any, Final
 
-from layerlab.engines.base import Event
+from layerlab.engines.api import Event
 from layerlab.model import BuildRecord, PlanRecord, StepRecord
 from layerlab.render import prediction
 from layerlab.widgets.words import one_line, shown, summary

@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from layerlab.engines.base import BuildOptions, Progress
+from layerlab.engines.api import BuildOptions, Progress
 from layerlab.errors import BuildInterruptedError, ExecutorError, LayerlabError, UsageError
 from layerlab.interrupt import Stop
 from layerlab.model import BuildRecord
 
 if TYPE_CHECKING:
-    from layerlab.engines.connect import AnyEngine
+    from layerlab.engines.api import Engine
 
 Outcome = BuildRecord | LayerlabError
 
@@ -20,7 +20,7 @@ Outcome = BuildRecord | LayerlabError
 class Runner:
     """Builds with one engine. ``started`` and ``ended`` are called in the thread that asks and in the building thread."""
 
-    def __init__(self, engine: AnyEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._lock = threading.Lock()
         self._stop: Stop | None = None

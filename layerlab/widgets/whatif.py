@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.errors import LayerlabError, UsageError
 from layerlab.model import PlanRecord
 from layerlab.render import matrix as matrix_text
 from layerlab.widgets import edits as what_if
 from layerlab.widgets.base import STATIC, LabWidget
-from layerlab.widgets.engines import engine_for, twin_of
+from layerlab.widgets.engines import engine_for
 from layerlab.widgets.fallback import paragraph
 from layerlab.widgets.latest import Latest
 from layerlab.widgets.problems import problem_of
@@ -23,7 +23,7 @@ from layerlab.widgets.words import whole
 from layerlab.widgets.workcopy import WorkCopy
 
 if TYPE_CHECKING:
-    from layerlab.engines.connect import AnyEngine
+    from layerlab.engines.api import Engine
 
 
 class WhatIf(LabWidget):
@@ -50,7 +50,7 @@ class WhatIf(LabWidget):
         directory: str,
         dockerfile: str = "Dockerfile",
         edits: Iterable[str] | None = None,
-        engine: AnyEngine | str | None = None,
+        engine: Engine | str | None = None,
         *,
         editable: bool = True,
         **options: Any,
@@ -63,7 +63,7 @@ class WhatIf(LabWidget):
         self._options = options
         self._typed = False
         self._edits = tuple(edits or ()) or what_if.default_edits(copy.directory, texts)
-        self._planner = twin_of(engine_for(engine))
+        self._planner = engine_for(engine).twin()
         self._planner_lock = threading.Lock()
         self._refresher = Latest(self._refresh)
         super().__init__(kind="whatif", dockerfile=dockerfile, dockerfile_text=texts[dockerfile], editable=editable)

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import traitlets
 
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.inputs import shown_path
 from layerlab.errors import LayerlabError, UsageError
 from layerlab.model import BuildRecord, PlanRecord
 from layerlab.render import build_summary
 from layerlab.widgets import edits as what_if
 from layerlab.widgets.base import STATIC, LabWidget
-from layerlab.widgets.engines import described, engine_for, twin_of
+from layerlab.widgets.engines import described, engine_for
 from layerlab.widgets.fallback import html_table, paragraph, verbatim
 from layerlab.widgets.history import KEPT, PastBuild, side_by_side
 from layerlab.widgets.latest import Latest
@@ -34,7 +34,7 @@ from layerlab.widgets.words import counts, whole
 from layerlab.widgets.workcopy import WorkCopy, is_dockerfile
 
 if TYPE_CHECKING:
-    from layerlab.engines.connect import AnyEngine
+    from layerlab.engines.api import Engine
 
 # A page cannot take in more than some updates a second, and the server drops what is far above that.
 _SECONDS_BETWEEN_UPDATES: Final = 0.1
@@ -73,7 +73,7 @@ class Workbench(LabWidget):
         self,
         directory: str,
         tag: str = "100x-node",
-        engine: AnyEngine | str | None = None,
+        engine: Engine | str | None = None,
         files: Iterable[str] | None = None,
         *,
         dockerfile: str = "Dockerfile",
@@ -89,7 +89,7 @@ class Workbench(LabWidget):
         self._options = options
         self._edits = tuple(edits or ()) or what_if.default_edits(self._copy.directory, texts)
         self._runner = Runner(engine_for(engine))
-        self._planner = twin_of(self._runner.engine)
+        self._planner = self._runner.engine.twin()
         self._planner_lock = threading.Lock()
         # One lock for what the page, the builder and cells change beside one another. Never held while something is built or planned.
         self._lock = threading.RLock()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import LayerlabError
 from layerlab.platform import ARCHITECTURE

@@ -17,7 +17,7 @@ from autograder.edits import draw
 from autograder.prepare import Prepared, prepare
 from autograder.puzzle import draw_puzzle
 from autograder.workspace import read_app
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from tests.autograder.material import APP, COURSE, ps1
 

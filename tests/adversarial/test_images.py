@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.errors import LayerlabError
 from layerlab.model import HistoryEntry
 from layerlab.render import history_table

@@ -29,7 +29,7 @@ from autograder.quizzes.scenario import apply, begin, verdicts
 from autograder.record import ClassRecord, SubmissionResult
 from autograder.release import reference
 from autograder.starter import replace_answers
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from tests.autograder.material import APP, COURSE, ROOT, ps1, ps2
 from tests.sample_class.make import expected, make, students
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from autograder.confine.sandbox import GradingEngine
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.errors import ExecutorError, StepBusyError
 from layerlab.model import BuildRecord
 

@@ -17,7 +17,7 @@ from autograder.confine.evidence import Evidence
 from autograder.confine.openings import Openings
 from autograder.confine.sandbox import GradingEngine
 from autograder.confine.watch import Watch
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.errors import ExecutorError
 from layerlab.fsutil import remove_written
 from tests.autograder.material import ps1

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.docker.client import DockerError, find_builder, probe
 from layerlab.engines.docker.engine import DockerEngine
 from layerlab.engines.embedded.engine import EmbeddedEngine

@@ -12,13 +12,13 @@ from layerlab.model import PublishedPort
 from tests.container_promises import PROMISES, detached, free_port, row_of
 
 if TYPE_CHECKING:
-    from layerlab.engines.connect import AnyEngine
+    from layerlab.engines.api import Engine
 
 pytestmark = pytest.mark.docker
 
 
 @pytest.mark.parametrize("promise", PROMISES.values(), ids=PROMISES.keys())
-def test_on_docker(docker_engine: DockerEngine, promise: Callable[[AnyEngine], None]) -> None:
+def test_on_docker(docker_engine: DockerEngine, promise: Callable[[Engine], None]) -> None:
     promise(docker_engine)
 
 

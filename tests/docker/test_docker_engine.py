@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from layerlab.engines.base import BuildOptions, Event
+from layerlab.engines.api import BuildOptions, Event
 from layerlab.engines.docker import engine as module
 from layerlab.engines.docker.client import DaemonLostError, DockerDiskFullError, find_builder
 from layerlab.engines.docker.engine import DockerEngine

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from layerlab.engines.base import BuildOptions, Event
+from layerlab.engines.api import BuildOptions, Event
 from layerlab.engines.docker.engine import DockerEngine
 from layerlab.errors import BuildInterruptedError, UsageError
 from layerlab.interrupt import Stop

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.docker.engine import DockerEngine
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.model import BuildRecord

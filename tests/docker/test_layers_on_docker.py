@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.docker.archives import layer_members, pack_layout, view_archive
 from layerlab.engines.docker.client import DockerError
 from layerlab.engines.docker.engine import DockerEngine

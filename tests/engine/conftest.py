@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from layerlab.engines.base import BuildOptions, Event
+from layerlab.engines.api import BuildOptions, Event
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.model import BuildRecord, PlanRecord, StepRecord
 from layerlab.oci.members import LayerEntry

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.fsutil import remove_tree
 from layerlab.oci.members import LayerEntry

@@ -24,13 +24,13 @@ from layerlab.model import PublishedPort
 from tests.container_promises import PROMISES, detached, ended, free_port, log_of, row_of, shell, wait_for_log
 
 if TYPE_CHECKING:
-    from layerlab.engines.connect import AnyEngine
+    from layerlab.engines.api import Engine
 
     from .conftest import Lab
 
 
 @pytest.mark.parametrize("promise", PROMISES.values(), ids=PROMISES.keys())
-def test_on_the_embedded_engine(each_lab: Lab, promise: Callable[[AnyEngine], None]) -> None:
+def test_on_the_embedded_engine(each_lab: Lab, promise: Callable[[Engine], None]) -> None:
     promise(each_lab.engine)
     assert each_lab.engine.containers(stopped=True) == ()
     assert _left(each_lab) == []

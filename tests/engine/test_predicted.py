@@ -11,7 +11,7 @@ import pytest
 
 from layerlab.cli import main
 from layerlab.doctor import examine, report
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded import host
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.notebook.look import BuildLook

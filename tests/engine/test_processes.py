@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PROGRAM = """
 import signal, sys
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import LayerlabError
 from layerlab.interrupt import interruptible

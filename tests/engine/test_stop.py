@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from layerlab.engines.base import Event
+from layerlab.engines.api import Event
 from layerlab.errors import BuildInterruptedError
 from layerlab.interrupt import Stop
 

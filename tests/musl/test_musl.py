@@ -19,7 +19,7 @@ from autograder.collect import Submission
 from autograder.grade import grade
 from autograder.prepare import prepare
 from autograder.release import reference
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.fetching import fetch, lock_digest
 from layerlab.offline import LIST, VARIABLE, Fetched

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import UsageError
 from layerlab.registry_server import LocalRegistry

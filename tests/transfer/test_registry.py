@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.archives import export_layer
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.rootfs.tar_reader import TarReader

@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import msgspec
 
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import LayerlabError, MissingSourceError
 from layerlab.linter import report

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import docker
+import requests
 from docker.errors import DockerException
 
 from . import standins
@@ -69,7 +70,8 @@ class Docker:
     def close(self) -> None:
         """Remove the images."""
         for name in (*sorted(self._named), _NAME):
-            with contextlib.suppress(DockerException):
+            # A daemon that has thousands of images to put in order may be long in answering.
+            with contextlib.suppress(DockerException, requests.RequestException):
                 self._client.api.remove_image(name, force=True)
         self._client.close()
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from layerlab.engines.base import BuildOptions, Event, Progress
+from layerlab.engines.api import BuildOptions, Event, Progress
 from layerlab.engines.docker.client import Builder, lost, probe, said
 from layerlab.engines.docker.progress import Reader, Vertex
 from layerlab.engines.docker.records import DaemonRecords

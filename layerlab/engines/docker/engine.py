@@ -11,13 +11,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from layerlab.context import load_context
-from layerlab.engines.base import BuildOptions, Event, Progress
+from layerlab.engines.api import BuildOptions, Event, Output, Progress, Report
 from layerlab.engines.build_history import BuildHistory
 from layerlab.engines.checking import check_build, checked, obeyed
 from layerlab.engines.docker import containers
@@ -27,21 +27,20 @@ from layerlab.engines.docker.records import DaemonRecords
 from layerlab.engines.inputs import build_arguments, dockerfile_for, dockerfile_of, edit_path, not_here, refuse_typed_text, shown_path
 from layerlab.engines.places import default_store
 from layerlab.engines.planning import Inputs, file_groups, make_matrix, make_plan
-from layerlab.errors import BaseImageError, StoreError, UnsupportedError, UsageError
+from layerlab.errors import BaseImageError, StoreError, UsageError
 from layerlab.interrupt import Stop
 from layerlab.model import (
     BuildRecord,
     CheckRecord,
     ContainerSummary,
+    EngineSummary,
     HistoryEntry,
     ImageRow,
     ImageSummary,
     ImageView,
     PathChange,
     PlanRecord,
-    Pruned,
     PublishedPort,
-    Verification,
 )
 from layerlab.oci.references import parse_reference
 from layerlab.solver.graph import build_graph
@@ -49,8 +48,6 @@ from layerlab.solver.ops import BaseImage
 
 if TYPE_CHECKING:
     from layerlab.model import Push
-
-Report = Callable[[str], None]
 
 _STAND_IN_LABEL: Final = "layerlab.stand-in"
 _MAKES_LAYER: Final = re.compile(r"(?:RUN|COPY|ADD|WORKDIR)\b")
@@ -68,6 +65,8 @@ class DockerEngine:
     """
 
     name = "docker"
+    is_shared = True
+    client_flags = True
 
     def __init__(self, state_dir: str | None = None) -> None:
         self.store_path = os.path.abspath(state_dir) if state_dir is not None else default_store()
@@ -93,6 +92,14 @@ class DockerEngine:
     def close(self) -> None:
         """Close the connection."""
         self.api.close()
+
+    def about(self) -> EngineSummary:
+        """See ``Engine.about``."""
+        return EngineSummary(name=self.name, executor=self.executor, snapshotter=self.snapshotter)
+
+    def twin(self) -> DockerEngine:
+        """See ``Engine.twin``: it has a connection of its own."""
+        return DockerEngine(self.store_path)
 
     @property
     def executor(self) -> str:
@@ -329,17 +336,6 @@ class DockerEngine:
         with translated():
             return view_archive(found["Id"], self.api.get_image(image), tell)
 
-    def verify(self, report: Report) -> Verification:  # noqa: ARG002
-        """Docker has no such command, and gives nobody but root its layers as they are on disk. Raises ``UnsupportedError``."""
-        raise UnsupportedError("Docker cannot verify the layers that it keeps", remedy="Use --engine embedded for images of its store.")
-
-    def prune(self, keep: int, report: Report) -> Pruned:  # noqa: ARG002
-        """Docker's cache is not ours to empty. Raises ``UnsupportedError``."""
-        raise UnsupportedError(
-            "layerlab does not empty Docker's cache, which other projects use too",
-            remedy="docker builder prune --keep-storage SIZE and docker image prune do it.",
-        )
-
     # --- moving images ----------------------------------------------------------------------------------------------
 
     def pull(self, name: str, report: Report) -> ImageRow:
@@ -467,7 +463,7 @@ class DockerEngine:
         """What a container changed in its image, sorted by path. Raises ``UsageError``."""
         return containers.changes(self.api, container)
 
-    def container_logs(self, container: str, output: Callable[[bytes], None], *, follow: bool = False) -> None:
+    def container_logs(self, container: str, output: Output, *, follow: bool = False) -> None:
         """Pass on what a container wrote, with ``follow`` until it ends. Raises ``UsageError``."""
         containers.logs(self.api, container, output, follow=follow)
 

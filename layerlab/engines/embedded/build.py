@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
-from layerlab.engines.base import BuildOptions, Event, Progress
+from layerlab.engines.api import BuildOptions, Event, Progress
 from layerlab.engines.embedded.commits import Committer
 from layerlab.engines.embedded.mounts import empty_caches
 from layerlab.engines.embedded.steps import Made, StepRunner

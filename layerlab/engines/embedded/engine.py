@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from layerlab.context import load_context
-from layerlab.engines.base import BuildOptions, Event, Progress
+from layerlab.engines.api import BuildOptions, Event, Progress
 from layerlab.engines.build_history import BuildHistory
 from layerlab.engines.checking import check_build, checked, obeyed
 from layerlab.engines.embedded import images as image_store
@@ -49,6 +49,7 @@ from layerlab.model import (
     BuildRecord,
     CheckRecord,
     ContainerSummary,
+    EngineSummary,
     HistoryEntry,
     ImageRow,
     ImageSummary,
@@ -76,6 +77,8 @@ class EmbeddedEngine:
     """
 
     name = "embedded"
+    is_shared = False
+    client_flags = False
 
     # Seconds that a build waits for a step that another build runs.
     patience = math.inf
@@ -104,6 +107,14 @@ class EmbeddedEngine:
             if worker is not None:
                 worker.close()
         self._worker = self._spare = None
+
+    def about(self) -> EngineSummary:
+        """See ``Engine.about``."""
+        return EngineSummary(name=self.name, executor=self.host.executor or "no executor", snapshotter=self.host.snapshotter)
+
+    def twin(self) -> EmbeddedEngine:
+        """See ``Engine.twin``: it has a worker process of its own."""
+        return EmbeddedEngine(self.store_path)
 
     # --- parts, opened when first needed ----------------------------------------------------------------------------
 

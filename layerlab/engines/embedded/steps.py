@@ -18,7 +18,7 @@ import msgspec
 
 from layerlab.context import BuildContext
 from layerlab.context.select import fixed_part
-from layerlab.engines.base import BuildOptions
+from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded import memory
 from layerlab.engines.embedded.ambient import CA_TARGET, ambient_environment, ca_bundle, proxy_arguments
 from layerlab.engines.embedded.executors.base import Executor, Mount, Process
