@@ -19,7 +19,7 @@ from autograder.places import default_place, make_place
 from autograder.record import ClassRecord
 from autograder.starter import replace_answers
 from autograder.table import class_table
-from layerlab.demo import Act, DemoRecord, run_demo
+from layerlab.lesson.demo import Act, DemoRecord, run_demo
 
 NAME: Final = "ps1"
 # What a learner writes who understood only that the notebook's own file scores nothing.

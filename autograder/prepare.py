@@ -22,8 +22,8 @@ from autograder.workspace import tree_digest
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.npm_cache import make_lendable
 from layerlab.errors import ExecutorError, LayerlabError, UsageError
-from layerlab.fetching import lock_digest
 from layerlab.fsutil import locked, write_atomically
+from layerlab.lesson.fetching import lock_digest
 from layerlab.offline import offline_folder
 
 # Raise it when what is prepared looks otherwise, so that a place of an older version is prepared anew.

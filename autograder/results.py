@@ -12,8 +12,8 @@ from autograder.assignment import Assignment
 from autograder.prepare import Prepared
 from autograder.record import SubmissionResult, fits
 from autograder.workspace import tree_digest
-from layerlab import __version__
 from layerlab.fsutil import write_atomically
+from layerlab.version import __version__
 
 # Raise it when the same answer could now get another result: results of earlier versions are not reused.
 GRADER_VERSION: Final = 6

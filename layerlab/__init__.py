@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+from layerlab.version import __version__ as __version__
 
 
 def load_ipython_extension(ipython: object) -> None:

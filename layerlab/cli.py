@@ -8,11 +8,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from layerlab import __version__
 from layerlab.commands import building, containers, images, lesson, serving, transfer
 from layerlab.commands.common import report_error
 from layerlab.errors import BuildInterruptedError, LayerlabError
 from layerlab.interrupt import interruptible
+from layerlab.version import __version__
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,11 +7,11 @@ import sys
 
 import msgspec
 
-from layerlab import __version__
 from layerlab.engines.connect import choose, why_not_docker
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.host import Host, probe_host
 from layerlab.platform import PLATFORM
+from layerlab.version import __version__
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

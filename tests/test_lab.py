@@ -36,7 +36,8 @@ def clone(tmp_path: Path) -> Path:
     root = tmp_path / "a clone"
     (root / "layerlab").mkdir(parents=True)
     shutil.copy(ROOT / "lab", root / "lab")
-    (root / "layerlab/__init__.py").write_text('__version__ = "9.8.7"\n')
+    (root / "layerlab/__init__.py").touch()
+    (root / "layerlab/version.py").write_text('__version__ = "9.8.7"\n')
     (root / "layerlab/__main__.py").write_text('import os, sys\nprint("called", sys.argv[1:], os.getcwd())\nsys.exit(7)\n')
     for name in ("requirements.txt", "requirements-test.txt", "constraints.txt"):
         (root / name).write_text("# nothing\n")
@@ -226,7 +227,11 @@ def test_two_at_once_set_up_once(clone: Path) -> None:
 
 def test_the_set_up_leaves_bytecode_even_where_python_writes_none(clone: Path) -> None:
     run(clone, "build", PYTHONDONTWRITEBYTECODE="1")
-    assert [path.name.partition(".")[0] for path in sorted((clone / "layerlab").glob("__pycache__/*.pyc"))] == ["__init__", "__main__"]
+    assert [path.name.partition(".")[0] for path in sorted((clone / "layerlab").glob("__pycache__/*.pyc"))] == [
+        "__init__",
+        "__main__",
+        "version",
+    ]
 
 
 def test_stopped_by_the_user_it_says_so_and_the_next_run_works(clone: Path) -> None:

@@ -28,10 +28,10 @@ from autograder.record import SubmissionResult, fits
 from autograder.results import GRADER_VERSION
 from autograder.worker import Job
 from autograder.workspace import NOT_OF_THE_APP
-from layerlab import __version__
 from layerlab.errors import UsageError
 from layerlab.fsutil import locked
 from layerlab.unpacking import unpack_data
+from layerlab.version import __version__
 
 _VERSION: Final = f"{__version__}/{GRADER_VERSION}"
 # Workers that declare it (``dask worker --resources sandbox=1``) take so many submissions at once, and no other worker takes one.

@@ -41,7 +41,7 @@ def add_demo(verbs: Any) -> argparse.ArgumentParser:
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from layerlab.demo import run_demo
+    from layerlab.lesson.demo import run_demo
 
     result = run_demo(store=arguments.store, app=arguments.app, offline=arguments.offline, quiet=arguments.json, engine=arguments.engine)
     if arguments.json:
@@ -65,7 +65,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 def _fetch(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from layerlab.fetching import fetch
+    from layerlab.lesson.fetching import fetch
 
     directory = Path(arguments.to)
     fetched = fetch(directory, note, app=arguments.app)
@@ -77,7 +77,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
 
 def _reset(arguments: argparse.Namespace) -> int:
-    from layerlab.notebook.workcopy import reset
+    from layerlab.lesson.workcopy import reset
 
     copy, kept = reset()
     if arguments.json:

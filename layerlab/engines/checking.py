@@ -11,8 +11,7 @@ import msgspec
 from layerlab.context import load_context
 from layerlab.dockerfile import parse
 from layerlab.engines.api import BuildOptions
-from layerlab.engines.inputs import build_arguments, check_frontend, dockerfile_of, dockerfile_text, shown_path
-from layerlab.engines.planning import Inputs
+from layerlab.engines.inputs import Inputs, build_arguments, check_frontend, dockerfile_of, dockerfile_text, shown_path
 from layerlab.errors import DockerfileError, InvalidReferenceError
 from layerlab.linter import check
 from layerlab.linter.check import VIOLATION

@@ -4,20 +4,41 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
+import msgspec
+
+from layerlab.context import BuildContext, load_context
 from layerlab.dockerfile import parse
 from layerlab.dockerfile.ast import Dockerfile
 from layerlab.dockerfile.chars import quoted
 from layerlab.dockerfile.mounts import FALSE, TRUE
 from layerlab.engines.api import BuildOptions
+from layerlab.engines.build_history import BuildHistory
 from layerlab.errors import BaseImageError, UnsupportedError, UsageError
 from layerlab.fsutil import leads_out
-from layerlab.solver.graph import EPOCH
+from layerlab.model import CheckWarning
+from layerlab.solver.graph import EPOCH, Graph, Remote, Resolve, build_graph, opaque
 
 # Seconds since 1970 up to which there are dates, to both sides.
 _LATEST: Final = 60_000_000_000
+
+
+class Inputs(msgspec.Struct, frozen=True):
+    """What a build reads before it decides anything. ``file`` is the Dockerfile's absolute path, ``shown`` the one for people.
+
+    ``checks``: what build checks object to, where they were made.
+    """
+
+    context: BuildContext
+    graph: Graph
+    memory: BuildHistory
+    file: str
+    shown: str
+    warnings: tuple[str, ...] = ()
+    stand_in: tuple[str, ...] = ()
+    checks: tuple[CheckWarning, ...] = ()
 
 
 def dockerfile_of(options: BuildOptions) -> tuple[str, str]:
@@ -149,3 +170,45 @@ def edit_path(context: str, edit: str) -> str:
 def shown_path(file: str) -> str:
     relative = os.path.relpath(file)
     return file if relative.startswith("../..") else relative
+
+
+def read_inputs(
+    options: BuildOptions,
+    keeps: Callable[[str], str],
+    resolve: Resolve,
+    *,
+    remote: Remote = opaque,
+    emulates: bool = False,
+    frontends: bool = False,
+) -> Inputs:
+    """Read what a build starts from.
+
+    ``keeps`` gives, for the path of a build context, the directory for what is kept of it; ``resolve`` and ``remote`` are as in
+    ``build_graph``. ``emulates``: whether stages may be for other platforms; ``frontends``: whether other languages than our own are
+    somebody else's to read.
+
+    Raises ``UsageError``, ``DockerfileError``, ``UnsupportedError``, and what the three raise.
+    """
+    path, file = dockerfile_of(options)
+    shown = shown_path(file)
+    kept = keeps(path)
+    context = load_context(path, dockerfile=file, cache_file=os.path.join(kept, "checksums"))
+    dockerfile = dockerfile_for(options, file, shown)
+    arguments = build_arguments(options)
+    if not frontends:
+        check_frontend(dockerfile, shown, arguments)
+    graph = build_graph(
+        dockerfile,
+        resolve,
+        build_args=arguments,
+        target=options.target,
+        no_cache=options.no_cache,
+        no_cache_filter=options.no_cache_filter,
+        labels=options.labels,
+        network=options.network,
+        emulates=emulates,
+        like=options.like,
+        remote=remote,
+    )
+    stand_in = tuple(sorted({image.stand_in for image in graph.images.values() if image.stand_in}))
+    return Inputs(context, graph, BuildHistory(kept, file, options.target), file, shown, graph.warnings, stand_in)

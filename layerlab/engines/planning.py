@@ -14,9 +14,10 @@ from layerlab.context.edits import EditedDirectory
 from layerlab.context.select import Selected, select
 from layerlab.context.tree import Directory, rows_of
 from layerlab.engines.api import BuildOptions
-from layerlab.engines.build_history import BuildHistory
+from layerlab.engines.inputs import Inputs
+from layerlab.engines.records import step_record
 from layerlab.errors import LayerlabError
-from layerlab.model import CheckWarning, PlanRecord, Status, StepRecord
+from layerlab.model import PlanRecord, Status, StepRecord
 from layerlab.solver.explain import BuildTrace, Explainer, trace_of
 from layerlab.solver.graph import Graph
 from layerlab.solver.keys import content_sources
@@ -24,22 +25,6 @@ from layerlab.solver.ops import CopyOp
 from layerlab.solver.plan import CacheRecord, CacheView, Decided, Solution, looked_in_vain, selection_of, solve
 
 Look = Callable[[tuple[str, ...], Selection], bool]
-
-
-class Inputs(msgspec.Struct, frozen=True):
-    """What a build reads before it decides anything. ``file`` is the Dockerfile's absolute path, ``shown`` the one for people.
-
-    ``checks``: what build checks object to, where they were made.
-    """
-
-    context: BuildContext
-    graph: Graph
-    memory: BuildHistory
-    file: str
-    shown: str
-    warnings: tuple[str, ...] = ()
-    stand_in: tuple[str, ...] = ()
-    checks: tuple[CheckWarning, ...] = ()
 
 
 class AsBuilt:
@@ -251,19 +236,14 @@ def planned(graph: Graph, decided: Decided, explainer: Explainer, solution: Solu
     status: Status = "executed" if runs else "undecided" if decided.decision == "undecided" else "cached"
     if decided.decision in ("base", "metadata"):
         status = "base" if decided.decision == "base" else "metadata"
-    stage = graph.stage(decided.step.stage)
-    known = decided.record is not None and decided.record.diff_id.startswith("sha256:")
-    return StepRecord(
-        number=decided.step.number,
-        stage=stage.label or "0",
-        instruction=decided.step.instruction,
-        line=decided.step.line,
-        end_line=decided.step.end_line,
-        status=status,
-        makes_layer=decided.step.op is not None,
-        index=decided.step.index,
-        diff_id=decided.record.diff_id if decided.record is not None and known else None,
-        size=decided.record.size if decided.record is not None else 0,
+    known = decided.record if decided.record is not None and decided.record.diff_id.startswith("sha256:") else None
+    return step_record(
+        graph,
+        decided,
+        status,
+        counts_base=False,
+        diff_id=known.diff_id if known is not None else None,
+        size=known.size if known is not None else 0,
         cause=explainer.cause(decided, solution) if runs else None,
         waits_for=decided.waits_for if status == "undecided" else None,
     )

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from layerlab.errors import UsageError
+from layerlab.lesson.workcopy import pack, work_directory
+from layerlab.lesson.workcopy import reset as reset_copy
 from layerlab.model import BuildRecord
 from layerlab.notebook.session import Session
-from layerlab.notebook.workcopy import pack, work_directory
-from layerlab.notebook.workcopy import reset as reset_copy
 
 if TYPE_CHECKING:
     from layerlab.widgets import LayerExplorer, Prediction, Question, WhatIf, Workbench

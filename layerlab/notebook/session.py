@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.connect import choose, connect
 from layerlab.errors import UsageError
+from layerlab.lesson.workcopy import working_copy
 from layerlab.model import BuildRecord
-from layerlab.notebook.workcopy import working_copy
 
 if TYPE_CHECKING:
     from layerlab.engines.api import Engine

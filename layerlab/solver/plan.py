@@ -253,10 +253,9 @@ class _Solver:
             if source.kind != "context" or source.wildcard:
                 continue
             exclude = op.exclude if isinstance(op, CopyOp) else ()
-            if not exclude and resolve(self.root, posixpath.join(source.pivot or "/", source.path.lstrip("/"))) is not None:
-                continue
             try:
-                select(self.root, selection_of(source, exclude))
+                if exclude or resolve(self.root, posixpath.join(source.pivot or "/", source.path.lstrip("/"))) is None:
+                    select(self.root, selection_of(source, exclude))
             except LayerlabError as error:
                 if not self._is_late(error, step, source, op):
                     return _failed(step, tip, error)

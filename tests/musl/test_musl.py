@@ -21,7 +21,7 @@ from autograder.prepare import prepare
 from autograder.release import reference
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
-from layerlab.fetching import fetch, lock_digest
+from layerlab.lesson.fetching import fetch, lock_digest
 from layerlab.offline import LIST, VARIABLE, Fetched
 from tests.autograder.material import APP, COURSE, ROOT, ps1, ps2
 from tests.cli.test_demo import RAN

@@ -20,7 +20,8 @@ from layerlab.engines.api import BuildOptions, Event, Progress
 from layerlab.engines.docker.client import Builder, lost, probe, said
 from layerlab.engines.docker.progress import Reader, Vertex
 from layerlab.engines.docker.records import DaemonRecords
-from layerlab.engines.planning import Inputs
+from layerlab.engines.inputs import Inputs
+from layerlab.engines.records import step_record
 from layerlab.errors import BuildInterruptedError, StoreError
 from layerlab.interrupt import Stop
 from layerlab.model import BuildRecord, Cause, Failure, HistoryEntry, Status, StepRecord
@@ -357,19 +358,13 @@ class DockerBuild:
         return found
 
     def _record(self, decided: Decided, status: Status, vertex: Vertex | None, cause: Cause | None) -> StepRecord:
-        step = decided.step
-        stage = self.graph.stage(step.stage)
         ran = status in ("executed", "failed")
-        return StepRecord(
-            number=step.number,
-            stage=stage.label or "0",
-            instruction=step.instruction,
-            line=step.line,
-            end_line=step.end_line,
-            status=status,
-            makes_layer=step.op is not None or (step.keyword == "FROM" and stage.base_image is not None),
-            index=step.index,
-            seconds=round(vertex.seconds, 3) if vertex is not None and status == "executed" else 0.0,
+        return step_record(
+            self.graph,
+            decided,
+            status,
+            counts_base=True,
+            seconds=vertex.seconds if vertex is not None and status == "executed" else 0.0,
             cause=cause,
             log=vertex.log if vertex is not None and ran else "",
         )

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from layerlab.context import load_context
 from layerlab.engines.api import BuildOptions, Event, Output, Progress, Report
 from layerlab.engines.build_history import BuildHistory
 from layerlab.engines.checking import check_build, checked, obeyed
@@ -24,9 +23,16 @@ from layerlab.engines.docker import containers
 from layerlab.engines.docker.build import DockerBuild, ImageFacts
 from layerlab.engines.docker.client import DockerError, connect_api, find_builder, find_client, said, translated
 from layerlab.engines.docker.records import DaemonRecords
-from layerlab.engines.inputs import build_arguments, dockerfile_for, dockerfile_of, edit_path, not_here, refuse_typed_text, shown_path
+from layerlab.engines.inputs import (
+    Inputs,
+    dockerfile_of,
+    edit_path,
+    not_here,
+    read_inputs,
+    refuse_typed_text,
+)
 from layerlab.engines.places import default_store
-from layerlab.engines.planning import Inputs, file_groups, make_matrix, make_plan
+from layerlab.engines.planning import file_groups, make_matrix, make_plan
 from layerlab.errors import BaseImageError, StoreError, UsageError
 from layerlab.interrupt import Stop
 from layerlab.model import (
@@ -43,7 +49,6 @@ from layerlab.model import (
     PublishedPort,
 )
 from layerlab.oci.references import parse_reference
-from layerlab.solver.graph import build_graph
 from layerlab.solver.ops import BaseImage
 
 if TYPE_CHECKING:
@@ -114,26 +119,8 @@ class DockerEngine:
     # --- building ---------------------------------------------------------------------------------------------------
 
     def _inputs(self, options: BuildOptions, report: Report) -> Inputs:
-        path, file = dockerfile_of(options)
-        shown = shown_path(file)
-        context_files = self._context_directory(path)
-        context = load_context(path, dockerfile=file, cache_file=os.path.join(context_files, "checksums"))
-        dockerfile = dockerfile_for(options, file, shown)
-        graph = build_graph(
-            dockerfile,
-            lambda name: self._base(name, options, report),
-            build_args=build_arguments(options),
-            target=options.target,
-            no_cache=options.no_cache,
-            no_cache_filter=options.no_cache_filter,
-            labels=options.labels,
-            network=options.network,
-            emulates=True,
-            like=options.like,
-        )
-        memory = BuildHistory(context_files, file, options.target)
-        stand_in = tuple(sorted({image.stand_in for image in graph.images.values() if image.stand_in}))
-        return Inputs(context=context, graph=graph, memory=memory, file=file, shown=shown, warnings=graph.warnings, stand_in=stand_in)
+        # Docker has emulators, and fetches the frontend that a Dockerfile asks for.
+        return read_inputs(options, self._context_directory, lambda name: self._base(name, options, report), emulates=True, frontends=True)
 
     def _context_directory(self, path: str) -> str:
         directory = os.path.join(self.state, "contexts", hashlib.sha256(os.fsencode(path)).hexdigest()[:24])

@@ -20,7 +20,9 @@ from layerlab.engines.embedded.mounts import empty_caches
 from layerlab.engines.embedded.steps import Made, StepRunner
 from layerlab.engines.embedded.store import PENDING, UNNAMED
 from layerlab.engines.embedded.workers import WorkerProcess
-from layerlab.engines.planning import Inputs, make_plan
+from layerlab.engines.inputs import Inputs
+from layerlab.engines.planning import make_plan
+from layerlab.engines.records import step_record
 from layerlab.errors import BuildInterruptedError, ExecutorError, LayerlabError, StepBusyError, StepFailedError, StoreError
 from layerlab.interrupt import Stop
 from layerlab.model import BuildRecord, Cause, Failure, ImageRow, Status, StepRecord
@@ -274,21 +276,17 @@ class Build:
         record = decided.record
         named = record is not None and not record.diff_id.startswith(PENDING)
         size = record.size if record is not None else self._base_size(stage.base_image, step.keyword)
-        return StepRecord(
-            number=number,
-            stage=stage.label or "0",
-            instruction=step.instruction,
-            line=step.line,
-            end_line=step.end_line,
-            status=status,
-            makes_layer=step.op is not None or (step.keyword == "FROM" and stage.base_image is not None),
-            index=step.index,
+        return step_record(
+            self.graph,
+            decided,
+            status,
+            counts_base=True,
             diff_id=record.diff_id if record is not None and named else None,
             size=size,
-            seconds=round(made.seconds, 3) if made is not None else 0.0,
+            seconds=made.seconds if made is not None else 0.0,
             cause=cause or self.causes.get(number),
             log=made.log if made is not None else self.failed_log if status == "failed" else "",
-            seen=record.seen if record is not None and record.seen else msgspec.UNSET,
+            seen=record.seen if record is not None else (),
         )
 
     def _base_size(self, image: Any, keyword: str) -> int:

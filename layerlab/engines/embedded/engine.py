@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from layerlab.context import load_context
 from layerlab.engines.api import BuildOptions, Event, Progress
 from layerlab.engines.build_history import BuildHistory
 from layerlab.engines.checking import check_build, checked, obeyed
@@ -31,17 +30,15 @@ from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.engines.inputs import (
-    build_arguments,
-    check_frontend,
-    dockerfile_for,
+    Inputs,
     dockerfile_of,
     edit_path,
     not_here,
+    read_inputs,
     refuse_typed_text,
-    shown_path,
 )
 from layerlab.engines.places import default_store
-from layerlab.engines.planning import Inputs, file_groups, make_matrix, make_plan
+from layerlab.engines.planning import file_groups, make_matrix, make_plan
 from layerlab.errors import BuildInterruptedError, StoreError, UnsupportedError, UsageError
 from layerlab.fsutil import collection_paused
 from layerlab.interrupt import Stop
@@ -62,7 +59,7 @@ from layerlab.model import (
 )
 from layerlab.oci.members import LayerEntry
 from layerlab.oci.references import canonical_name, parse_reference
-from layerlab.solver.graph import Remote, Resolve, build_graph
+from layerlab.solver.graph import Remote, Resolve
 from layerlab.solver.ops import BaseImage, RemoteFile, Source
 
 if TYPE_CHECKING:
@@ -173,28 +170,9 @@ class EmbeddedEngine:
 
     def _inputs(self, options: BuildOptions, progress: Progress | None = None, *, runs: bool = False) -> Inputs:
         """``runs``: whether steps will run, which need the layers of their base images."""
-        path, file = dockerfile_of(options)
-        shown = shown_path(file)
-        context_files = self.store.context_directory(path)
-        context = load_context(path, dockerfile=file, cache_file=os.path.join(context_files, "checksums"))
-        dockerfile = dockerfile_for(options, file, shown)
-        arguments = build_arguments(options)
-        check_frontend(dockerfile, shown, arguments)
-        graph = build_graph(
-            dockerfile,
-            self._resolver(options, _Throttled(progress or _silent), runs=runs),
-            build_args=arguments,
-            target=options.target,
-            no_cache=options.no_cache,
-            no_cache_filter=options.no_cache_filter,
-            labels=options.labels,
-            network=options.network,
-            like=options.like,
-            remote=self._remote(options, _Throttled(progress or _silent), runs=runs),
-        )
-        memory = BuildHistory(context_files, file, options.target)
-        stand_in = tuple(sorted({image.stand_in for image in graph.images.values() if image.stand_in}))
-        return Inputs(context, graph, memory, file, shown, graph.warnings, stand_in)
+        report = _Throttled(progress or _silent)
+        resolve, remote = self._resolver(options, report, runs=runs), self._remote(options, report, runs=runs)
+        return read_inputs(options, self.store.context_directory, resolve, remote=remote)
 
     def _resolver(self, options: BuildOptions, report: Report, *, runs: bool) -> Resolve:
         bases = self.bases

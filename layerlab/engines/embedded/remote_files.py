@@ -23,7 +23,6 @@ from typing import Final
 
 import msgspec
 
-from layerlab import __version__
 from layerlab.context import Selected, Selection, select
 from layerlab.context.select import Picked
 from layerlab.context.tree import DiskDirectory, Row
@@ -33,6 +32,7 @@ from layerlab.errors import RemoteFileError
 from layerlab.fsutil import locked, remove_written, write_atomically
 from layerlab.oci.registry_http import NOT_A_REGISTRY, Answer, Http, RegistryError, origin
 from layerlab.solver.ops import RemoteFile
+from layerlab.version import __version__
 
 Report = Callable[[str], None]
 

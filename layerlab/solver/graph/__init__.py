@@ -3,7 +3,7 @@
 ``builder`` goes through the stages, ``stages`` says which are needed; ``run``, ``copy`` and ``metadata`` say what an instruction becomes.
 """
 
-from layerlab.solver.graph.builder import PREDEFINED_ARGUMENTS, build_graph
+from layerlab.solver.graph.builder import PREDEFINED_ARGUMENTS, build_graph, opaque
 from layerlab.solver.graph.records import EPOCH, HISTORY_COMMENT, NEWEST, Graph, GraphStage, Like, Remote, Resolve, Step
 from layerlab.solver.graph.run import DEFAULT_SHELL, SCRIPTS
 from layerlab.solver.graph.scope import Observer, Variables
@@ -24,4 +24,5 @@ __all__ = [
     "Step",
     "Variables",
     "build_graph",
+    "opaque",
 ]

@@ -36,7 +36,7 @@ _LONGEST_HOST: Final = 64
 _TRUE: Final = ("1", "t", "T", "true", "TRUE", "True")
 
 
-def _opaque(_source: Source) -> None:
+def opaque(_source: Source) -> None:
     """Nobody knows what ADD takes from elsewhere."""
 
 
@@ -54,7 +54,7 @@ def build_graph(
     observer: Observer | None = None,
     every_stage: bool = False,
     like: Like = NEWEST,
-    remote: Remote = _opaque,
+    remote: Remote = opaque,
 ) -> Graph:
     """Resolve a Dockerfile into the steps that ``target`` (default: the last stage) needs.
 

@@ -13,11 +13,11 @@ from typing import Final
 
 import msgspec
 
-from layerlab.demo import find_app
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import LayerlabError
 from layerlab.fsutil import write_atomically
+from layerlab.lesson.demo import find_app
 from layerlab.oci.references import canonical_name
 from layerlab.offline import LIST, Fetched
 from layerlab.unpacking import unpack_data

@@ -71,7 +71,7 @@ def find_app(given: str | None) -> Path:
     if given is not None:
         app = Path(given)
     else:
-        app = Path(__file__).resolve().parent.parent / "node-app"
+        app = Path(__file__).resolve().parents[2] / "node-app"
         if not app.is_dir():
             app = Path("node-app")
     if not (app / "Dockerfile").is_file() or not (app / "src" / "index.ts").is_file():

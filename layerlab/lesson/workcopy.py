@@ -11,9 +11,9 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
-from layerlab.demo import find_app
 from layerlab.errors import UsageError
 from layerlab.fsutil import remove_tree
+from layerlab.lesson.demo import find_app
 
 VARIABLE: Final = "LAYERLAB_WORK"
 # The learner writes these two in the course; what a build leaves on the host is never wanted.
