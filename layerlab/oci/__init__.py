@@ -1,1 +1,1 @@
-"""The formats in which images are kept and moved (OCI image and distribution specifications), and a registry's client; no engine is here."""
+"""The formats in which images are kept and moved (OCI image and distribution specifications); a registry's client. No engine is in it."""
