@@ -26,8 +26,8 @@ from autograder.probing import Picture, Probes, folder_of_place, imported, make_
 from autograder.roles import ImageReader, LayerReader, Role, Sought, StepRoles, is_command
 from autograder.workspace import Workspace
 from layerlab.engines.api import BuildOptions
-from layerlab.engines.embedded import images
-from layerlab.engines.embedded.steps import DISK_FULL
+from layerlab.engines.embedded.builds.steps import DISK_FULL
+from layerlab.engines.embedded.images import queries as images
 from layerlab.errors import LayerlabError, StepBusyError
 from layerlab.model import BuildRecord, ImageView, StepRecord
 

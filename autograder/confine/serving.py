@@ -15,8 +15,8 @@ import msgspec
 
 from autograder.confine.processes import number_inside, sandboxed
 from autograder.faults import is_students
+from layerlab.engines.embedded.containers.task import Task
 from layerlab.engines.embedded.engine import EmbeddedEngine
-from layerlab.engines.embedded.supervision import Supervised
 from layerlab.errors import ExecutorError, LayerlabError, UsageError
 
 _BODY_LIMIT: Final = 64 << 10
@@ -80,7 +80,7 @@ def ask(engine: EmbeddedEngine, image: str, *, environment: Mapping[str, str], p
     return Answer(body=reply.body, status=reply.status, headers=reply.headers, log=text)
 
 
-def _drain(running: Supervised, log: bytearray) -> None:
+def _drain(running: Task, log: bytearray) -> None:
     def keep(block: bytes) -> None:
         log.extend(block)
         # A container may write without end.

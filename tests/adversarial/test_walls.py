@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from layerlab.engines.embedded.executors.memory_files import sweep
 from layerlab.engines.embedded.executors.seccomp import bwrap_filter, proot_filter
-from layerlab.engines.embedded.memory_files import sweep
 from tests.engine.conftest import Lab, MakeLab
 
 SECRET = "correct-horse-battery-staple"

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from layerlab.engines.embedded import standin
 from layerlab.engines.embedded.engine import EmbeddedEngine
+from layerlab.engines.embedded.images import standin
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MTIME = 1_600_000_000

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from layerlab.engines.api import BuildOptions
-from layerlab.engines.embedded.archives import export_layer
 from layerlab.engines.embedded.engine import EmbeddedEngine
+from layerlab.engines.embedded.images.archives import export_layer
 from layerlab.errors import LayerlabError
 from layerlab.model import BuildRecord, StepRecord
 from layerlab.oci.members import LayerEntry

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from layerlab.engines.api import BuildOptions
-from layerlab.engines.embedded.build import Build
+from layerlab.engines.embedded.builds.loop import Build
 from layerlab.engines.embedded.engine import EmbeddedEngine, _silent
 from layerlab.errors import DockerfileError, ExecutorError, LayerlabError, StoreError, UnsupportedError, UsageError
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from layerlab.engines.embedded import container_log
-from layerlab.engines.embedded.container_log import LogWriter, follow_log, read_log
-from layerlab.engines.embedded.names import new_name
-from layerlab.engines.embedded.ports import Forwarder
+from layerlab.engines.embedded.containers import log as container_log
+from layerlab.engines.embedded.containers.log import LogWriter, follow_log, read_log
+from layerlab.engines.embedded.containers.names import new_name
+from layerlab.engines.embedded.containers.ports import Forwarder
 from layerlab.engines.publishing import parse_port
 from layerlab.errors import UnsupportedError, UsageError
 from layerlab.model import PublishedPort
@@ -37,7 +37,7 @@ def test_on_the_embedded_engine(each_lab: Lab, promise: Callable[[Engine], None]
 
 
 def _left(lab: Lab) -> list[str]:
-    """What containers have left in the store, once supervisors have had time to tidy up."""
+    """What containers have left in the store, once shims have had time to tidy up."""
     place = Path(lab.engine.store.path)
     end = time.monotonic() + 30
     while True:
@@ -72,8 +72,8 @@ def _gone(marker: str) -> bool:
     return True
 
 
-def _supervisor(identity: str) -> int:
-    (process,) = [number for number, line in _processes(identity).items() if "embedded.supervisor" in line]
+def _shim(identity: str) -> int:
+    (process,) = [number for number, line in _processes(identity).items() if "containers.shim" in line]
     return process
 
 
@@ -86,21 +86,21 @@ def test_the_caller_may_go_and_the_container_stays(lab: Lab) -> None:
     command = [sys.executable, "-c", program, lab.engine.store_path]
     identity = subprocess.run(command, env=env, capture_output=True, text=True, check=True, start_new_session=True).stdout.strip()
     wait_for_log(lab.engine, identity, b"later\n")
-    supervisor = _supervisor(identity)
+    shim = _shim(identity)
     # It is in a session of its own: closing the caller's terminal does not reach it.
-    assert os.getsid(supervisor) not in (os.getsid(0), os.getppid())
+    assert os.getsid(shim) not in (os.getsid(0), os.getppid())
     lab.engine.remove_container(identity, force=True)
     assert _gone(identity)
 
 
-def test_a_supervisor_that_is_killed_takes_its_container_along(each_lab: Lab) -> None:
+def test_a_shim_that_is_killed_takes_its_container_along(each_lab: Lab) -> None:
     engine = each_lab.engine
     marker = f"marker-{os.getpid()}-{id(each_lab)}"
     with detached(engine, f"echo up; (trap '' TERM; sleep 300; : {marker}) & sleep 300; : {marker}") as name:
         wait_for_log(engine, name, b"up")
         identity = row_of(engine, name).id
         assert len(_processes(marker)) >= 2
-        os.kill(_supervisor(identity), signal.SIGKILL)
+        os.kill(_shim(identity), signal.SIGKILL)
         row = ended(engine, name)
         assert (row.state, row.exit_status) == ("exited", 137)
         assert row.finished
@@ -112,18 +112,18 @@ def test_a_supervisor_that_is_killed_takes_its_container_along(each_lab: Lab) ->
     assert _left(each_lab) == []
 
 
-def test_of_a_killed_supervisor_with_rm_nothing_is_left_by_the_next_container(lab: Lab) -> None:
+def test_of_a_killed_shim_with_rm_nothing_is_left_by_the_next_container(lab: Lab) -> None:
     with detached(lab.engine, "sleep 300", remove=True) as name:
-        os.kill(_supervisor(row_of(lab.engine, name).id), signal.SIGKILL)
+        os.kill(_shim(row_of(lab.engine, name).id), signal.SIGKILL)
         assert ended(lab.engine, name).exit_status == 137
         with detached(lab.engine, "true"):
             assert row_of(lab.engine, name) is None
 
 
-def test_a_supervisor_that_is_asked_to_end_ends_its_container_in_order(lab: Lab) -> None:
+def test_a_shim_that_is_asked_to_end_ends_its_container_in_order(lab: Lab) -> None:
     with detached(lab.engine, "sleep 300") as name:
         identity = row_of(lab.engine, name).id
-        os.kill(_supervisor(identity), signal.SIGTERM)
+        os.kill(_shim(identity), signal.SIGTERM)
         assert ended(lab.engine, name).exit_status == 137
         assert _gone(identity)
 

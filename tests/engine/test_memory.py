@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from layerlab.engines.embedded import memory
+from layerlab.engines.embedded import oom as memory
 
 _LOW = 1_000_000_000
 

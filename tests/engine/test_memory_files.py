@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from layerlab.engines.embedded.memory_files import memory_file
+from layerlab.engines.embedded.executors.memory_files import memory_file
 
-SWEEPS = "from layerlab.engines.embedded.memory_files import sweep\nprint(flush=True)\nwhile True: sweep()"
+SWEEPS = "from layerlab.engines.embedded.executors.memory_files import sweep\nprint(flush=True)\nwhile True: sweep()"
 
 
 def test_a_file_that_was_just_made_is_not_swept(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from layerlab.engines.embedded import standin
-from layerlab.engines.embedded.standin import APK_MESSAGE, LABEL, MTIME, StandIn, compose
+from layerlab.engines.embedded.images import standin
+from layerlab.engines.embedded.images.standin import APK_MESSAGE, LABEL, MTIME, StandIn, compose
 from layerlab.errors import BaseImageError
 
 ESSENTIAL = {

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 
 from layerlab.engines.api import BuildOptions
-from layerlab.engines.embedded.archives import export_layer
 from layerlab.engines.embedded.engine import EmbeddedEngine
+from layerlab.engines.embedded.images.archives import export_layer
 from layerlab.engines.embedded.rootfs.tar_reader import TarReader
 from layerlab.errors import BaseImageError, StoreError, UsageError
 from layerlab.oci.registry import RegistryError

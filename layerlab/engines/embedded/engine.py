@@ -18,14 +18,14 @@ import msgspec
 from layerlab.engines.api import BuildOptions, Event, Progress
 from layerlab.engines.build_history import BuildHistory
 from layerlab.engines.checking import check_build, checked, obeyed
-from layerlab.engines.embedded import images as image_store
-from layerlab.engines.embedded.bases import Bases, Report
-from layerlab.engines.embedded.build import Build, Executions
-from layerlab.engines.embedded.container_log import follow_log, read_log
-from layerlab.engines.embedded.container_store import ContainerRow, ContainerStore
-from layerlab.engines.embedded.containers import container_of
+from layerlab.engines.embedded.builds.loop import Build, Executions
+from layerlab.engines.embedded.containers.creation import container_of
+from layerlab.engines.embedded.containers.log import follow_log, read_log
+from layerlab.engines.embedded.containers.store import ContainerRow, ContainerStore
 from layerlab.engines.embedded.executors.base import Executor, Output
 from layerlab.engines.embedded.host import Host, find_host
+from layerlab.engines.embedded.images import queries as image_store
+from layerlab.engines.embedded.images.bases import Bases, Report
 from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
@@ -63,7 +63,8 @@ from layerlab.solver.graph import Remote, Resolve
 from layerlab.solver.ops import BaseImage, RemoteFile, Source
 
 if TYPE_CHECKING:
-    from layerlab.engines.embedded.supervision import Supervised
+    from layerlab.context import Selection
+    from layerlab.engines.embedded.containers.task import Task
     from layerlab.model import Push
 
 
@@ -78,7 +79,7 @@ class EmbeddedEngine:
     client_flags = False
 
     # Seconds that a build waits for a step that another build runs.
-    patience = math.inf
+    patience: float = math.inf
 
     def __init__(self, store: str | None = None) -> None:
         self.store_path = os.path.abspath(store) if store is not None else default_store()
@@ -198,7 +199,7 @@ class EmbeddedEngine:
                     )
                 return None
             # A build without URLs does not load it.
-            from layerlab.engines.embedded.remote_files import RemoteFiles
+            from layerlab.engines.embedded.images.remote_files import RemoteFiles
 
             files = RemoteFiles(self.store, report, offline=options.offline or not options.fetch)
             asked = (source.url, source.checksum)
@@ -272,14 +273,14 @@ class EmbeddedEngine:
         with collection_paused(), self.store.in_use():
             return file_groups(self._inputs(options))
 
-    def look(self, layers: tuple[str, ...], wants: Any) -> bool:
+    def look(self, layers: tuple[str, ...], wants: Selection) -> bool:
         """As ``content``, where the layers are here: a plan fetches none."""
         if any(self.store.layer(diff_id) is None for diff_id in layers):
             return False
         self.content(layers, wants)
         return True
 
-    def content(self, layers: tuple[str, ...], wants: Any) -> None:
+    def content(self, layers: tuple[str, ...], wants: Selection) -> None:
         """Look at what a selection reads from ``layers`` and keep the answer for the solver."""
         paths = [path for path in (self.store.layer_path(diff_id) for diff_id in layers) if path]
         answer = self.worker.ask("content", layers=paths, selection=msgspec.to_builtins(wants))
@@ -350,14 +351,14 @@ class EmbeddedEngine:
 
     def push(self, name: str, report: Report) -> Push:
         """Send an image to the registry that its name says. Raises ``RegistryError``, ``UsageError``."""
-        from layerlab.engines.embedded.transfer import push
+        from layerlab.engines.embedded.images.transfer import push
 
         with self.store.in_use():
             return push(self.store, self.worker, self.image_row(name), parse_reference(name), report)
 
     def save(self, names: tuple[str, ...], path: str | None) -> None:
         """Write images to an archive, or to standard output. Raises ``UsageError``, ``StoreError``."""
-        from layerlab.engines.embedded import archives
+        from layerlab.engines.embedded.images import archives
 
         with self.store.in_use():
             self._save(archives.save, [self.image_row(name) for name in names], path)
@@ -379,7 +380,7 @@ class EmbeddedEngine:
 
     def load(self, path: str) -> list[str]:
         """Read images from an archive or a layout; returns their names. Raises ``UsageError``, ``BaseImageError``."""
-        from layerlab.engines.embedded import archives
+        from layerlab.engines.embedded.images import archives
 
         with self.store.in_use():
             return archives.load(self.store, self.bases, path)
@@ -412,7 +413,7 @@ class EmbeddedEngine:
         return ContainerStore(self.store, self.worker)
 
     def _new_container(self, image: str, **more: Any) -> ContainerRow:
-        from layerlab.engines.embedded.ports import check_free
+        from layerlab.engines.embedded.containers.ports import check_free
 
         row = self.image_row(image)
         containers = self._containers
@@ -432,9 +433,9 @@ class EmbeddedEngine:
         name: str | None = None,
         ports: tuple[PublishedPort, ...] = (),
         remove: bool = True,
-    ) -> Iterator[Supervised]:
+    ) -> Iterator[Task]:
         """A running container of an image, killed on exit, and removed with ``remove``. Raises ``UsageError``, ``StepFailedError``."""
-        from layerlab.engines.embedded.supervision import supervised
+        from layerlab.engines.embedded.containers.task import running_task
 
         with self.store.in_use():
             row = self._new_container(
@@ -442,7 +443,7 @@ class EmbeddedEngine:
             )
             running = False
             try:
-                with supervised(
+                with running_task(
                     row,
                     containers=self._containers,
                     snapshotter=self.snapshotter,
@@ -466,7 +467,7 @@ class EmbeddedEngine:
         remove: bool = False,
     ) -> str:
         """Start a container that runs by itself; returns its ID when its command runs. Raises ``UsageError``, ``StepFailedError``."""
-        from layerlab.engines.embedded.supervisor import launch
+        from layerlab.engines.embedded.containers.shim import launch
 
         with self.store.in_use():
             row = self._new_container(

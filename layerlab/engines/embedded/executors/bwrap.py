@@ -28,10 +28,10 @@ import msgspec
 
 from layerlab.engines.embedded.executors.base import HOST_NAME, FileMount, Output, Process, Root, Running
 from layerlab.engines.embedded.executors.launcher import Setup, launcher
+from layerlab.engines.embedded.executors.network import connected
 from layerlab.engines.embedded.executors.programs import Helper
 from layerlab.engines.embedded.executors.seccomp import bwrap_filter
 from layerlab.engines.embedded.executors.switch_user import program
-from layerlab.engines.embedded.network import connected
 from layerlab.engines.embedded.workers import Laid, WorkerProcess
 from layerlab.errors import DockerfileError, ExecutorError
 

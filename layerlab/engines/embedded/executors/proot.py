@@ -27,9 +27,9 @@ from typing import Final, Literal
 from layerlab.engines.embedded.executors import landlock
 from layerlab.engines.embedded.executors.base import BindMount, FileMount, Mount, Output, OverlayMount, Process, Root, TmpfsMount
 from layerlab.engines.embedded.executors.launcher import Setup, launcher
+from layerlab.engines.embedded.executors.memory_files import memory_file
 from layerlab.engines.embedded.executors.programs import Helper
 from layerlab.engines.embedded.executors.seccomp import proot_filter
-from layerlab.engines.embedded.memory_files import memory_file
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.errors import DockerfileError, ExecutorError
 from layerlab.fsutil import scratch_directory

@@ -7,9 +7,9 @@ import signal
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from layerlab.engines.embedded.container_store import ContainerRow
+from layerlab.engines.embedded.builds.mounts import RunMounts
+from layerlab.engines.embedded.containers.store import ContainerRow
 from layerlab.engines.embedded.executors.base import Executor, Process, Running
-from layerlab.engines.embedded.mounts import RunMounts
 from layerlab.engines.embedded.rootfs.paths import OF_THE_TREE
 from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.store import Store

@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from layerlab.context import Selected, Selection
-from layerlab.engines.embedded.steps import Made
+from layerlab.engines.embedded.builds.steps import Made
 from layerlab.engines.embedded.store import PENDING, LayerRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import LayerlabError, StoreError

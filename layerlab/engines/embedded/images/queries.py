@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from layerlab.engines.embedded.container_store import ContainerRow, ContainerStore
+from layerlab.engines.embedded.containers.store import ContainerRow, ContainerStore
 from layerlab.engines.embedded.kept_tree import KeptTree
 from layerlab.engines.embedded.store import UNNAMED, Store
 from layerlab.engines.embedded.workers import WorkerProcess

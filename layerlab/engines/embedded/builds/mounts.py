@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Final
 
 from layerlab.engines.embedded.executors.base import HOST_NAME, BindMount, FileMount, Mount, TmpfsMount
-from layerlab.engines.embedded.memory_files import sweep
+from layerlab.engines.embedded.executors.memory_files import sweep
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import DockerfileError, UnsupportedError

@@ -1,6 +1,6 @@
 """Watching over a running container: its lock, its ports, its log, the signals that others ask for, and how it ended.
 
-The same in the foreground, where the command line does it, and for ``run -d``, where ``supervisor`` does it in a process of its own.
+The same in the foreground, where the command line does it, and for ``run -d``, where ``shim`` does it in a process of its own.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 
-from layerlab.engines.embedded.container_log import LogWriter
-from layerlab.engines.embedded.container_store import KILLED, ContainerRow, ContainerState, ContainerStore, now
-from layerlab.engines.embedded.containers import started
+from layerlab.engines.embedded.containers.creation import started
+from layerlab.engines.embedded.containers.log import LogWriter
+from layerlab.engines.embedded.containers.ports import Forwarder
+from layerlab.engines.embedded.containers.store import KILLED, ContainerRow, ContainerState, ContainerStore, now
 from layerlab.engines.embedded.executors.base import Executor, Running
-from layerlab.engines.embedded.ports import Forwarder
 from layerlab.engines.embedded.snapshotters import Snapshotter
 
 _END = b"end\n"
 
 
-class Supervised:
+class Task:
     """The command of a container. What is waited for also goes to its log."""
 
     def __init__(self, running: Running, log: LogWriter) -> None:
@@ -49,7 +49,7 @@ class Supervised:
 
 
 @contextlib.contextmanager
-def supervised(row: ContainerRow, *, containers: ContainerStore, snapshotter: Snapshotter, executor: Executor) -> Iterator[Supervised]:
+def running_task(row: ContainerRow, *, containers: ContainerStore, snapshotter: Snapshotter, executor: Executor) -> Iterator[Task]:
     """Run a container for the length of the block; on exit it is killed, and how it ended is written down.
 
     The caller starts it in a thread that lives as long: the kernel kills the sandbox when that thread ends.
@@ -66,7 +66,7 @@ def supervised(row: ContainerRow, *, containers: ContainerStore, snapshotter: Sn
         state = ContainerState(started=now())
         containers.put_state(row, state)
         stack.enter_context(_controlled(containers.path(row, "control"), running))
-        command = Supervised(running, log)
+        command = Task(running, log)
         try:
             yield command
         finally:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from layerlab.engines.api import BuildOptions, Event, Progress
-from layerlab.engines.embedded.commits import Committer
-from layerlab.engines.embedded.mounts import empty_caches
-from layerlab.engines.embedded.steps import Made, StepRunner
+from layerlab.engines.embedded.builds.commits import Committer
+from layerlab.engines.embedded.builds.mounts import empty_caches
+from layerlab.engines.embedded.builds.steps import Made, StepRunner
 from layerlab.engines.embedded.store import PENDING, UNNAMED
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.engines.inputs import Inputs
@@ -34,8 +34,11 @@ from layerlab.solver.keys import content_sources
 from layerlab.solver.plan import CacheRecord, Decided, Solution, looked_in_vain, solve
 
 if TYPE_CHECKING:
-    from layerlab.engines.embedded.engine import EmbeddedEngine
-
+    from layerlab.context import Selection
+    from layerlab.engines.embedded.executors.base import Executor
+    from layerlab.engines.embedded.host import Host
+    from layerlab.engines.embedded.snapshotters import Snapshotter
+    from layerlab.engines.embedded.store import Store
 
 # Seconds for which a build that is stopped goes on to write down what it has done.
 _PATIENCE: Final = 5.0
@@ -57,12 +60,61 @@ class Executions(Protocol):
         ...
 
 
+class ImageNames(Protocol):
+    """Where an image that was built gets its name."""
+
+    def put(self, name: str, config: dict[str, Any], lengths: list[int], *, source: str, stand_in: str = "") -> ImageRow:
+        """Keep an image under a name; ``lengths``: of the tars of its layers, in bytes."""
+        ...
+
+
+class Parts(Protocol):
+    """What a build needs of its engine. ``patience``: seconds that it waits for a step that another build runs."""
+
+    name: str
+    patience: float
+
+    @property
+    def store(self) -> Store: ...
+
+    @property
+    def worker(self) -> WorkerProcess: ...
+
+    @property
+    def snapshotter(self) -> Snapshotter: ...
+
+    @property
+    def host(self) -> Host: ...
+
+    @property
+    def bases(self) -> ImageNames: ...
+
+    @property
+    def executions(self) -> Executions | None: ...
+
+    def spare_worker(self) -> WorkerProcess:
+        """A second worker process, for what goes on beside a step."""
+        ...
+
+    def make_executor(self) -> Executor:
+        """What runs commands."""
+        ...
+
+    def look(self, layers: tuple[str, ...], wants: Selection) -> bool:
+        """As ``content``, where the layers are here; else False."""
+        ...
+
+    def content(self, layers: tuple[str, ...], wants: Selection) -> None:
+        """Look at what a selection reads from layers, and keep the answer for the solver."""
+        ...
+
+
 class Build:
     """One build in progress."""
 
     def __init__(
         self,
-        engine: EmbeddedEngine,
+        engine: Parts,
         options: BuildOptions,
         inputs: Inputs,
         progress: Progress,

@@ -26,7 +26,7 @@ from typing import Final
 
 import msgspec
 
-from layerlab.engines.embedded.names import new_name
+from layerlab.engines.embedded.containers.names import new_name
 from layerlab.engines.embedded.store import Store, end_orphans
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import StoreError, UsageError
@@ -72,7 +72,7 @@ class ContainerRow(msgspec.Struct, frozen=True, kw_only=True):
 class ContainerState(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a container. Times are ISO 8601 in UTC.
 
-    ``exit_status`` is ``None`` while it runs, and where its supervisor was killed.
+    ``exit_status`` is ``None`` while it runs, and where its shim was killed.
     """
 
     started: str = ""
@@ -190,7 +190,7 @@ class ContainerStore:
             return known
         if running and not state.finished:
             return msgspec.structs.replace(known, state="running")
-        # A supervisor that was killed took its container with it and could write nothing down; the log was its last sign of life.
+        # A shim that was killed took its container with it and could write nothing down; the log was its last sign of life.
         return msgspec.structs.replace(
             known,
             state="exited",
@@ -285,7 +285,7 @@ class ContainerStore:
     def discard(self, row: ContainerRow) -> None:
         """Remove a container that does not run; harmless when it is gone."""
         if self.state(row).exit_status is None:
-            # Its supervisor was killed, perhaps in the moment before the sandbox had asked to die with it.
+            # Its shim was killed, perhaps in the moment before the sandbox had asked to die with it.
             end_orphans([self.path(row) + "/"])
         aside = self._aside(row)
         with self.store.guarded():
@@ -296,7 +296,7 @@ class ContainerStore:
         self._worker.ask("remove", paths=[aside])
 
     def sweep(self) -> None:
-        """Remove containers with ``--rm`` whose supervisor was killed before it could."""
+        """Remove containers with ``--rm`` whose shim was killed before it could."""
         for row in self.rows():
             if row.remove and self.state(row).started and not self.is_running(row):
                 self.discard(row)

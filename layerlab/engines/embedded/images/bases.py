@@ -154,7 +154,7 @@ class Bases:
 
     def _compose(self, canonical: str, why: str) -> ImageRow:
         # Composing is rare and its imports are not free.
-        from layerlab.engines.embedded import standin
+        from layerlab.engines.embedded.images import standin
 
         scratch = os.path.join(self.store.path, self.store.scratch(), "stand-in")
         shutil.rmtree(scratch, ignore_errors=True)

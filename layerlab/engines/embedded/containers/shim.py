@@ -1,4 +1,4 @@
-"""The process behind ``run -d``: there is no daemon, so each container that runs by itself has a supervisor of its own.
+"""The process behind ``run -d``: there is no daemon, so each container that runs by itself has a shim of its own.
 
 ``launch`` starts it and waits until the container's command runs, or tells why it does not. It is in a session of its own and no
 child of its caller, it ends with the container, and the container ends with it.
@@ -14,20 +14,20 @@ from typing import Final
 
 import msgspec
 
-from layerlab.engines.embedded.container_store import ContainerRow, ContainerStore
+from layerlab.engines.embedded.containers.store import ContainerRow, ContainerStore
+from layerlab.engines.embedded.containers.task import running_task
 from layerlab.engines.embedded.host import find_host
 from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.store import Store
-from layerlab.engines.embedded.supervision import supervised
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import BaseImageError, DockerfileError, ExecutorError, LayerlabError, StepFailedError, StoreError, UsageError
 from layerlab.interrupt import interruptible
 
-_START: Final = "import sys; sys.path[:] = {path!r}; from layerlab.engines.embedded.supervisor import main; main(*sys.argv[1:])"
+_START: Final = "import sys; sys.path[:] = {path!r}; from layerlab.engines.embedded.containers.shim import main; main(*sys.argv[1:])"
 
 
 class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What the supervisor tells its caller: an empty ``kind`` when the command runs, else an error."""
+    """What the shim tells its caller: an empty ``kind`` when the command runs, else an error."""
 
     kind: str = ""
     message: str = ""
@@ -36,7 +36,7 @@ class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def launch(store_path: str, row: ContainerRow) -> None:
-    """Start the supervisor of a new container. ``store_path`` is the directory that holds the stores.
+    """Start the shim of a new container. ``store_path`` is the directory that holds the stores.
 
     Raises what keeps the container from starting: ``UsageError``, ``StepFailedError``, ``StoreError``, ``ExecutorError``.
     """
@@ -62,7 +62,7 @@ def launch(store_path: str, row: ContainerRow) -> None:
         answer = stream.read()
     first.wait()
     if not answer:
-        raise ExecutorError("the supervisor of the container ended before it had started it", remedy="Run it without -d to see more.")
+        raise ExecutorError("the shim of the container ended before it had started it", remedy="Run it without -d to see more.")
     outcome = msgspec.json.decode(answer, type=_Outcome)
     if outcome.kind:
         raise _error(outcome)
@@ -76,7 +76,7 @@ def _error(outcome: _Outcome) -> LayerlabError:
 
 
 def main(store_path: str, identity: str, report: str) -> None:
-    """Be the supervisor of a container. ``report`` is the descriptor that the outcome of the start goes to."""
+    """Be the shim of a container. ``report`` is the descriptor that the outcome of the start goes to."""
     # The caller waits for this process and must not have it as a child: the one that works is the child of one that has ended.
     if os.fork():
         os._exit(0)
@@ -85,7 +85,7 @@ def main(store_path: str, identity: str, report: str) -> None:
     descriptor = int(report)
     os.set_inheritable(descriptor, False)
     try:
-        _supervise(store_path, identity, descriptor)
+        _watch(store_path, identity, descriptor)
     except LayerlabError as error:
         status = error.exit_status if isinstance(error, StepFailedError) else 0
         _tell(descriptor, _Outcome(kind=error.kind, message=error.message, remedy=error.remedy, exit_status=status))
@@ -93,10 +93,10 @@ def main(store_path: str, identity: str, report: str) -> None:
         _tell(descriptor, _Outcome(kind=ExecutorError.kind, message=f"the container cannot be started: {error}"))
     except KeyboardInterrupt:
         # SIGTERM: the container was ended in order.
-        _tell(descriptor, _Outcome(kind=ExecutorError.kind, message="the supervisor was stopped"))
+        _tell(descriptor, _Outcome(kind=ExecutorError.kind, message="the shim was stopped"))
 
 
-def _supervise(store_path: str, identity: str, descriptor: int) -> None:
+def _watch(store_path: str, identity: str, descriptor: int) -> None:
     host = find_host(store_path)
     store = Store(os.path.join(store_path, host.directory))
     worker = WorkerProcess(store.path, host.worker, host.snapshotter)
@@ -106,7 +106,7 @@ def _supervise(store_path: str, identity: str, descriptor: int) -> None:
     try:
         with (
             interruptible(),
-            supervised(
+            running_task(
                 row,
                 containers=containers,
                 snapshotter=Snapshotter(store, worker, host.snapshotter),

@@ -19,10 +19,10 @@ import msgspec
 from layerlab.context import BuildContext
 from layerlab.context.select import fixed_part
 from layerlab.engines.api import BuildOptions
-from layerlab.engines.embedded import memory
-from layerlab.engines.embedded.ambient import CA_TARGET, ambient_environment, ca_bundle, proxy_arguments
+from layerlab.engines.embedded import oom as memory
+from layerlab.engines.embedded.builds.ambient import CA_TARGET, ambient_environment, ca_bundle, proxy_arguments
+from layerlab.engines.embedded.builds.mounts import RunMounts
 from layerlab.engines.embedded.executors.base import Executor, Mount, Process
-from layerlab.engines.embedded.mounts import RunMounts
 from layerlab.engines.embedded.npm_cache import lend
 from layerlab.engines.embedded.rootfs.paths import OF_THE_TREE
 from layerlab.engines.embedded.snapshotters import Active, Snapshotter
@@ -215,7 +215,7 @@ class StepRunner:
         self, op: RunOp, decided: Decided, solution: Solution, active: Active, log: _Log
     ) -> tuple[dict[str, tuple[int, int]], tuple[int, int]]:
         # A build that runs nothing does not load it.
-        from layerlab.engines.embedded.network import Network, network_for
+        from layerlab.engines.embedded.executors.network import Network, network_for
 
         executor = self.make_executor()
         with contextlib.ExitStack() as stack:

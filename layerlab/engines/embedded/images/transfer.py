@@ -13,7 +13,7 @@ from typing import IO, Final
 
 import msgspec
 
-from layerlab.engines.embedded.archives import export_layer
+from layerlab.engines.embedded.images.archives import export_layer
 from layerlab.engines.embedded.store import LayerRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import StoreError, UsageError

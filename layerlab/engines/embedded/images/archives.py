@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import msgspec
 
-from layerlab.engines.embedded.bases import Bases, is_for_this_machine
+from layerlab.engines.embedded.images.bases import Bases, is_for_this_machine
 from layerlab.engines.embedded.rootfs.compression import decompressed, expansion_limit
 from layerlab.engines.embedded.rootfs.tar_reader import ArchiveError, TarReader
 from layerlab.engines.embedded.store import Store
