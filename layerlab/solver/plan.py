@@ -383,8 +383,8 @@ def unsuccessful(op: RunOp) -> str:
 
 
 def _is_covered(source: Source, others: tuple[Source, ...]) -> bool:
-    """Whether another source holds it."""
-    return any(
+    """Whether another source holds it: a path of its own, for what a pattern matches is looked for at once (``dedupeSelectors``)."""
+    return not source.wildcard and any(
         (other.kind, other.stage, other.image) == (source.kind, source.stage, source.image)
         and not other.wildcard
         and other.path != source.path

@@ -168,7 +168,7 @@ def test_apk_says_what_to_do(run: Run) -> None:
 def test_without_the_node_package_the_remedy_is_named(tmp_path: Path) -> None:
     # Asking for a package of another name is as good as taking the real one away.
     code = (
-        "from pathlib import Path; from layerlab.engines.embedded import standin; standin.PACKAGE = 'no-such-package-at-all'\n"
+        "from pathlib import Path; from layerlab.engines.embedded.images import standin; standin.PACKAGE = 'no-such-package-at-all'\n"
         f"try: standin.compose(Path({os.fspath(tmp_path)!r}))\n"
         "except standin.BaseImageError as error: print(error.describe())"
     )

@@ -103,3 +103,23 @@ def test_a_source_that_cannot_be_had_is_its_steps_error(lab: Lab, before: str, s
     assert failed.step.keyword == "COPY"
     assert message in failed.error.message
     assert failed.error.line == text.count("\n")
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ("lnk", '"/lnk": not found'),
+        ("l*", '"/lnk": not found'),
+        (". lnk", "lstat /gone: no such file or directory"),
+        # What a pattern matches is looked for though another source holds it.
+        (". l*", '"/lnk": not found'),
+        ("src/* src/lnk", '"/src/lnk": not found'),
+    ],
+)
+def test_a_link_that_leads_nowhere(lab: Lab, sources: str, message: str) -> None:
+    """As a daemon says it, beside a source that holds the link and without."""
+    for place in (lab.place, lab.place / "src"):
+        (place / "lnk").symlink_to("gone")
+    (failed,) = [decided for decided in lab.plan(f"FROM base:1\nCOPY {sources} /x/\n").steps if decided.error is not None]
+    assert failed.error is not None
+    assert failed.error.message.endswith(message)

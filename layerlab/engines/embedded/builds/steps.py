@@ -19,7 +19,7 @@ import msgspec
 from layerlab.context import BuildContext
 from layerlab.context.select import fixed_part
 from layerlab.engines.api import BuildOptions
-from layerlab.engines.embedded import oom as memory
+from layerlab.engines.embedded import oom
 from layerlab.engines.embedded.builds.ambient import CA_TARGET, ambient_environment, ca_bundle, proxy_arguments
 from layerlab.engines.embedded.builds.mounts import RunMounts
 from layerlab.engines.embedded.executors.base import Executor, Mount, Process
@@ -281,7 +281,7 @@ class StepRunner:
                 mounts=(*mounts.all(), *lent),
                 hostname=op.hostname,
             )
-            kills = memory.kills()
+            kills = oom.kills()
             try:
                 started = executor.start(active.root(), process)
             except DockerfileError as error:
@@ -324,7 +324,7 @@ class StepRunner:
         elif _NETWORK_WORDS.search(log[-8192:]):
             remedy = "The step wanted the network and did not reach it: check the connection, the proxy variables and --network."
         else:
-            remedy = memory.remedy(status, log, kills)
+            remedy = oom.remedy(status, log, kills)
         return StepFailedError(
             f"{unsuccessful(op)}: exit code: {status}",
             exit_status=status,

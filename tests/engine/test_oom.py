@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from layerlab.engines.embedded import oom as memory
+from layerlab.engines.embedded import oom
 
 _LOW = 1_000_000_000
 
@@ -14,7 +14,7 @@ _LOW = 1_000_000_000
 @pytest.fixture
 def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A control group of ours instead of this machine's."""
-    monkeypatch.setattr(memory, "_directories", lambda: [str(tmp_path / "inner"), str(tmp_path)])
+    monkeypatch.setattr(oom, "_directories", lambda: [str(tmp_path / "inner"), str(tmp_path)])
     (tmp_path / "inner").mkdir()
     return tmp_path
 
@@ -23,9 +23,9 @@ def group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_smallest_limit_on_the_way_up_counts(group: Path, name: str, unlimited: str) -> None:
     (group / name).write_text(f"{_LOW}\n", encoding="ascii")
     (group / "inner" / name).write_text(f"{unlimited}\n", encoding="ascii")
-    assert memory.limit() == _LOW
+    assert oom.limit() == _LOW
     (group / name).write_text(f"{unlimited}\n", encoding="ascii")
-    assert memory.limit() is None
+    assert oom.limit() is None
 
 
 @pytest.mark.parametrize(
@@ -34,21 +34,21 @@ def test_the_smallest_limit_on_the_way_up_counts(group: Path, name: str, unlimit
 def test_a_kill_by_the_kernel_is_told_with_the_limit(group: Path, name: str, text: str) -> None:
     (group / "memory.max").write_text(f"{_LOW}\n", encoding="ascii")
     (group / "inner" / name).write_text(text, encoding="ascii")
-    assert memory.kills() == 2
-    said = memory.remedy(1, "npm error", kills_before=1)
+    assert oom.kills() == 2
+    said = oom.remedy(1, "npm error", kills_before=1)
     assert said is not None
     assert said.startswith("The kernel killed it because memory ran out: everything that runs here may use 1000 MB together.")
     assert "Shut down other notebooks" in said
-    assert memory.remedy(1, "npm error", kills_before=2) is None
+    assert oom.remedy(1, "npm error", kills_before=2) is None
 
 
 def test_what_the_signal_and_nodes_own_words_tell(group: Path) -> None:
-    assert "most often because memory ran out" in (memory.remedy(137, "", 0) or "")
-    heap = memory.remedy(134, "FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory", 0)
+    assert "most often because memory ran out" in (oom.remedy(137, "", 0) or "")
+    heap = oom.remedy(134, "FATAL ERROR: Reached heap limit Allocation failed - JavaScript heap out of memory", 0)
     assert (heap or "").startswith("Node's memory ran out")
-    assert memory.remedy(2, "error TS2304", 0) is None
+    assert oom.remedy(2, "error TS2304", 0) is None
 
 
 def test_this_machine_can_be_asked() -> None:
-    assert memory.kills() >= 0
-    assert memory.limit() is None or memory.limit() > 1 << 20  # type: ignore[operator]
+    assert oom.kills() >= 0
+    assert oom.limit() is None or (oom.limit() or 0) > 1 << 20
