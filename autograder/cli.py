@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from autograder.record import ClassRecord, SubmissionResult
+from autograder.submission.record import ClassRecord, SubmissionResult
 from layerlab.commands.common import print_json, report_error
 from layerlab.commands.lesson import add_demo
 from layerlab.errors import BuildInterruptedError, LayerlabError
 from layerlab.interrupt import interruptible
 
 if TYPE_CHECKING:
-    from autograder.collect import Submission
     from autograder.publish.meanwhile import Meanwhile
+    from autograder.submission.collect import Submission
 
 DEFAULT_COURSE: Final = Path("exercises")
 
@@ -82,7 +82,7 @@ def _count(text: str) -> int:
 
 
 def _grade(arguments: argparse.Namespace) -> int:
-    from autograder.classroom import default_place, grade_class, prepare_class
+    from autograder.classroom.grading import default_place, grade_class, prepare_class
 
     if arguments.prepare:
         prepared = prepare_class(arguments.course, arguments.assignment, arguments.place or default_place(), _report)
@@ -105,7 +105,7 @@ def _grade(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print(msgspec.json.encode(found).decode(), flush=True)
         else:
-            from autograder.table import class_table
+            from autograder.classroom.table import class_table
 
             print(class_table(found), flush=True)
         if not arguments.student:
@@ -122,10 +122,10 @@ def _grade(arguments: argparse.Namespace) -> int:
 
 def _class_report(arguments: argparse.Namespace, found: ClassRecord) -> Path:
     """Write the class report beside nbgrader's folders, and return its first page."""
-    from autograder.assignment import load_assignment
-    from autograder.classroom import answers_of, default_place
-    from autograder.collect import Rejected
+    from autograder.classroom.grading import answers_of, default_place
+    from autograder.exercise.assignment import load_assignment
     from autograder.report.pages import write_report
+    from autograder.submission.collect import Rejected
 
     assignment, place = load_assignment(arguments.course, arguments.assignment), arguments.place or default_place()
 
@@ -174,7 +174,7 @@ def _faults(place: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _publisher(arguments: argparse.Namespace) -> Iterator[Meanwhile | None]:
     """What hands results to nbgrader while others are graded; ``None`` where that is not wanted, or there is no nbgrader."""
-    from autograder.assignment import load_assignment
+    from autograder.exercise.assignment import load_assignment
 
     if not arguments.publish:
         yield None
@@ -184,7 +184,7 @@ def _publisher(arguments: argparse.Namespace) -> Iterator[Meanwhile | None]:
         _report("nothing is published: the course has no nbgrader_config.py")
         yield None
         return
-    from autograder.classroom import answers_of, default_place, kept_seed
+    from autograder.classroom.grading import answers_of, default_place, kept_seed
     from autograder.publish.meanwhile import Meanwhile
 
     place = arguments.place or default_place()
@@ -207,7 +207,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _release(arguments: argparse.Namespace) -> int:
-    from autograder.classroom import default_place
+    from autograder.classroom.grading import default_place
     from autograder.release import release
 
     path = release(arguments.course, arguments.assignment, place=arguments.place or default_place(), report=_report)

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import msgspec
 
-from autograder.assignment import load_assignment, notebook_of
-from autograder.classroom import grade_class
-from autograder.places import default_place, make_place
-from autograder.record import ClassRecord
-from autograder.starter import replace_answers
-from autograder.table import class_table
+from autograder.classroom.grading import grade_class
+from autograder.classroom.table import class_table
+from autograder.exercise.assignment import load_assignment, notebook_of
+from autograder.exercise.places import default_place, make_place
+from autograder.exercise.starter import replace_answers
+from autograder.submission.record import ClassRecord
 from layerlab.lesson.demo import Act, DemoRecord, run_demo
 
 NAME: Final = "ps1"

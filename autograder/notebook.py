@@ -11,15 +11,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from autograder.assignment import AnswerCell, Assignment, load_assignment
-from autograder.classroom import default_place
-from autograder.collect import Submission
-from autograder.grade import grade
-from autograder.prepare import Prepared, prepare
-from autograder.quizzes.prediction import read_prediction
-from autograder.quizzes.question import steps_to_predict
-from autograder.record import CheckResult, SubmissionResult
-from autograder.words import verdict, wrapped
+from autograder.classroom.grading import default_place
+from autograder.exercise.assignment import AnswerCell, Assignment, load_assignment
+from autograder.judge.grade import grade
+from autograder.judge.prepare import Prepared, prepare
+from autograder.quiz.prediction import read_prediction
+from autograder.quiz.question import steps_to_predict
+from autograder.submission.collect import Submission
+from autograder.submission.record import CheckResult, SubmissionResult
+from autograder.submission.words import verdict, wrapped
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import LayerlabError, UsageError
@@ -72,7 +72,7 @@ class Exercise:
 
     def show_plan(self) -> None:
         """Print what the next build would do, or what keeps it from being one."""
-        from autograder.workspace import Workspace
+        from autograder.exercise.workspace import Workspace
 
         prepared = self._prepare()
         with tempfile.TemporaryDirectory(dir=prepared.work, prefix="plan-") as place, EmbeddedEngine(prepared.store) as engine:

@@ -13,13 +13,13 @@ from typing import Any
 
 import nbformat
 
-from autograder.assignment import Assignment, load_assignment, notebook_of
-from autograder.collect import Submission
-from autograder.grade import grade
-from autograder.places import make_place
-from autograder.prepare import prepare
-from autograder.rubric import check_rubric
-from autograder.starter import solution, starter_cell
+from autograder.exercise.assignment import Assignment, load_assignment, notebook_of
+from autograder.exercise.places import make_place
+from autograder.exercise.starter import solution, starter_cell
+from autograder.judge.grade import grade
+from autograder.judge.prepare import prepare
+from autograder.judge.rubric import check_rubric
+from autograder.submission.collect import Submission
 from layerlab.errors import LayerlabError, UsageError
 
 _SECONDS = 180

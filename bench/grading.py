@@ -34,8 +34,8 @@ sys.path.insert(0, str(ROOT / "bench"))
 
 from engine import _load_image  # noqa: E402
 
+from autograder.exercise.workspace import Workspace  # noqa: E402
 from autograder.release import reference  # noqa: E402
-from autograder.workspace import Workspace  # noqa: E402
 from layerlab.engines.api import BuildOptions  # noqa: E402
 from layerlab.engines.embedded.engine import EmbeddedEngine  # noqa: E402
 from tests.docker.private import FLAG, FLAG_HELP, SharedDaemonError, borrowed, check_private, empty_cache  # noqa: E402
@@ -103,7 +103,7 @@ def _memory_of_workers() -> Iterator[list[int]]:
         while not done.wait(0.05):
             for entry in Path("/proc").iterdir():
                 with contextlib.suppress(OSError, ValueError):
-                    if entry.name.isdigit() and b"autograder.worker" in (entry / "cmdline").read_bytes().split(b"\0"):
+                    if entry.name.isdigit() and b"autograder.backends.worker" in (entry / "cmdline").read_bytes().split(b"\0"):
                         status = (entry / "status").read_text(encoding="ascii", errors="replace")
                         peak[0] = max(peak[0], 1024 * int(status.split("VmHWM:")[1].split()[0]))
 

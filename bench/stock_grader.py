@@ -19,8 +19,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Final
 
-from autograder.edits import Edit, draw
-from autograder.workspace import Workspace, read_app
+from autograder.exercise.edits import Edit, draw
+from autograder.exercise.workspace import Workspace, read_app
 
 POINTS: Final = {
     "edit-source": 30,

@@ -23,8 +23,8 @@ HERE = Path(__file__).resolve().parent
 if str(HERE.parent) not in sys.path:
     sys.path.insert(0, str(HERE.parent))
 
-from autograder.assignment import Assignment, answer_id, load_assignment  # noqa: E402
-from autograder.quizzes.question import Change, Chmod, Question, Remove, Replace, Touch, Write  # noqa: E402
+from autograder.exercise.assignment import Assignment, answer_id, load_assignment  # noqa: E402
+from autograder.quiz.question import Change, Chmod, Question, Remove, Replace, Touch, Write  # noqa: E402
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import msgspec
 
-from autograder.record import SubmissionResult
-from autograder.worker import Job
+from autograder.backends.worker import Job
+from autograder.submission.record import SubmissionResult
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

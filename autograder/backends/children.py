@@ -17,12 +17,12 @@ from typing import Final
 
 import msgspec
 
-from autograder import __name__ as package
-from autograder.confine.bounds import doing, too_slow
-from autograder.confine.cgroups import group
-from autograder.grade import over_a_limit
-from autograder.record import SubmissionResult, fits
-from autograder.worker import Job
+from autograder.backends import __name__ as package
+from autograder.backends.worker import Job
+from autograder.judge.grade import over_a_limit
+from autograder.sandbox.bounds import doing, too_slow
+from autograder.sandbox.cgroups import group
+from autograder.submission.record import SubmissionResult, fits
 
 # A worker ends by itself at the submission's limit; this much later it is ended.
 _GRACE_SECONDS: Final = 120

@@ -18,16 +18,16 @@ from typing import Any, Final
 
 import msgspec
 
-from autograder.assignment import Assignment
 from autograder.backends.base import Outcome
 from autograder.backends.children import Children
-from autograder.collect import Submission
-from autograder.places import default_place, make_place
-from autograder.prepare import prepare
-from autograder.record import SubmissionResult, fits
-from autograder.results import GRADER_VERSION
-from autograder.worker import Job
-from autograder.workspace import NOT_OF_THE_APP
+from autograder.backends.results import GRADER_VERSION
+from autograder.backends.worker import Job
+from autograder.exercise.assignment import Assignment
+from autograder.exercise.places import default_place, make_place
+from autograder.exercise.workspace import NOT_OF_THE_APP
+from autograder.judge.prepare import prepare
+from autograder.submission.collect import Submission
+from autograder.submission.record import SubmissionResult, fits
 from layerlab.errors import UsageError
 from layerlab.fsutil import locked
 from layerlab.unpacking import unpack_data

@@ -12,7 +12,7 @@ import msgspec
 
 from autograder.backends.base import Outcome
 from autograder.backends.children import BusyError, Children, StoppedError
-from autograder.worker import Job
+from autograder.backends.worker import Job
 
 
 class LocalBackend(contextlib.AbstractContextManager["LocalBackend"]):

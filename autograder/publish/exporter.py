@@ -20,12 +20,12 @@ import traitlets
 from nbconvert.exporters import NotebookExporter
 from nbgrader.converters import NbGraderException
 
-from autograder.assignment import load_assignment
-from autograder.collect import Rejected, collect, read_submission
+from autograder.exercise.assignment import load_assignment
 from autograder.publish.gradebook import register, withdraw
 from autograder.publish.rebuild import published_notebook, trusted_notebook
 from autograder.publish.timestamp import TIMESTAMP, read_timestamp
-from autograder.words import printable
+from autograder.submission.collect import Rejected, collect, read_submission
+from autograder.submission.words import printable
 from layerlab.errors import LayerlabError
 
 
@@ -76,7 +76,7 @@ class GradedExporter(NotebookExporter):
 
     def _published(self, name: str, student: str) -> Any:
         # Every command of nbgrader loads this module with its settings; only this one grades.
-        from autograder.classroom import answers_of, default_place, grade_class
+        from autograder.classroom.grading import answers_of, default_place, grade_class
 
         course, place = Path(self._course.root), Path(self.place) if self.place else default_place()
         assignment = load_assignment(course, name)

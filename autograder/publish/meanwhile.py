@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from autograder.collect import Submission
-from autograder.record import SubmissionResult
+from autograder.submission.collect import Submission
+from autograder.submission.record import SubmissionResult
 
 if TYPE_CHECKING:
     from autograder.publish.publisher import Published

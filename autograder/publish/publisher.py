@@ -27,14 +27,14 @@ from nbgrader.coursedir import CourseDirectory
 from sqlalchemy.exc import SQLAlchemyError
 from traitlets.config import Config
 
-from autograder.assignment import load_assignment
-from autograder.collect import Rejected, Submission
+from autograder.exercise.assignment import load_assignment
 from autograder.publish.gradebook import programs_on_path, register, withdraw
 from autograder.publish.grades import GradesCsv
 from autograder.publish.rebuild import published_notebook, trusted_notebook
 from autograder.publish.settings import CONFIG, autograde_steps, load_settings
 from autograder.publish.timestamp import TIMESTAMP, read_timestamp
-from autograder.record import ClassRecord, SubmissionResult
+from autograder.submission.collect import Rejected, Submission
+from autograder.submission.record import ClassRecord, SubmissionResult
 from layerlab.errors import LayerlabError, UsageError
 from layerlab.fsutil import locked
 

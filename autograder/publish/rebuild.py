@@ -15,11 +15,11 @@ from typing import Any
 import nbformat
 from nbgrader.utils import compute_checksum
 
-from autograder.assignment import Assignment, notebook_of
-from autograder.collect import Submission
-from autograder.record import CheckResult, SubmissionResult
-from autograder.starter import replace_answers
-from autograder.words import printable, verdict, visible
+from autograder.exercise.assignment import Assignment, notebook_of
+from autograder.exercise.starter import replace_answers
+from autograder.submission.collect import Submission
+from autograder.submission.record import CheckResult, SubmissionResult
+from autograder.submission.words import printable, verdict, visible
 from layerlab.errors import LayerlabError, UsageError
 
 

@@ -10,7 +10,7 @@ from nbgrader.preprocessors import ClearSolutions, Execute
 from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
-from autograder.starter import StarterSolutions
+from autograder.exercise.starter import StarterSolutions
 from layerlab.errors import UsageError
 
 CONFIG = "nbgrader_config.py"

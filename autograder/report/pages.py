@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import jinja2
 
-from autograder.record import ClassRecord, SubmissionResult
 from autograder.report.summary import summarise
-from autograder.words import printable
+from autograder.submission.record import ClassRecord, SubmissionResult
+from autograder.submission.words import printable
 from layerlab.fsutil import write_atomically
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")

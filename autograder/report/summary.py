@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from autograder.record import CheckResult, ClassRecord, SubmissionResult
+from autograder.submission.record import CheckResult, ClassRecord, SubmissionResult
 
 BANDS: Final = 10
 _CAUSES: Final = 3

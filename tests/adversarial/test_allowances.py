@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autograder.confine.allowances import exhausted
+from autograder.sandbox.allowances import exhausted
 
 MEMORY = {"meminfo": "MemTotal:       4194304 kB\nMemFree: 1 kB\n"}
 LARGE = {"sys/net/ipv4/tcp_mem": "300000 400000 600000\n"}
@@ -17,7 +17,7 @@ LIMITS = {"sys/net/ipv4/tcp_mem": "48000\t64000\t96000\n", "sys/net/ipv4/udp_mem
 @pytest.fixture(autouse=True)
 def pages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some machines have larger ones."""
-    monkeypatch.setattr("autograder.confine.allowances._PAGE", 4096)
+    monkeypatch.setattr("autograder.sandbox.allowances._PAGE", 4096)
 
 
 def machine(place: Path, files: dict[str, str], processes: dict[int, tuple[str, dict[str, str], int]]) -> Path:

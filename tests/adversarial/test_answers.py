@@ -14,10 +14,10 @@ from typing import Final
 
 import pytest
 
-from autograder.collect import Submission
-from autograder.grade import grade
-from autograder.prepare import Prepared, prepare
-from autograder.record import SubmissionResult
+from autograder.judge.grade import grade
+from autograder.judge.prepare import Prepared, prepare
+from autograder.submission.collect import Submission
+from autograder.submission.record import SubmissionResult
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from tests.adversarial.hostile import Hostile, draw
 from tests.autograder.material import APP, COURSE, ps1

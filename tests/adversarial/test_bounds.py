@@ -13,16 +13,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from autograder.assignment import Limits
 from autograder.backends.children import Children
 from autograder.backends.local import LocalBackend
-from autograder.collect import Submission
-from autograder.confine import sandbox, watch
-from autograder.confine.bounds import Bounds, TooMuch, doing
-from autograder.confine.cgroups import group, memory_kills
-from autograder.prepare import Prepared
-from autograder.worker import Job
-from autograder.workspace import sweep, work_place
+from autograder.backends.worker import Job
+from autograder.exercise.assignment import Limits
+from autograder.exercise.workspace import sweep, work_place
+from autograder.judge.prepare import Prepared
+from autograder.sandbox import sandbox, watch
+from autograder.sandbox.bounds import Bounds, TooMuch, doing
+from autograder.sandbox.cgroups import group, memory_kills
+from autograder.submission.collect import Submission
 from layerlab.engines.embedded.executors.base import Process, Root
 from layerlab.engines.embedded.rootfs.copying import Copier, LimitError
 from layerlab.engines.embedded.rootfs.modes import Tree
@@ -86,8 +86,8 @@ def test_what_is_no_submission_s_doing_stays_trouble(tmp_path: Path, monkeypatch
 
 _BOUND = """
 import os, sys
-from autograder.assignment import Limits
-from autograder.confine import bounds as module
+from autograder.exercise.assignment import Limits
+from autograder.sandbox import bounds as module
 module._LATER_SECONDS = 0.2
 bounds = module.Bounds(Limits(submission_seconds={seconds}, own_bytes=200 << 20))
 try:
@@ -222,9 +222,8 @@ def test_places_of_graders_that_were_killed_are_removed_and_no_others(tmp_path: 
     """Who lives holds the lock; who was killed, by whatever, cannot."""
     work = tmp_path / "work"
     work.mkdir()
-    code = (
-        "import os, signal, sys; from autograder.workspace import work_place\nwith work_place(sys.argv[1]) as p:\n os.mkdir(p + '/d', 0)\n"
-    )
+    code = "import os, signal, sys; from autograder.exercise.workspace import work_place\n"
+    code += "with work_place(sys.argv[1]) as p:\n os.mkdir(p + '/d', 0)\n"
     subprocess.run([sys.executable, "-c", code + " os.kill(os.getpid(), signal.SIGKILL)", str(work)], check=False)
     (left,) = [path.name for path in work.iterdir() if path.is_dir()]
     old = work / "sabcdefgh"

@@ -26,14 +26,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from autograder.classroom import grade_class, prepare_class
+from autograder.classroom.grading import grade_class, prepare_class
 from autograder.cli import main
-from autograder.collect import Submission
-from autograder.confine.processes import sandboxed
-from autograder.edits import draw
-from autograder.grade import _digest
-from autograder.record import ClassRecord, SubmissionResult
-from autograder.workspace import read_app
+from autograder.exercise.edits import draw
+from autograder.exercise.workspace import read_app
+from autograder.judge.grade import _digest
+from autograder.sandbox.processes import sandboxed
+from autograder.submission.collect import Submission
+from autograder.submission.record import ClassRecord, SubmissionResult
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from tests.adversarial.attacks import ATTACKS, GREEDY, LIMITS, Attack
 from tests.autograder.material import APP, COURSE, notebook, submit

@@ -10,13 +10,13 @@ from typing import Final
 
 import pytest
 
-from autograder.compiled import Runner
-from autograder.confine.sandbox import GradingEngine
-from autograder.confine.timing import Clock
-from autograder.edits import draw
-from autograder.prepare import Prepared, prepare
-from autograder.puzzle import draw_puzzle
-from autograder.workspace import read_app
+from autograder.exercise.edits import draw
+from autograder.exercise.puzzle import draw_puzzle
+from autograder.exercise.workspace import read_app
+from autograder.judge.compiled import Runner
+from autograder.judge.prepare import Prepared, prepare
+from autograder.sandbox.sandbox import GradingEngine
+from autograder.sandbox.timing import Clock
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from tests.autograder.material import APP, COURSE, ps1

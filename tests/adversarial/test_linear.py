@@ -18,9 +18,9 @@ from typing import Final
 
 import pytest
 
-from autograder.collect import Rejected, collect
-from autograder.quizzes.prediction import read_prediction
-from autograder.quizzes.question import base_image
+from autograder.quiz.prediction import read_prediction
+from autograder.quiz.question import base_image
+from autograder.submission.collect import Rejected, collect
 from layerlab.context.ignore import IgnoreRules, parse_ignore_file
 from layerlab.context.select import compile_glob
 from layerlab.dockerfile import expand, parse, parse_duration, parse_mount

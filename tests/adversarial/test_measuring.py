@@ -14,11 +14,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from autograder.confine import disk, watch
-from autograder.confine.cgroups import group
-from autograder.confine.disk import DiskUse, memory_files, size_of, unlinked
-from autograder.confine.memory import Uncountable
-from autograder.quizzes.question import base_image
+from autograder.quiz.question import base_image
+from autograder.sandbox import disk, watch
+from autograder.sandbox.cgroups import group
+from autograder.sandbox.disk import DiskUse, memory_files, size_of, unlinked
+from autograder.sandbox.memory import Uncountable
 from layerlab.context.ignore import IgnoreRules
 from layerlab.context.select import compile_glob
 from layerlab.dockerfile import parse

@@ -16,11 +16,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from autograder.confine import watch
-from autograder.confine.disk import memory_files
-from autograder.confine.memory import watches
-from autograder.confine.sandbox import GradingEngine
-from autograder.confine.unseen import alone
+from autograder.sandbox import watch
+from autograder.sandbox.disk import memory_files
+from autograder.sandbox.memory import watches
+from autograder.sandbox.sandbox import GradingEngine
+from autograder.sandbox.unseen import alone
 from layerlab.model import BuildRecord
 from tests.autograder.material import ps1
 from tests.engine.conftest import Lab, MakeLab

@@ -18,13 +18,13 @@ from typing import Any
 
 import pytest
 
-from autograder.assignment import load_assignment
 from autograder.cli import main
-from autograder.collect import Rejected, collect, read_submission, students_of
-from autograder.grade import grade
-from autograder.prepare import Prepared, prepare
+from autograder.exercise.assignment import load_assignment
+from autograder.judge.grade import grade
+from autograder.judge.prepare import Prepared, prepare
 from autograder.publish.publisher import publish
-from autograder.record import CheckResult, ClassRecord, SubmissionResult, graded
+from autograder.submission.collect import Rejected, collect, read_submission, students_of
+from autograder.submission.record import CheckResult, ClassRecord, SubmissionResult, graded
 from layerlab.errors import ExecutorError
 from tests.adversarial.users import ordinary_user
 from tests.autograder.material import APP, COURSE, cell_of, notebook, ps1, submit
@@ -97,11 +97,11 @@ def test_arguments_of_the_magic_mean_nothing(arguments: str) -> None:
 
 
 PATCHES = [
-    "import autograder.grade\nautograder.grade.grade = lambda *a: 1 / 0",
+    "import autograder.judge.grade\nautograder.judge.grade.grade = lambda *a: 1 / 0",
     "check = lambda name: 1000.0",
     "import builtins\nbuiltins.float = lambda value: 1000.0",
     "get_ipython().input_transformers_cleanup.append(lambda lines: ['check = 1'])",
-    "import sys\nsys.modules['autograder.record'] = None",
+    "import sys\nsys.modules['autograder.submission.record'] = None",
     "from IPython.core.interactiveshell import InteractiveShell\nInteractiveShell.run_cell = None",
     "%%javascript\nIPython.notebook.kernel.execute('1')",
 ]
@@ -397,7 +397,7 @@ def test_other_files_of_a_submission_are_neither_run_nor_built(
         (where / ".dockerignore").write_text("*\n", encoding="utf-8")
         (where / ".ipynb_checkpoints").mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("autograder.classroom.prepare", lambda *_: _nowhere(tmp_path))
+    monkeypatch.setattr("autograder.classroom.grading.prepare", lambda *_: _nowhere(tmp_path))
     status = main(["grade", "ps1", "--course", str(course), "--place", str(tmp_path / "place"), "--student", "eve", "--seed", "s"])
     said = capsys.readouterr()
     assert (status, "eve: 0 of 100" in said.out) == (0, True), said

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from autograder.collect import Rejected, collect
-from autograder.quizzes.prediction import read_prediction
-from autograder.quizzes.question import base_image
+from autograder.quiz.prediction import read_prediction
+from autograder.quiz.question import base_image
+from autograder.submission.collect import Rejected, collect
 from layerlab.context.ignore import IgnoreRules, parse_ignore_file
 from layerlab.context.select import compile_glob
 from layerlab.dockerfile import parse, parse_duration, parse_mount

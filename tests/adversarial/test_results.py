@@ -13,12 +13,12 @@ from nbgrader.api import Gradebook, MissingEntry
 
 from autograder.backends.children import Children
 from autograder.backends.local import LocalBackend
-from autograder.collect import Submission
-from autograder.prepare import Prepared
+from autograder.backends.results import Results
+from autograder.backends.worker import Job
+from autograder.judge.prepare import Prepared
 from autograder.publish.publisher import publish
-from autograder.record import CheckResult, ClassRecord, SubmissionResult, graded
-from autograder.results import Results
-from autograder.worker import Job
+from autograder.submission.collect import Submission
+from autograder.submission.record import CheckResult, ClassRecord, SubmissionResult, graded
 from tests.autograder.material import COURSE, ps1
 
 RULES = ps1().checks

@@ -22,7 +22,7 @@ _CHUNKED = _HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 # The probe, as the grader starts it, but for the network that it enters.
 _PROBE = """
 import json, os, sys
-from autograder.confine import probe
+from autograder.sandbox import probe
 print(json.dumps(probe.ask(os.getpid(), int(sys.argv[1]), "/", 0.2, 1 << 16)))
 # Not what getrusage says: that begins with the memory of whoever started this.
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")), file=sys.stderr)

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from autograder.assignment import Assignment, load_assignment, notebook_of
-from autograder.confine.serving import Answer
-from autograder.observe import Built, Observation, Replay, Serving
-from autograder.roles import Role, StepRoles
+from autograder.exercise.assignment import Assignment, load_assignment, notebook_of
+from autograder.judge.observe import Built, Observation, Replay, Serving
+from autograder.judge.roles import Role, StepRoles
+from autograder.sandbox.serving import Answer
 from layerlab.model import Cause, Status, StepRecord
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from autograder.assignment import Limits
-from autograder.confine.cgroups import group
+from autograder.exercise.assignment import Limits
+from autograder.sandbox.cgroups import group
 
 _LEAVES_ONE_BEHIND = """
 import os, sys, time

@@ -17,18 +17,18 @@ import nbclient
 import nbformat
 import pytest
 
-from autograder.assignment import load_assignment
-from autograder.collect import Submission
-from autograder.confine import watch
-from autograder.confine.processes import sandboxed
-from autograder.confine.sandbox import GradingEngine
-from autograder.grade import grade
-from autograder.network import NO_NETWORK
-from autograder.prepare import prepare
-from autograder.quizzes.scenario import apply, begin, verdicts
-from autograder.record import ClassRecord, SubmissionResult
+from autograder.exercise.assignment import load_assignment
+from autograder.exercise.starter import replace_answers
+from autograder.judge.grade import grade
+from autograder.judge.network import NO_NETWORK
+from autograder.judge.prepare import prepare
+from autograder.judge.scenario import apply, begin, verdicts
 from autograder.release import reference
-from autograder.starter import replace_answers
+from autograder.sandbox import watch
+from autograder.sandbox.processes import sandboxed
+from autograder.sandbox.sandbox import GradingEngine
+from autograder.submission.collect import Submission
+from autograder.submission.record import ClassRecord, SubmissionResult
 from layerlab.engines.api import BuildOptions
 from tests.autograder.material import APP, COURSE, ROOT, ps1, ps2
 from tests.sample_class.make import expected, make, students

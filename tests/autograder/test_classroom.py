@@ -16,18 +16,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from autograder import classroom
 from autograder.backends.base import Outcome
 from autograder.backends.children import BusyError, Children
 from autograder.backends.local import LocalBackend
-from autograder.classroom import grade_class
+from autograder.backends.results import Results
+from autograder.backends.worker import Job
+from autograder.classroom import grading as classroom
+from autograder.classroom.grading import grade_class
 from autograder.cli import main
-from autograder.collect import Submission
-from autograder.prepare import Prepared
-from autograder.record import CheckResult, ClassRecord, SubmissionResult, graded, without_score
-from autograder.results import Results
-from autograder.rubric import none
-from autograder.worker import Job
+from autograder.judge.prepare import Prepared
+from autograder.judge.rubric import none
+from autograder.submission.collect import Submission
+from autograder.submission.record import CheckResult, ClassRecord, SubmissionResult, graded, without_score
 from tests.autograder.material import APP, COURSE, notebook, ps1, submit
 
 
@@ -332,7 +332,7 @@ print(json.dumps({"student": student, "status": "graded", "score": 0.0, "max_sco
 _RUN = """
 import sys, msgspec
 from pathlib import Path
-from autograder import classroom
+from autograder.classroom import grading as classroom
 from autograder.backends import children
 from tests.autograder.test_classroom import _prepared_once
 children.package = "broken"

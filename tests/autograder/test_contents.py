@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from autograder.contents import Contents, Needless, contents_of, needless
-from autograder.rubric import judge
+from autograder.judge.contents import Contents, Needless, contents_of, needless
+from autograder.judge.rubric import judge
 from layerlab.oci.members import LayerEntry
 from tests.autograder.material import APP, observation, ps2
 

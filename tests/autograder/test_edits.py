@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autograder.edits import INDEX, LOCK, MANIFEST, ROUTES, SCHEMA, SOURCES, Edits, draw
-from autograder.workspace import Workspace, read_app
+from autograder.exercise.edits import INDEX, LOCK, MANIFEST, ROUTES, SCHEMA, SOURCES, Edits, draw
+from autograder.exercise.workspace import Workspace, read_app
 from layerlab.errors import UsageError
 from tests.autograder.material import APP
 
@@ -39,7 +39,8 @@ def test_the_same_seed_draws_the_same_edits(seed: str) -> None:
 
 def test_another_process_draws_the_same() -> None:
     """Nothing depends on the hash seed of the process."""
-    code = "import sys, msgspec; from autograder.edits import draw; from autograder.workspace import read_app; from pathlib import Path\n"
+    code = "import sys, msgspec; from autograder.exercise.edits import draw; from autograder.exercise.workspace import read_app\n"
+    code += "from pathlib import Path\n"
     code += "sys.stdout.buffer.write(msgspec.json.encode(draw('seed', read_app(Path(sys.argv[1])))))"
     for hashing in ("1", "2"):
         done = subprocess.run(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from autograder.confine.sandbox import GradingEngine
+from autograder.sandbox.sandbox import GradingEngine
 from layerlab.engines.api import BuildOptions
 from layerlab.errors import ExecutorError, StepBusyError
 from layerlab.model import BuildRecord

@@ -10,13 +10,13 @@ from typing import Any
 import nbformat
 import pytest
 
-from autograder.assignment import load_assignment, notebook_of
-from autograder.collect import collect
-from autograder.grade import by_rule
-from autograder.network import NO_NETWORK
+from autograder.exercise.assignment import load_assignment, notebook_of
+from autograder.exercise.starter import replace_answers, solution
+from autograder.judge.grade import by_rule
+from autograder.judge.network import NO_NETWORK
+from autograder.judge.rubric import check_rubric
 from autograder.release import reference
-from autograder.rubric import check_rubric
-from autograder.starter import replace_answers, solution
+from autograder.submission.collect import collect
 from layerlab.dockerfile import parse
 from layerlab.errors import UsageError
 from tests.autograder.material import APP, COURSE, ps1, ps2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autograder.network import NO_NETWORK, advice, advice_before, wants_network
+from autograder.judge.network import NO_NETWORK, advice, advice_before, wants_network
 from layerlab.model import Failure
 
 # The ends of outputs, as the programs write them.

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from autograder.collect import Submission
-from autograder.order import FIRST, in_order
-from autograder.prepare import Prepared
-from autograder.worker import Job
+from autograder.backends.worker import Job
+from autograder.classroom.order import FIRST, in_order
+from autograder.judge.prepare import Prepared
+from autograder.submission.collect import Submission
 from tests.autograder.material import ps1
 
 NAIVE = "FROM node:alpine\nWORKDIR /app\nCOPY . .\nRUN npm install\nRUN npm run build\n"

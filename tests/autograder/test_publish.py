@@ -18,15 +18,15 @@ from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.utils import determine_grade
 from sqlalchemy.exc import OperationalError
 
-from autograder.assignment import load_assignment
 from autograder.cli import main
-from autograder.collect import Submission, collect, read_submission
+from autograder.exercise.assignment import load_assignment
 from autograder.publish import publisher as publisher_module
 from autograder.publish.gradebook import STALE, row, withdraw
 from autograder.publish.meanwhile import Meanwhile
 from autograder.publish.publisher import Published, Publisher, publish, summary
 from autograder.publish.rebuild import published_notebook, trusted_notebook
-from autograder.record import CheckResult, ClassRecord, SubmissionResult, graded, without_score
+from autograder.submission.collect import Submission, collect, read_submission
+from autograder.submission.record import CheckResult, ClassRecord, SubmissionResult, graded, without_score
 from layerlab.errors import LayerlabError, UsageError
 from tests.autograder.material import COURSE, cell_of, notebook, ps1, submit
 

@@ -15,17 +15,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autograder.assignment import load_assignment, notebook_of
-from autograder.collect import Rejected, Submission, collect
-from autograder.grade import grade
-from autograder.prepare import Prepared, prepare
-from autograder.quizzes.grading import judge_question
-from autograder.quizzes.prediction import WORD_OF, read_prediction
-from autograder.quizzes.question import Question, Replace, Touch, Turn, listed, steps_to_predict
-from autograder.quizzes.scenario import verdicts
-from autograder.record import SubmissionResult
+from autograder.exercise.assignment import load_assignment, notebook_of
+from autograder.exercise.starter import replace_answers
+from autograder.judge.grade import grade
+from autograder.judge.predictions import judge_question
+from autograder.judge.prepare import Prepared, prepare
+from autograder.judge.scenario import verdicts
+from autograder.quiz.prediction import WORD_OF, read_prediction
+from autograder.quiz.question import Question, Replace, Touch, Turn, listed, steps_to_predict
 from autograder.release import reference
-from autograder.starter import replace_answers
+from autograder.submission.collect import Rejected, Submission, collect
+from autograder.submission.record import SubmissionResult
 from layerlab.errors import UsageError
 from tests.autograder.material import APP, COURSE, cell_of
 

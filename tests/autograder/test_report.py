@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from autograder.record import CheckResult, ClassRecord, SubmissionResult, graded, without_score
 from autograder.report.pages import write_report
 from autograder.report.summary import summarise
+from autograder.submission.record import CheckResult, ClassRecord, SubmissionResult, graded, without_score
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>\x1b[31m\u202e\"'>{{ 7 * 7 }}{% raw %}"
 

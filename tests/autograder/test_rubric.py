@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autograder.collect import Submission
-from autograder.confine.serving import Answer
-from autograder.grade import by_rule
-from autograder.observe import Built, Observation, Replay
-from autograder.record import CheckResult, SubmissionResult, graded, without_score
-from autograder.roles import StepRoles
-from autograder.rubric import judge
+from autograder.judge.grade import by_rule
+from autograder.judge.observe import Built, Observation, Replay
+from autograder.judge.roles import StepRoles
+from autograder.judge.rubric import judge
+from autograder.sandbox.serving import Answer
+from autograder.submission.collect import Submission
+from autograder.submission.record import CheckResult, SubmissionResult, graded, without_score
 from tests.autograder.material import observation, ps1, roles, serving, steps
 
 ALL = {"edit-source": 30, "edit-dependency": 15, "edit-schema": 10, "edit-unrelated": 10, "no-change": 5, "serves": 25, "size": 5}

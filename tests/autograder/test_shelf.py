@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from autograder.confine.evidence import Evidence
-from autograder.confine.openings import Openings
-from autograder.confine.sandbox import GradingEngine
-from autograder.confine.watch import Watch
+from autograder.sandbox.evidence import Evidence
+from autograder.sandbox.openings import Openings
+from autograder.sandbox.sandbox import GradingEngine
+from autograder.sandbox.watch import Watch
 from layerlab.engines.api import BuildOptions
 from layerlab.errors import ExecutorError
 from layerlab.fsutil import remove_written

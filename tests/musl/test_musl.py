@@ -14,11 +14,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from autograder.assignment import Assignment
-from autograder.collect import Submission
-from autograder.grade import grade
-from autograder.prepare import prepare
+from autograder.exercise.assignment import Assignment
+from autograder.judge.grade import grade
+from autograder.judge.prepare import prepare
 from autograder.release import reference
+from autograder.submission.collect import Submission
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.lesson.fetching import fetch, lock_digest

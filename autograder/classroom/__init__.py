@@ -1,0 +1,1 @@
+"""A whole class: who is graded when, and what is kept of it."""

@@ -1,0 +1,1 @@
+"""A notebook read as data, and the record of what grading found."""
