@@ -16,7 +16,7 @@ import msgspec
 from autograder.classroom.grading import grade_class
 from autograder.classroom.table import class_table
 from autograder.exercise.assignment import load_assignment, notebook_of
-from autograder.exercise.places import default_place, make_place
+from autograder.exercise.places import default_place, make_place, own_course
 from autograder.exercise.starter import replace_answers
 from autograder.submission.record import ClassRecord
 from layerlab.lesson.demo import Act, DemoRecord, run_demo
@@ -49,7 +49,7 @@ def tell(
     """Run the demo. Grading uses the embedded engine, whichever engine builds. Raises ``LayerlabError``."""
     started = time.monotonic()
     lesson = run_demo(store=store, app=app, offline=offline, quiet=quiet, engine=engine)
-    course = Path(__file__).resolve().parent.parent / "exercises"
+    course = own_course()
     stream = sys.stderr if quiet else sys.stdout
     if not (course / "source" / NAME).is_dir():
         print(f"\nNothing is graded: the exercises are not installed beside the package ({course}).", file=stream, flush=True)

@@ -11,8 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from autograder.classroom.grading import default_place
 from autograder.exercise.assignment import AnswerCell, Assignment, load_assignment
+from autograder.exercise.places import default_place, own_course
 from autograder.judge.grade import grade
 from autograder.judge.prepare import Prepared, prepare
 from autograder.quiz.prediction import read_prediction
@@ -120,7 +120,7 @@ def find_course(start: Path) -> tuple[Path, str]:
     for folder in (start, *start.parents):
         if (folder / "nbgrader_config.py").is_file():
             return folder, start.name if (folder / "source" / start.name / "assignment.json").is_file() else "ps1"
-    course = Path(__file__).resolve().parent.parent / "exercises"
+    course = own_course()
     if not course.is_dir():
         raise UsageError("there is no course here", remedy="Open the notebook inside the course's folder.")
     return course, start.name if (course / "source" / start.name / "assignment.json").is_file() else "ps1"

@@ -14,6 +14,12 @@ def default_place() -> Path:
     return Path(default_store()).parent / "grading"
 
 
+def own_course() -> Path:
+    """The exercises of this checkout, else those that were installed; where neither is, no directory."""
+    package = Path(__file__).resolve().parents[1]
+    return next(filter(Path.is_dir, (package.parent / "exercises", package / "exercises")), package / "exercises")
+
+
 def make_place(place: Path) -> None:
     """A directory to grade in: what students wrote and earned is nobody else's on this machine, nor are its locks.
 

@@ -50,9 +50,9 @@ def choose(name: str) -> str:
 
 def why_not_docker() -> LayerlabError | None:
     """What keeps Docker from being used, or ``None``. Asks the daemon for at most a second."""
-    from layerlab.engines.docker.client import DockerError, find_builder, probe
+    from layerlab.engines.docker.client import DockerError, check_package, find_builder, probe
 
-    problem = probe()
+    problem = check_package() or probe()
     if problem is not None:
         return problem
     try:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 TAG: Final = "100x-node"
 # A daemon's images are the user's: one of the same name must stay what it is.
 SHARED_TAG: Final = "100x-node:layerlab-demo"
+# Where a wheel has the app.
+INSTALLED: Final = Path(__file__).resolve().parent / "node-app"
 _GREETING: Final = re.compile(r'(const GREETING = ")([^"]*)(";)')
 _ANSWER_SECONDS: Final = 60
 
@@ -67,13 +69,9 @@ class DemoRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_app(given: str | None) -> Path:
-    """The lesson's app: the one given, else ``node-app`` of this checkout. Raises ``UsageError``."""
-    if given is not None:
-        app = Path(given)
-    else:
-        app = Path(__file__).resolve().parents[2] / "node-app"
-        if not app.is_dir():
-            app = Path("node-app")
+    """The lesson's app: the one given, else ``node-app`` of this checkout, else the one that was installed. Raises ``UsageError``."""
+    places = (Path(__file__).resolve().parents[2] / "node-app", INSTALLED)
+    app = Path(given) if given is not None else next(filter(Path.is_dir, places), Path("node-app"))
     if not (app / "Dockerfile").is_file() or not (app / "src" / "index.ts").is_file():
         raise UsageError(
             f"{app} is not the lesson's app: it needs Dockerfile, Dockerfile.optimized and src/index.ts",

@@ -11,9 +11,10 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
+from layerlab.engines.places import default_store
 from layerlab.errors import UsageError
 from layerlab.fsutil import remove_tree
-from layerlab.lesson.demo import find_app
+from layerlab.lesson.demo import INSTALLED, find_app
 
 VARIABLE: Final = "LAYERLAB_WORK"
 # The learner writes these two in the course; what a build leaves on the host is never wanted.
@@ -25,9 +26,15 @@ _MADE_AGAIN: Final = ("node_modules", "dist")
 
 
 def work_directory() -> Path:
-    """Where working copies are: ``LAYERLAB_WORK``, else ``work`` beside the course's app. Raises ``UsageError`` without an app."""
+    """Where working copies are: ``LAYERLAB_WORK``, else ``work`` beside the course's app, or beside the store where that is installed.
+
+    Raises ``UsageError`` without an app.
+    """
     chosen = os.environ.get(VARIABLE)
-    return Path(chosen).absolute() if chosen else find_app(None).resolve().parent / "work"
+    if chosen:
+        return Path(chosen).absolute()
+    app = find_app(None).resolve()
+    return (Path(default_store()) if app == INSTALLED else app).parent / "work"
 
 
 def working_copy() -> Path:

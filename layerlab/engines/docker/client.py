@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import importlib.util
 import json
 import os
 import re
@@ -214,9 +215,16 @@ def _version(text: str) -> tuple[int, int] | None:
 # --- docker-py ------------------------------------------------------------------------------------------------------
 
 
+def check_package() -> DockerError | None:
+    """What to do where docker-py is not installed: it comes with an extra."""
+    if importlib.util.find_spec("docker") is not None:
+        return None
+    return DockerError("the Docker engine needs the Python package docker", remedy="Install it: pip install 'layerlab[docker]'.")
+
+
 def connect_api() -> Any:
     """A docker-py API client of the daemon. Raises ``DockerError`` saying why there is none."""
-    problem = probe()
+    problem = check_package() or probe()
     if problem is not None:
         raise problem
     import docker
