@@ -16,6 +16,7 @@ import msgspec
 from autograder.submission.record import ClassRecord, SubmissionResult
 from layerlab.commands.common import print_json, report_error
 from layerlab.commands.lesson import add_demo
+from layerlab.controls import without_controls
 from layerlab.errors import BuildInterruptedError, LayerlabError
 from layerlab.interrupt import interruptible
 
@@ -216,4 +217,4 @@ def _release(arguments: argparse.Namespace) -> int:
 
 
 def _report(text: str) -> None:
-    print("".join(letter if letter.isprintable() else " " for letter in text), file=sys.stderr, flush=True)
+    print(without_controls(text), file=sys.stderr, flush=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import IO
 
+from layerlab.controls import without_controls
 from layerlab.engines.api import Event
 from layerlab.model import StepRecord
 from layerlab.render import Painter
@@ -61,7 +62,7 @@ class TextProgress:
 
     def _output(self, line: str) -> None:
         # What a step prints is not ours: it must not move the cursor or recolour the terminal.
-        clean = "".join(char for char in line if char.isprintable() or char == "\t")
+        clean = without_controls(line, keep="\t", instead="")
         if self.quiet:
             self._last.append(clean)
             del self._last[:-40]

@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import IO, Final
 
+from layerlab.controls import without_controls
 from layerlab.errors import LayerlabError
 from layerlab.model import (
     BuildRecord,
@@ -114,7 +115,7 @@ def _one_line(text: str, room: int) -> str:
 
 def printable(text: str) -> str:
     """Control characters of a Dockerfile or a log never reach the terminal as such."""
-    return "".join(char if char.isprintable() or char in "\n\t" else f"\\x{ord(char):02x}" for char in text)
+    return without_controls(text, keep="\n\t", instead=lambda character: f"\\x{ord(character):02x}")
 
 
 def build_summary(record: BuildRecord, stream: IO[str] | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from autograder.submission.record import ClassRecord, SubmissionResult
+from autograder.submission.words import printable
 
 
 def class_table(record: ClassRecord) -> str:
@@ -31,5 +32,8 @@ def _submission(result: SubmissionResult) -> list[str]:
 
 
 def _wrapped(text: str) -> list[str]:
-    clean = "\n".join("".join(letter if letter.isprintable() else " " for letter in line) for line in text.splitlines())
-    return [line for part in clean.splitlines() for line in textwrap.wrap(part, 110, initial_indent="      ", subsequent_indent="      ")]
+    return [
+        line
+        for part in printable(text).splitlines()
+        for line in textwrap.wrap(part, 110, initial_indent="      ", subsequent_indent="      ")
+    ]

@@ -19,6 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from autograder.exercise.assignment import AnswerCell, Assignment
+from layerlab.controls import escape, without_controls
 
 _BRACKETS: Final = re.compile(rb'[\[\]{}"\\]')
 _SHOWN: Final = 60
@@ -110,7 +111,7 @@ def _unfit(folder: Path, assignment: str) -> str:
 
 
 def _shown(name: str) -> str:
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)[:_LONGEST_NAME]
+    return without_controls(name, instead=escape)[:_LONGEST_NAME]
 
 
 def read_submission(course: Path, assignment: Assignment, student: str) -> bytes:

@@ -6,6 +6,7 @@ import textwrap
 from typing import Final
 
 from autograder.submission.record import CheckResult
+from layerlab.controls import escape, without_controls
 
 _WORDS: Final = {"passed": "Passed", "partial": "Partly", "failed": "Not yet", "not-run": "Not run"}
 # nbgrader's validate cuts off what is longer than 83 characters.
@@ -19,14 +20,12 @@ def verdict(check: CheckResult) -> str:
 
 def printable(text: str) -> str:
     """A text without control characters, bidirectional overrides and their kin; lines stay lines."""
-    return "\n".join("".join(letter if letter.isprintable() else " " for letter in line) for line in text.splitlines())
+    return without_controls("\n".join(text.splitlines()), keep="\n")
 
 
 def visible(text: str) -> str:
     """A file's text to be read by a person: what a terminal or a page would act on, or not show, stands there as its escape."""
-    return "".join(
-        letter if letter.isprintable() or letter in "\n\r\t" else letter.encode("unicode_escape").decode("ascii") for letter in text
-    )
+    return without_controls(text, keep="\n\r\t", instead=escape)
 
 
 def wrapped(text: str) -> list[str]:

@@ -27,6 +27,7 @@ import urllib3.connectionpool
 import urllib3.exceptions
 import urllib3.util
 
+from layerlab.controls import without_controls
 from layerlab.errors import BaseImageError
 
 _BLOCK: Final = 1 << 16
@@ -421,4 +422,4 @@ def reason(error: BaseException) -> str:
 
 def plain(text: str) -> str:
     """A server's words, short and without what a terminal would obey."""
-    return "".join(character if character.isprintable() else "?" for character in text[:200])
+    return without_controls(text[:200], instead="?")

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Final, cast
 
+from layerlab.controls import without_controls
 from layerlab.registry_server.storage import MANIFEST_LIMIT, RefusedError, Storage, check_name
 
 _BLOCK: Final = 1 << 20
@@ -50,7 +51,7 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Tell whoever watches; by default nobody does."""
         report: Callable[[str], None] = cast(Any, self.server).report
-        report("".join(char if char.isprintable() else "?" for char in format % args))
+        report(without_controls(format % args, instead="?"))
 
     def _serve(self) -> None:
         try:

@@ -6,6 +6,7 @@ import re
 import threading
 from typing import Any, Final
 
+from layerlab.controls import without_controls
 from layerlab.engines.api import Event
 from layerlab.model import BuildRecord, PlanRecord, StepRecord
 from layerlab.render import prediction
@@ -75,7 +76,7 @@ def cleaned(text: str) -> str:
     lines = _ESCAPES.sub("", text[-LOG_LIMIT:]).replace("\r\n", "\n").split("\n")
     # A line that is drawn over and over (a progress bar) counts as it was last.
     last = [line.rstrip("\r").rsplit("\r", 1)[-1] for line in lines]
-    return "\n".join("".join(char for char in line if char.isprintable() or char == "\t") for line in last)
+    return without_controls("\n".join(last), keep="\n\t", instead="")
 
 
 def finished(record: BuildRecord) -> tuple[list[dict[str, Any]], str]:

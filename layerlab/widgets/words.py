@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from layerlab.controls import without_controls
 from layerlab.model import BuildRecord, PlanRecord, StepRecord
 from layerlab.render import size
 
@@ -35,7 +36,7 @@ def sign(verdict: str) -> str:
 
 def one_line(text: str) -> str:
     """Text without line breaks or control characters."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return " ".join(without_controls(text).split())
 
 
 def whole(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from autograder.judge.observe import Observation
+from layerlab.controls import without_controls
 from layerlab.model import StepRecord
 
 _LENGTH: Final = 100
@@ -65,7 +66,7 @@ def amount(size: int) -> str:
 
 def printable(text: str) -> str:
     """A text on one line, without what a terminal would act on."""
-    return "".join(letter if letter.isprintable() else " " for letter in text)
+    return without_controls(text)
 
 
 def reran(step: StepRecord) -> bool:

@@ -573,9 +573,3 @@ def end_orphans(places: list[str]) -> None:
                 words = stream.read().decode("utf-8", "surrogateescape")
             if any(place in words for place in places):
                 os.kill(int(name), signal.SIGKILL)
-
-
-def normalize_name(name: str) -> str:
-    """``node`` → ``node:latest``; a name with a tag or digest stays."""
-    last = name.rpartition("/")[2]
-    return name if ":" in last or "@" in name else f"{name}:latest"
