@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypedDict, Unpack, runtime_checkable
 
 import msgspec
 
@@ -179,33 +179,37 @@ class Container(Protocol):
         ...
 
 
+class ContainerOptions(TypedDict, total=False):
+    """What a container is given.
+
+    ``command`` stands in the place of the image's CMD; ``environment`` is added to its own. ``network``: whether its ports are this
+    machine's (so it is where nothing is said), else there is loopback alone. ``ports`` are published. ``remove``: whether it goes when its
+    command ends; one that is run for the length of a block does where nothing is said, one that is left running does not.
+    """
+
+    command: tuple[str, ...]
+    environment: Mapping[str, str] | None
+    network: bool
+    name: str | None
+    ports: tuple[PublishedPort, ...]
+    remove: bool
+
+
 class Containers(Protocol):
     """Containers of images that are here. All raise ``UsageError`` for what is not, and for a name or port that is taken."""
 
     def container(
         self,
         image: str,
-        *,
-        command: tuple[str, ...] = (),
-        environment: Mapping[str, str] | None = None,
-        network: bool = True,
-        name: str | None = None,
-        ports: tuple[PublishedPort, ...] = (),
-        remove: bool = True,
+        **options: Unpack[ContainerOptions],
     ) -> AbstractContextManager[Container]:
-        """A running container of an image, killed on exit, and removed with ``remove``. Raises ``StepFailedError``."""
+        """A running container of an image, killed on exit. Raises ``StepFailedError``."""
         ...
 
     def run_detached(
         self,
         image: str,
-        *,
-        command: tuple[str, ...] = (),
-        environment: Mapping[str, str] | None = None,
-        network: bool = True,
-        name: str | None = None,
-        ports: tuple[PublishedPort, ...] = (),
-        remove: bool = False,
+        **options: Unpack[ContainerOptions],
     ) -> str:
         """Start a container that runs by itself; returns its ID when its command runs. Raises ``StepFailedError``."""
         ...

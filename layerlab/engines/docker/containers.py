@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Literal, cast
 
+from layerlab.engines.api import ContainerOptions
 from layerlab.engines.docker.client import DockerError, translated
 from layerlab.errors import StepFailedError, UsageError
 from layerlab.model import ContainerSummary, PathChange, PublishedPort
@@ -56,14 +57,12 @@ class Wanted:
         self,
         image: str,
         settings: Mapping[str, Any],
+        options: ContainerOptions,
         *,
-        command: tuple[str, ...],
-        environment: Mapping[str, str],
-        network: bool,
-        name: str | None,
-        ports: tuple[PublishedPort, ...],
         desktop: bool,
     ) -> None:
+        command, environment = options.get("command", ()), options.get("environment") or {}
+        network, ports = options.get("network", True), options.get("ports", ())
         if not (settings.get("Entrypoint") or settings.get("Cmd") or command):
             raise UsageError("the image has no command", remedy="Give one after the image name.")
         if ports and not network:
@@ -76,7 +75,7 @@ class Wanted:
         self.image = image
         self.command = command
         self.environment = environment
-        self.name = name
+        self.name = options.get("name")
         self.ports = ports
         self.mode = "bridge" if bridge else "host" if network else "none"
 

@@ -12,11 +12,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Unpack
 
 import msgspec
 
-from layerlab.engines.api import BuildOptions, Event, Output, Progress, Report
+from layerlab.engines.api import BuildOptions, ContainerOptions, Event, Output, Progress, Report
 from layerlab.engines.build_history import BuildHistory
 from layerlab.engines.checking import check_build, checked, obeyed
 from layerlab.engines.docker import containers
@@ -46,7 +46,6 @@ from layerlab.model import (
     ImageView,
     PathChange,
     PlanRecord,
-    PublishedPort,
 )
 from layerlab.oci.references import parse_reference
 from layerlab.solver.ops import BaseImage
@@ -395,52 +394,27 @@ class DockerEngine:
 
     # --- containers -------------------------------------------------------------------------------------------------
 
-    def _wanted(
-        self,
-        image: str,
-        command: tuple[str, ...],
-        environment: Mapping[str, str] | None,
-        name: str | None,
-        ports: tuple[PublishedPort, ...],
-        *,
-        network: bool,
-    ) -> containers.Wanted:
+    def _wanted(self, image: str, options: ContainerOptions) -> containers.Wanted:
         settings = self._found(image).get("Config") or {}
-        desktop = "desktop" in str(self.info.get("OperatingSystem", "")).lower()
-        return containers.Wanted(
-            image, settings, command=command, environment=environment or {}, network=network, name=name, ports=ports, desktop=desktop
-        )
+        return containers.Wanted(image, settings, options, desktop="desktop" in str(self.info.get("OperatingSystem", "")).lower())
 
     @contextlib.contextmanager
     def container(
         self,
         image: str,
-        *,
-        command: tuple[str, ...] = (),
-        environment: Mapping[str, str] | None = None,
-        network: bool = True,
-        name: str | None = None,
-        ports: tuple[PublishedPort, ...] = (),
-        remove: bool = True,
+        **options: Unpack[ContainerOptions],
     ) -> Iterator[containers.DockerContainer]:
-        """A running container of an image, killed on exit, and removed with ``remove``. Raises ``UsageError``, ``StepFailedError``."""
-        wanted = self._wanted(image, command, environment, name, ports, network=network)
-        with containers.attached(self.api, wanted, remove=remove) as running:
+        """See ``Containers.container``."""
+        with containers.attached(self.api, self._wanted(image, options), remove=options.get("remove", True)) as running:
             yield running
 
     def run_detached(
         self,
         image: str,
-        *,
-        command: tuple[str, ...] = (),
-        environment: Mapping[str, str] | None = None,
-        network: bool = True,
-        name: str | None = None,
-        ports: tuple[PublishedPort, ...] = (),
-        remove: bool = False,
+        **options: Unpack[ContainerOptions],
     ) -> str:
-        """Start a container that runs by itself; returns its ID. Raises ``UsageError``, ``StepFailedError``."""
-        return containers.detached(self.api, self._wanted(image, command, environment, name, ports, network=network), remove=remove)
+        """See ``Containers.run_detached``."""
+        return containers.detached(self.api, self._wanted(image, options), remove=options.get("remove", False))
 
     def containers(self, *, stopped: bool = False) -> tuple[ContainerSummary, ...]:
         """The running containers, with ``stopped`` all, newest first."""

@@ -10,12 +10,12 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Unpack
 
 import msgspec
 
-from layerlab.engines.api import BuildOptions, Event, Progress
+from layerlab.engines.api import BuildOptions, ContainerOptions, Event, Progress
 from layerlab.engines.build_history import BuildHistory
 from layerlab.engines.checking import check_build, checked, obeyed
 from layerlab.engines.embedded.builds.loop import Build, Executions
@@ -54,7 +54,6 @@ from layerlab.model import (
     PathChange,
     PlanRecord,
     Pruned,
-    PublishedPort,
     Verification,
 )
 from layerlab.oci.members import LayerEntry
@@ -412,13 +411,13 @@ class EmbeddedEngine:
     def _containers(self) -> ContainerStore:
         return ContainerStore(self.store, self.worker)
 
-    def _new_container(self, image: str, **more: Any) -> ContainerRow:
+    def _new_container(self, image: str, options: ContainerOptions) -> ContainerRow:
         from layerlab.engines.embedded.containers.ports import check_free
 
         row = self.image_row(image)
         containers = self._containers
         containers.sweep()
-        wanted = container_of(image_store.config_of(self.store, row), image, row, **more)
+        wanted = container_of(image_store.config_of(self.store, row), image, row, options)
         check_free(wanted.ports, containers.holder)
         return containers.create(wanted)
 
@@ -426,21 +425,13 @@ class EmbeddedEngine:
     def container(
         self,
         image: str,
-        *,
-        command: tuple[str, ...] = (),
-        environment: Mapping[str, str] | None = None,
-        network: bool = True,
-        name: str | None = None,
-        ports: tuple[PublishedPort, ...] = (),
-        remove: bool = True,
+        **options: Unpack[ContainerOptions],
     ) -> Iterator[Task]:
-        """A running container of an image, killed on exit, and removed with ``remove``. Raises ``UsageError``, ``StepFailedError``."""
+        """See ``Containers.container``."""
         from layerlab.engines.embedded.containers.task import running_task
 
         with self.store.in_use():
-            row = self._new_container(
-                image, command=command, environment=environment, network=network, name=name, ports=ports, remove=remove
-            )
+            row = self._new_container(image, {"remove": True, **options})
             running = False
             try:
                 with running_task(
@@ -452,27 +443,19 @@ class EmbeddedEngine:
                     running = True
                     yield command_
             finally:
-                if remove or not running:
+                if row.remove or not running:
                     self._containers.discard(row)
 
     def run_detached(
         self,
         image: str,
-        *,
-        command: tuple[str, ...] = (),
-        environment: Mapping[str, str] | None = None,
-        network: bool = True,
-        name: str | None = None,
-        ports: tuple[PublishedPort, ...] = (),
-        remove: bool = False,
+        **options: Unpack[ContainerOptions],
     ) -> str:
-        """Start a container that runs by itself; returns its ID when its command runs. Raises ``UsageError``, ``StepFailedError``."""
+        """See ``Containers.run_detached``."""
         from layerlab.engines.embedded.containers.shim import launch
 
         with self.store.in_use():
-            row = self._new_container(
-                image, command=command, environment=environment, network=network, name=name, ports=ports, remove=remove
-            )
+            row = self._new_container(image, options)
             launch(os.path.realpath(self.store_path), row)
         return row.id
 

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from layerlab.engines.api import ContainerOptions
 from layerlab.engines.embedded.builds.mounts import RunMounts
 from layerlab.engines.embedded.containers.store import ContainerRow
 from layerlab.engines.embedded.executors.base import Executor, Process, Running
@@ -15,7 +16,7 @@ from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import BaseImageError, StepFailedError, UsageError
-from layerlab.model import ImageRow, PublishedPort
+from layerlab.model import ImageRow
 from layerlab.solver.ops import DEFAULT_PATH, RunOp, variables
 
 
@@ -23,37 +24,32 @@ def container_of(
     config: Mapping[str, Any],
     image: str,
     row: ImageRow,
-    *,
-    command: tuple[str, ...] = (),
-    environment: Mapping[str, str] | None = None,
-    network: bool = True,
-    name: str | None = None,
-    ports: tuple[PublishedPort, ...] = (),
-    remove: bool = True,
+    options: ContainerOptions,
 ) -> ContainerRow:
-    """What a container of an image (its OCI configuration) is made of. ``command`` replaces Cmd, after Entrypoint.
+    """What a container of an image (its OCI configuration) is made of. A command replaces Cmd, after Entrypoint.
 
     Raises ``UsageError`` for an image without a command, and for ports without a network.
     """
+    network, ports = options.get("network", True), options.get("ports", ())
     settings = config.get("config", {})
-    argv = (*(settings.get("Entrypoint") or ()), *(command or settings.get("Cmd") or ()))
+    argv = (*(settings.get("Entrypoint") or ()), *(options.get("command") or settings.get("Cmd") or ()))
     if not argv:
         raise UsageError("the image has no command", remedy="Give one after the image name.")
     if ports and not network:
         raise UsageError("a container without a network has no ports to publish", remedy="Leave out -p, or --network none.")
     return ContainerRow(
         id="",
-        name=name or "",
+        name=options.get("name") or "",
         image=image,
         image_id=row.config,
         diff_ids=tuple(config["rootfs"]["diff_ids"]),
         argv=argv,
-        environment={"PATH": DEFAULT_PATH, **variables(settings.get("Env") or ()), **(environment or {})},
+        environment={"PATH": DEFAULT_PATH, **variables(settings.get("Env") or ()), **(options.get("environment") or {})},
         cwd=settings.get("WorkingDir") or "/",
         user=settings.get("User") or "",
         network=network,
         ports=ports,
-        remove=remove,
+        remove=options.get("remove", False),
         stop_signal=_signal(settings.get("StopSignal") or "SIGTERM"),
         created="",
     )
