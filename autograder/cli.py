@@ -16,13 +16,13 @@ import msgspec
 from autograder.submission.record import ClassRecord, SubmissionResult
 from layerlab.commands.common import print_json, report_error
 from layerlab.commands.lesson import add_demo
-from layerlab.controls import without_controls
+from layerlab.control_characters import without_controls
 from layerlab.errors import BuildInterruptedError, LayerlabError
 from layerlab.interrupt import interruptible
 
 if TYPE_CHECKING:
-    from autograder.publish.meanwhile import Meanwhile
-    from autograder.submission.collect import Submission
+    from autograder.publish.background import Meanwhile
+    from autograder.submission.notebook_reader import Submission
 
 DEFAULT_COURSE: Final = Path("exercises")
 
@@ -106,7 +106,7 @@ def _grade(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print(msgspec.json.encode(found).decode(), flush=True)
         else:
-            from autograder.classroom.table import class_table
+            from autograder.classroom.class_table import class_table
 
             print(class_table(found), flush=True)
         if not arguments.student:
@@ -126,7 +126,7 @@ def _class_report(arguments: argparse.Namespace, found: ClassRecord) -> Path:
     from autograder.classroom.grading import answers_of, default_place
     from autograder.exercise.assignment import load_assignment
     from autograder.report.pages import write_report
-    from autograder.submission.collect import Rejected
+    from autograder.submission.notebook_reader import Rejected
 
     assignment, place = load_assignment(arguments.course, arguments.assignment), arguments.place or default_place()
 
@@ -186,7 +186,7 @@ def _publisher(arguments: argparse.Namespace) -> Iterator[Meanwhile | None]:
         yield None
         return
     from autograder.classroom.grading import answers_of, default_place, kept_seed
-    from autograder.publish.meanwhile import Meanwhile
+    from autograder.publish.background import Meanwhile
 
     place = arguments.place or default_place()
 

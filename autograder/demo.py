@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import msgspec
 
+from autograder.classroom.class_table import class_table
 from autograder.classroom.grading import grade_class
-from autograder.classroom.table import class_table
 from autograder.exercise.assignment import load_assignment, notebook_of
 from autograder.exercise.places import default_place, make_place, own_course
 from autograder.exercise.starter import replace_answers

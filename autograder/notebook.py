@@ -17,9 +17,9 @@ from autograder.judge.grade import grade
 from autograder.judge.prepare import Prepared, prepare
 from autograder.quiz.prediction import read_prediction
 from autograder.quiz.question import steps_to_predict
-from autograder.submission.collect import Submission
+from autograder.submission.messages import verdict, wrapped
+from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import CheckResult, SubmissionResult
-from autograder.submission.words import verdict, wrapped
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import LayerlabError, UsageError

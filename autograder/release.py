@@ -19,7 +19,7 @@ from autograder.exercise.starter import solution, starter_cell
 from autograder.judge.grade import grade
 from autograder.judge.prepare import prepare
 from autograder.judge.rubric import check_rubric
-from autograder.submission.collect import Submission
+from autograder.submission.notebook_reader import Submission
 from layerlab.errors import LayerlabError, UsageError
 
 _SECONDS = 180

@@ -2,8 +2,8 @@
 
 ``--fill`` (postBuild) installs the lesson's app through it once, which leaves in the folder exactly what npm asks for. ``--serve`` (start)
 prints its address on one line and serves until its parent ends; RUN steps get that address as ``npm_config_registry``, which is in no
-cache key and in no image (``layerlab/engines/embedded/builds/ambient.py``). So layers are what they are without it, and only the waiting is
-gone.
+cache key and in no image (``layerlab/engines/embedded/builds/host_environment.py``). So layers are what they are without it, and only the
+waiting is gone.
 
 What is in the folder is as old as the image. That suits a lock file; who installs something new gets it from the real registry.
 """

@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from layerlab.commands import building, containers, images, lesson, serving, transfer
+from layerlab.commands import building, containers, images, lesson, transfer
+from layerlab.commands import registry as serving
 from layerlab.commands.common import report_error
 from layerlab.errors import BuildInterruptedError, LayerlabError
 from layerlab.interrupt import interruptible

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import IO
 
-from layerlab.controls import without_controls
+from layerlab.control_characters import without_controls
 from layerlab.engines.api import Event
 from layerlab.model import StepRecord
 from layerlab.render import Painter

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import IO, Final
 
-from layerlab.controls import without_controls
+from layerlab.control_characters import without_controls
 from layerlab.errors import LayerlabError
 from layerlab.model import (
     BuildRecord,

@@ -20,8 +20,8 @@ import msgspec
 from autograder.backends import __name__ as package
 from autograder.backends.worker import Job
 from autograder.judge.grade import over_a_limit
-from autograder.sandbox.bounds import doing, too_slow
 from autograder.sandbox.cgroups import group
+from autograder.sandbox.limits import doing, too_slow
 from autograder.submission.record import SubmissionResult, fits
 
 # A worker ends by itself at the submission's limit; this much later it is ended.

@@ -26,7 +26,7 @@ from autograder.exercise.assignment import Assignment
 from autograder.exercise.places import default_place, make_place
 from autograder.exercise.workspace import NOT_OF_THE_APP
 from autograder.judge.prepare import prepare
-from autograder.submission.collect import Submission
+from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import SubmissionResult, fits
 from layerlab.errors import UsageError
 from layerlab.fsutil import locked

@@ -18,9 +18,9 @@ from autograder import __name__ as package
 from autograder.exercise.assignment import Assignment
 from autograder.judge.grade import grade, over_a_limit
 from autograder.judge.prepare import Prepared
-from autograder.sandbox.bounds import Bounds, TooMuch, too_large
+from autograder.sandbox.limits import Bounds, TooMuch, too_large
 from autograder.sandbox.watch import limit_processes
-from autograder.submission.collect import Submission
+from autograder.submission.notebook_reader import Submission
 from layerlab.errors import StepBusyError
 from layerlab.interrupt import interruptible
 

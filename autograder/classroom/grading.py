@@ -14,7 +14,7 @@ import msgspec
 from autograder.backends.base import Backend, Outcome
 from autograder.backends.results import Results
 from autograder.backends.worker import Job
-from autograder.classroom.order import in_order
+from autograder.classroom.grading_order import in_order
 from autograder.exercise.assignment import Assignment, load_assignment
 from autograder.exercise.places import default_place, make_place
 from autograder.exercise.workspace import sweep
@@ -22,7 +22,7 @@ from autograder.judge.prepare import Prepared, locate, prepare
 from autograder.judge.rubric import check_rubric
 from autograder.sandbox.sandbox import GradingEngine
 from autograder.submission import record
-from autograder.submission.collect import Rejected, Skipped, Submission, collect, read_submission, students_of
+from autograder.submission.notebook_reader import Rejected, Skipped, Submission, collect, read_submission, students_of
 from autograder.submission.record import ClassRecord, SubmissionResult
 from layerlab.errors import LayerlabError, UsageError
 from layerlab.fsutil import locked, write_atomically

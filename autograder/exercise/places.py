@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from layerlab.engines.places import default_store
+from layerlab.engines.data_directory import default_store
 from layerlab.errors import UsageError
 
 

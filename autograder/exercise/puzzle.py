@@ -5,7 +5,7 @@ that neither a regular expression over the source nor the removal of types alone
 enums; types stand between them; some of it (enums, namespaces with values, parameter properties) makes code of its own. Most of them
 reckon with a number that the program finds in its environment when it runs: whoever runs it beforehand and writes down what came of it has
 the answer to another question. The names of types never reach what a compiler writes, and the ``marker``, a string literal, always does:
-that is how compiled code is told from source text that only moved (``roles``).
+that is how compiled code is told from source text that only moved (``step_roles``).
 
 TypeScript handbook: enums, namespaces, classes (parameter properties), narrowing, generics. Numbers stay below 2**53, and below
 2**31 where bits are counted, so that JavaScript and Python agree.

@@ -17,20 +17,20 @@ import msgspec
 from autograder.exercise.assignment import Assignment
 from autograder.exercise.edits import draw
 from autograder.exercise.workspace import Workspace, read_app, work_place
-from autograder.judge.loaded import read_loaded
+from autograder.judge.loaded_modules import read_loaded
 from autograder.judge.observe import Built, InfrastructureError, Observation, Observer
 from autograder.judge.predictions import judge_quiz, predictions
 from autograder.judge.prepare import Prepared
-from autograder.judge.roles import is_command
 from autograder.judge.rubric import judge, none
-from autograder.sandbox.bounds import Bounds
+from autograder.judge.step_roles import is_command
+from autograder.sandbox.limits import Bounds
 from autograder.sandbox.sandbox import GradingEngine
 from autograder.sandbox.timing import Clock
 from autograder.sandbox.watch import Watch
 from autograder.submission import record
-from autograder.submission.collect import Submission
+from autograder.submission.messages import meaningful_lines
+from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import CheckResult, SubmissionResult
-from autograder.submission.words import meaningful_lines
 from layerlab.dockerfile import parse
 from layerlab.errors import DockerfileError, LayerlabError, StepBusyError
 

@@ -14,12 +14,12 @@ import msgspec
 from autograder.exercise.assignment import Assignment
 from autograder.exercise.edits import LOCK, MANIFEST, Edit, Edits
 from autograder.exercise.workspace import Workspace
-from autograder.judge.compiled import Runner
-from autograder.judge.contents import Contents, contents_of, needless, said_in_vain
-from autograder.judge.loaded import Loaded, package_of
+from autograder.judge.compiled_code import Runner
+from autograder.judge.image_contents import Contents, contents_of, needless, said_in_vain
+from autograder.judge.loaded_modules import Loaded, package_of
 from autograder.judge.network import advice, advice_before
 from autograder.judge.probing import Picture, Probes, folder_of_place, imported, make_probes, picture_of, write_probe
-from autograder.judge.roles import ImageReader, LayerReader, Role, Sought, StepRoles, is_command
+from autograder.judge.step_roles import ImageReader, LayerReader, Role, Sought, StepRoles, is_command
 from autograder.sandbox.evidence import Evidence
 from autograder.sandbox.faults import is_students
 from autograder.sandbox.sandbox import GradingEngine

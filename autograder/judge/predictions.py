@@ -16,7 +16,7 @@ from autograder.judge.rubric import result_of
 from autograder.judge.scenario import verdicts
 from autograder.quiz.prediction import CACHED, NO_VERDICT, RUNS, UNDECIDED, WORD_OF, Prediction, read_prediction
 from autograder.quiz.question import Question, steps_to_predict
-from autograder.submission.collect import Submission
+from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import CheckResult
 from layerlab.model import StepRecord
 

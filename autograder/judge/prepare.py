@@ -17,7 +17,7 @@ from autograder.exercise.assignment import Assignment
 from autograder.exercise.edits import LOCK, MANIFEST
 from autograder.exercise.places import make_place
 from autograder.exercise.workspace import tree_digest
-from autograder.judge.loaded import observe_app
+from autograder.judge.loaded_modules import observe_app
 from autograder.sandbox.sandbox import Filling, GradingEngine
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.npm_cache import make_lendable
@@ -35,7 +35,7 @@ _FILL: Final = "FROM {base}\nWORKDIR /fill\nCOPY package.json package-lock.json 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """Where grading works: the app, the directories of the store, of the npm cache, of results and of work in progress, an archive of the
-    base image, and the file that says what the app loads (``loaded``)."""
+    base image, and the file that says what the app loads (``loaded_modules``)."""
 
     app: str
     store: str

@@ -21,9 +21,9 @@ from typing import Final
 
 import msgspec
 
-from autograder.judge.loaded import Loaded, package_of
-from autograder.judge.roles import LayerFound, LayerReader, looks_compiled
-from layerlab.oci.members import LayerEntry
+from autograder.judge.loaded_modules import Loaded, package_of
+from autograder.judge.step_roles import LayerFound, LayerReader, looks_compiled
+from layerlab.oci.tar_entries import LayerEntry
 
 _IMPORT: Final = re.compile(r'^import\s+(?!type\b)[^;]*?\bfrom\s+"([^".][^"]*)";', re.MULTILINE)
 # ``process.getBuiltinModule`` is there in CommonJS and in modules alike (Node 20.16, 22.3). A line of its own, whatever stands before.

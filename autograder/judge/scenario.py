@@ -30,7 +30,7 @@ from autograder.quiz.question import (
 )
 from layerlab.context import Selected, Selection, load_context
 from layerlab.dockerfile import parse
-from layerlab.engines.planning import planned
+from layerlab.engines.forecast import planned
 from layerlab.errors import UsageError
 from layerlab.model import StepRecord
 from layerlab.solver.explain import BuildTrace, Explainer, trace_of

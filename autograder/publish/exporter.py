@@ -1,7 +1,7 @@
 """A plain ``nbgrader autograde``: nbgrader asks this exporter for a submitted notebook, and gets the published one.
 
 nbgrader's preprocessors see a notebook only after nbgrader has parsed it, so what takes the place of ``Execute`` stands earlier: where
-the file is read. The file is read by ``collect`` alone, the results are those that ``grade`` keeps, or are made now. Before nbgrader
+the file is read. The file is read by ``notebook_reader`` alone; the results are those that ``grade`` keeps, or new ones. Before nbgrader
 does anything, submissions that are refused are taken off its list, so that they get no row.
 
 What nbgrader itself still does with a submission here: it lists its folder, reads ``timestamp.txt``, and copies its other plain files,
@@ -24,8 +24,8 @@ from autograder.exercise.assignment import load_assignment
 from autograder.publish.gradebook import register, withdraw
 from autograder.publish.rebuild import published_notebook, trusted_notebook
 from autograder.publish.timestamp import TIMESTAMP, read_timestamp
-from autograder.submission.collect import Rejected, collect, read_submission
-from autograder.submission.words import printable
+from autograder.submission.messages import printable
+from autograder.submission.notebook_reader import Rejected, collect, read_submission
 from layerlab.errors import LayerlabError
 
 

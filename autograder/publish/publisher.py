@@ -33,7 +33,7 @@ from autograder.publish.grades import GradesCsv
 from autograder.publish.rebuild import published_notebook, trusted_notebook
 from autograder.publish.settings import CONFIG, autograde_steps, load_settings
 from autograder.publish.timestamp import TIMESTAMP, read_timestamp
-from autograder.submission.collect import Rejected, Submission
+from autograder.submission.notebook_reader import Rejected, Submission
 from autograder.submission.record import ClassRecord, SubmissionResult
 from layerlab.errors import LayerlabError, UsageError
 from layerlab.fsutil import locked

@@ -17,9 +17,9 @@ from nbgrader.utils import compute_checksum
 
 from autograder.exercise.assignment import Assignment, notebook_of
 from autograder.exercise.starter import replace_answers
-from autograder.submission.collect import Submission
+from autograder.submission.messages import printable, verdict, visible
+from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import CheckResult, SubmissionResult
-from autograder.submission.words import printable, verdict, visible
 from layerlab.errors import LayerlabError, UsageError
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from nbgrader.utils import parse_utc
 
-from autograder.submission.collect import opened
+from autograder.submission.notebook_reader import opened
 
 TIMESTAMP: Final = "timestamp.txt"
 _BYTES: Final = 200

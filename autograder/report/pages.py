@@ -13,8 +13,8 @@ from typing import Any, Final
 import jinja2
 
 from autograder.report.summary import summarise
+from autograder.submission.messages import printable
 from autograder.submission.record import ClassRecord, SubmissionResult
-from autograder.submission.words import printable
 from layerlab.fsutil import write_atomically
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")

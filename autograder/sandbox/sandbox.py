@@ -14,13 +14,13 @@ from typing import Any, Final, Literal, Self
 
 import msgspec
 
-from autograder.sandbox.bounds import Bounds
 from autograder.sandbox.disk import size_answered
 from autograder.sandbox.evidence import Evidence
 from autograder.sandbox.executions import KnownRuns
+from autograder.sandbox.lent_cache import Shelf
+from autograder.sandbox.limits import Bounds
 from autograder.sandbox.memory import Uncountable
-from autograder.sandbox.openings import Openings
-from autograder.sandbox.shelf import Shelf
+from autograder.sandbox.opened_files import Openings
 from autograder.sandbox.watch import Peak, Watch
 from layerlab.engines.api import BuildOptions, Progress
 from layerlab.engines.embedded.engine import EmbeddedEngine

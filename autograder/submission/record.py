@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from autograder.exercise.assignment import Assignment
-from autograder.submission.collect import Skipped
+from autograder.submission.notebook_reader import Skipped
 
 SCHEMA = 1
 

@@ -81,7 +81,7 @@ def _write(block: bytes) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from layerlab.engines.publishing import parse_port
+    from layerlab.engines.published_ports import parse_port
 
     if arguments.interactive or arguments.tty:
         raise UnsupportedError(

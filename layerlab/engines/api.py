@@ -111,7 +111,7 @@ class Builder(Protocol):
         ...
 
     def file_groups(self, options: BuildOptions) -> tuple[tuple[str, ...], ...]:
-        """The files of a build context, together where their edits do the same; see ``planning.file_groups``."""
+        """The files of a build context, together where their edits do the same; see ``forecast.file_groups``."""
         ...
 
 

@@ -23,7 +23,7 @@ import msgspec
 
 from layerlab.engines.api import BuildOptions, Event
 from layerlab.engines.connect import connect
-from layerlab.engines.places import default_store
+from layerlab.engines.data_directory import default_store
 from layerlab.errors import LayerlabError, UsageError
 from layerlab.fsutil import remove_written
 from layerlab.loopback import raise_loopback

@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
-from layerlab.engines.places import default_store
+from layerlab.engines.data_directory import default_store
 from layerlab.errors import UsageError
 from layerlab.fsutil import remove_tree
 from layerlab.lesson.demo import INSTALLED, find_app

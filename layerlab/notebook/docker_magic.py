@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from layerlab.engines.api import Event
 from layerlab.errors import BuildInterruptedError, LayerlabError, UsageError
+from layerlab.notebook.docker_output import BuildLook
 from layerlab.notebook.estimate import estimate
-from layerlab.notebook.look import BuildLook
 from layerlab.notebook.session import Session
 from layerlab.render import error_text
 

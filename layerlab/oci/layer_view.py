@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from layerlab.model import ImageView, LayerView
-from layerlab.oci.members import LayerEntry
+from layerlab.oci.tar_entries import LayerEntry
 
 _NO_FILES: Final = ("dir", "whiteout", "opaque")
 

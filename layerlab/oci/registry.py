@@ -22,7 +22,7 @@ from typing import IO, Any, Final
 import msgspec
 
 from layerlab.oci.credentials import credentials
-from layerlab.oci.documents import DOCUMENT_LIMIT, DocumentError, parse_as, parse_configuration, parse_document
+from layerlab.oci.manifests import DOCUMENT_LIMIT, DocumentError, parse_as, parse_configuration, parse_document
 from layerlab.oci.references import DOCKER_HUB, Reference
 from layerlab.oci.registry_http import NOT_A_REGISTRY, Answer, Http, RegistryError, Upload, joined, origin, plain
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM

@@ -27,7 +27,7 @@ import urllib3.connectionpool
 import urllib3.exceptions
 import urllib3.util
 
-from layerlab.controls import without_controls
+from layerlab.control_characters import without_controls
 from layerlab.errors import BaseImageError
 
 _BLOCK: Final = 1 << 16

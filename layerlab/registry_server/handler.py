@@ -11,7 +11,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any, Final, cast
 
-from layerlab.controls import without_controls
+from layerlab.control_characters import without_controls
 from layerlab.registry_server.storage import MANIFEST_LIMIT, RefusedError, Storage, check_name
 
 _BLOCK: Final = 1 << 20

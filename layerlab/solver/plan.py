@@ -15,8 +15,8 @@ from typing import Final, Literal, Protocol
 import msgspec
 
 from layerlab.context import BuildContext, Selected, Selection, select
+from layerlab.context.filesync import followed, sent, sent_alone
 from layerlab.context.select import fixed_part, missing, resolve
-from layerlab.context.sent import followed, sent, sent_alone
 from layerlab.context.tree import Directory
 from layerlab.dockerfile.chars import quoted
 from layerlab.errors import ContextError, DockerfileError, LayerlabError, MissingSourceError

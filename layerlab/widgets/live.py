@@ -6,7 +6,7 @@ import re
 import threading
 from typing import Any, Final
 
-from layerlab.controls import without_controls
+from layerlab.control_characters import without_controls
 from layerlab.engines.api import Event
 from layerlab.model import BuildRecord, PlanRecord, StepRecord
 from layerlab.render import prediction

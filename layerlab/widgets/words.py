@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from layerlab.controls import without_controls
+from layerlab.control_characters import without_controls
 from layerlab.model import BuildRecord, PlanRecord, StepRecord
 from layerlab.render import size
 

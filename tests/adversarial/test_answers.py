@@ -16,7 +16,7 @@ import pytest
 
 from autograder.judge.grade import grade
 from autograder.judge.prepare import Prepared, prepare
-from autograder.submission.collect import Submission
+from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import SubmissionResult
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from tests.adversarial.hostile import Hostile, draw

@@ -20,9 +20,9 @@ from autograder.exercise.assignment import Limits
 from autograder.exercise.workspace import sweep, work_place
 from autograder.judge.prepare import Prepared
 from autograder.sandbox import sandbox, watch
-from autograder.sandbox.bounds import Bounds, TooMuch, doing
 from autograder.sandbox.cgroups import group, memory_kills
-from autograder.submission.collect import Submission
+from autograder.sandbox.limits import Bounds, TooMuch, doing
+from autograder.submission.notebook_reader import Submission
 from layerlab.engines.embedded.executors.base import Process, Root
 from layerlab.engines.embedded.rootfs.copying import Copier, LimitError
 from layerlab.engines.embedded.rootfs.modes import Tree
@@ -87,7 +87,7 @@ def test_what_is_no_submission_s_doing_stays_trouble(tmp_path: Path, monkeypatch
 _BOUND = """
 import os, sys
 from autograder.exercise.assignment import Limits
-from autograder.sandbox import bounds as module
+from autograder.sandbox import limits as module
 module._LATER_SECONDS = 0.2
 bounds = module.Bounds(Limits(submission_seconds={seconds}, own_bytes=200 << 20))
 try:

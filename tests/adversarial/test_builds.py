@@ -32,7 +32,7 @@ from autograder.exercise.edits import draw
 from autograder.exercise.workspace import read_app
 from autograder.judge.grade import _digest
 from autograder.sandbox.processes import sandboxed
-from autograder.submission.collect import Submission
+from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import ClassRecord, SubmissionResult
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from tests.adversarial.attacks import ATTACKS, GREEDY, LIMITS, Attack

@@ -13,7 +13,7 @@ import pytest
 from autograder.exercise.edits import draw
 from autograder.exercise.puzzle import draw_puzzle
 from autograder.exercise.workspace import read_app
-from autograder.judge.compiled import Runner
+from autograder.judge.compiled_code import Runner
 from autograder.judge.prepare import Prepared, prepare
 from autograder.sandbox.sandbox import GradingEngine
 from autograder.sandbox.timing import Clock

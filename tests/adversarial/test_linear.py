@@ -20,7 +20,7 @@ import pytest
 
 from autograder.quiz.prediction import read_prediction
 from autograder.quiz.question import base_image
-from autograder.submission.collect import Rejected, collect
+from autograder.submission.notebook_reader import Rejected, collect
 from layerlab.context.ignore import IgnoreRules, parse_ignore_file
 from layerlab.context.select import compile_glob
 from layerlab.dockerfile import expand, parse, parse_duration, parse_mount

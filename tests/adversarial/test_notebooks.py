@@ -23,7 +23,7 @@ from autograder.exercise.assignment import load_assignment
 from autograder.judge.grade import grade
 from autograder.judge.prepare import Prepared, prepare
 from autograder.publish.publisher import publish
-from autograder.submission.collect import Rejected, collect, read_submission, students_of
+from autograder.submission.notebook_reader import Rejected, collect, read_submission, students_of
 from autograder.submission.record import CheckResult, ClassRecord, SubmissionResult, graded
 from layerlab.errors import ExecutorError
 from tests.adversarial.users import ordinary_user

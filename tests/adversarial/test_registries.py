@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import LayerlabError
 from layerlab.oci import registry_http
-from layerlab.oci.documents import DocumentError, parse_configuration, parse_document
+from layerlab.oci.manifests import DocumentError, parse_configuration, parse_document
 from layerlab.oci.references import parse_reference
 from layerlab.oci.registry import RegistryClient, RegistryError
 from layerlab.oci.registry_http import Origin, origin

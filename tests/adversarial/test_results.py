@@ -17,7 +17,7 @@ from autograder.backends.results import Results
 from autograder.backends.worker import Job
 from autograder.judge.prepare import Prepared
 from autograder.publish.publisher import publish
-from autograder.submission.collect import Submission
+from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import CheckResult, ClassRecord, SubmissionResult, graded
 from tests.autograder.material import COURSE, ps1
 

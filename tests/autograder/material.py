@@ -8,7 +8,7 @@ from typing import Any
 
 from autograder.exercise.assignment import Assignment, load_assignment, notebook_of
 from autograder.judge.observe import Built, Observation, Replay, Serving
-from autograder.judge.roles import Role, StepRoles
+from autograder.judge.step_roles import Role, StepRoles
 from autograder.sandbox.serving import Answer
 from layerlab.model import Cause, Status, StepRecord
 

@@ -27,7 +27,7 @@ from autograder.release import reference
 from autograder.sandbox import watch
 from autograder.sandbox.processes import sandboxed
 from autograder.sandbox.sandbox import GradingEngine
-from autograder.submission.collect import Submission
+from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import ClassRecord, SubmissionResult
 from layerlab.engines.api import BuildOptions
 from tests.autograder.material import APP, COURSE, ROOT, ps1, ps2

@@ -26,7 +26,7 @@ from autograder.classroom.grading import grade_class
 from autograder.cli import main
 from autograder.judge.prepare import Prepared
 from autograder.judge.rubric import none
-from autograder.submission.collect import Submission
+from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import CheckResult, ClassRecord, SubmissionResult, graded, without_score
 from tests.autograder.material import APP, COURSE, notebook, ps1, submit
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autograder.submission.collect import Rejected, collect, read_submission, students_of
+from autograder.submission.notebook_reader import Rejected, collect, read_submission, students_of
 from tests.autograder.material import cell_of, notebook, ps1, submit
 
 

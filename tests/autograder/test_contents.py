@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from autograder.judge.contents import Contents, Needless, contents_of, needless
+from autograder.judge.image_contents import Contents, Needless, contents_of, needless
 from autograder.judge.rubric import judge
-from layerlab.oci.members import LayerEntry
+from layerlab.oci.tar_entries import LayerEntry
 from tests.autograder.material import APP, observation, ps2
 
 UNWANTED = Needless(

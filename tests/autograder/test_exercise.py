@@ -16,7 +16,7 @@ from autograder.judge.grade import by_rule
 from autograder.judge.network import NO_NETWORK
 from autograder.judge.rubric import check_rubric
 from autograder.release import reference
-from autograder.submission.collect import collect
+from autograder.submission.notebook_reader import collect
 from layerlab.dockerfile import parse
 from layerlab.errors import UsageError
 from tests.autograder.material import APP, COURSE, ps1, ps2

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from autograder.backends.worker import Job
-from autograder.classroom.order import FIRST, in_order
+from autograder.classroom.grading_order import FIRST, in_order
 from autograder.judge.prepare import Prepared
-from autograder.submission.collect import Submission
+from autograder.submission.notebook_reader import Submission
 from tests.autograder.material import ps1
 
 NAIVE = "FROM node:alpine\nWORKDIR /app\nCOPY . .\nRUN npm install\nRUN npm run build\n"

@@ -21,11 +21,11 @@ from sqlalchemy.exc import OperationalError
 from autograder.cli import main
 from autograder.exercise.assignment import load_assignment
 from autograder.publish import publisher as publisher_module
+from autograder.publish.background import Meanwhile
 from autograder.publish.gradebook import STALE, row, withdraw
-from autograder.publish.meanwhile import Meanwhile
 from autograder.publish.publisher import Published, Publisher, publish, summary
 from autograder.publish.rebuild import published_notebook, trusted_notebook
-from autograder.submission.collect import Submission, collect, read_submission
+from autograder.submission.notebook_reader import Submission, collect, read_submission
 from autograder.submission.record import CheckResult, ClassRecord, SubmissionResult, graded, without_score
 from layerlab.errors import LayerlabError, UsageError
 from tests.autograder.material import COURSE, cell_of, notebook, ps1, submit

@@ -24,7 +24,7 @@ from autograder.judge.scenario import verdicts
 from autograder.quiz.prediction import WORD_OF, read_prediction
 from autograder.quiz.question import Question, Replace, Touch, Turn, listed, steps_to_predict
 from autograder.release import reference
-from autograder.submission.collect import Rejected, Submission, collect
+from autograder.submission.notebook_reader import Rejected, Submission, collect
 from autograder.submission.record import SubmissionResult
 from layerlab.errors import UsageError
 from tests.autograder.material import APP, COURSE, cell_of

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from autograder.judge.loaded import GeneratedFile, Loaded, LoadedFile
-from autograder.judge.roles import LayerReader, Sought, folder_of, looks_compiled, roles_of
+from autograder.judge.loaded_modules import GeneratedFile, Loaded, LoadedFile
+from autograder.judge.step_roles import LayerReader, Sought, folder_of, looks_compiled, roles_of
 
 MARKER, TYPE = "amber0123456789abcdef", "Birch01234567"
 COMPILED = f'const a = {{ dune: "{MARKER}" }};\n'

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from autograder.judge.grade import by_rule
 from autograder.judge.observe import Built, Observation, Replay
-from autograder.judge.roles import StepRoles
 from autograder.judge.rubric import judge
+from autograder.judge.step_roles import StepRoles
 from autograder.sandbox.serving import Answer
-from autograder.submission.collect import Submission
+from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import CheckResult, SubmissionResult, graded, without_score
 from tests.autograder.material import observation, ps1, roles, serving, steps
 

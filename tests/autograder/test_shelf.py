@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from autograder.sandbox.evidence import Evidence
-from autograder.sandbox.openings import Openings
+from autograder.sandbox.opened_files import Openings
 from autograder.sandbox.sandbox import GradingEngine
 from autograder.sandbox.watch import Watch
 from layerlab.engines.api import BuildOptions

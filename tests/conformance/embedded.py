@@ -13,7 +13,7 @@ from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.images.archives import export_layer
 from layerlab.errors import LayerlabError
 from layerlab.model import BuildRecord, StepRecord
-from layerlab.oci.members import LayerEntry
+from layerlab.oci.tar_entries import LayerEntry
 from layerlab.solver.graph import NEWEST, Like
 
 from . import bases

@@ -19,7 +19,7 @@ import pytest
 from layerlab.engines.api import BuildOptions, Event
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.model import BuildRecord, PlanRecord, StepRecord
-from layerlab.oci.members import LayerEntry
+from layerlab.oci.tar_entries import LayerEntry
 
 BASE = "base:1"
 

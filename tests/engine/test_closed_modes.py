@@ -16,7 +16,7 @@ import pytest
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.fsutil import remove_tree
-from layerlab.oci.members import LayerEntry
+from layerlab.oci.tar_entries import LayerEntry
 
 from .conftest import verdicts
 

@@ -18,7 +18,7 @@ from layerlab.engines.embedded.containers import log as container_log
 from layerlab.engines.embedded.containers.log import LogWriter, follow_log, read_log
 from layerlab.engines.embedded.containers.names import new_name
 from layerlab.engines.embedded.containers.ports import Forwarder
-from layerlab.engines.publishing import parse_port
+from layerlab.engines.published_ports import parse_port
 from layerlab.errors import UnsupportedError, UsageError
 from layerlab.model import PublishedPort
 from tests.container_promises import PROMISES, detached, ended, free_port, log_of, row_of, shell, wait_for_log

@@ -8,7 +8,7 @@ import pytest
 
 from layerlab.model import ImageView
 from layerlab.oci.layer_view import view_of
-from layerlab.oci.members import LayerEntry
+from layerlab.oci.tar_entries import LayerEntry
 
 
 def _of(*layers: list[LayerEntry]) -> ImageView:

@@ -14,7 +14,7 @@ from layerlab.doctor import examine, report
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded import host
 from layerlab.engines.embedded.engine import EmbeddedEngine
-from layerlab.notebook.look import BuildLook
+from layerlab.notebook.docker_output import BuildLook
 from layerlab.widgets import Workbench
 from tests.conformance import bases
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from layerlab.context import load_context
-from layerlab.engines.checking import is_reference
+from layerlab.engines.build_checks import is_reference
 from layerlab.linter import check
 from layerlab.model import CheckRecord
 from layerlab.oci.references import parse_reference

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from layerlab.engines.checking import is_reference
+from layerlab.engines.build_checks import is_reference
 from layerlab.linter import check
 from layerlab.linter.rules import RULES, url
 from layerlab.platform import PLATFORM

@@ -18,7 +18,7 @@ from autograder.exercise.assignment import Assignment
 from autograder.judge.grade import grade
 from autograder.judge.prepare import prepare
 from autograder.release import reference
-from autograder.submission.collect import Submission
+from autograder.submission.notebook_reader import Submission
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.lesson.fetching import fetch, lock_digest

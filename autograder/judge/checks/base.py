@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from autograder.judge.observe import Observation
-from layerlab.controls import without_controls
+from layerlab.control_characters import without_controls
 from layerlab.model import StepRecord
 
 _LENGTH: Final = 100

@@ -1,4 +1,4 @@
-"""Checks on what runs again after an edit. What a step is for is told by what it made (``roles``): any order and any wording may pass."""
+"""Checks on what runs again after an edit. What a step is for, what it made tells (``step_roles``): any order and wording may pass."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 from autograder.exercise.assignment import Assignment
 from autograder.judge.checks.base import Finding, amount, name_of, printable, reran, why
 from autograder.judge.observe import Observation
-from autograder.judge.roles import Role, is_command
+from autograder.judge.step_roles import Role, is_command
 from layerlab.model import StepRecord
 
 _KEPT: Final[tuple[Role, ...]] = ("install", "generate")

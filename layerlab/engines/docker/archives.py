@@ -21,8 +21,8 @@ from layerlab.engines.docker.client import DockerError
 from layerlab.errors import BaseImageError, UnsupportedError, UsageError
 from layerlab.model import ImageView
 from layerlab.oci.layer_view import view_of
-from layerlab.oci.members import OPAQUE, WHITEOUT, LayerEntry
 from layerlab.oci.references import parse_reference
+from layerlab.oci.tar_entries import OPAQUE, WHITEOUT, LayerEntry
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
 
 _AUFS: Final = WHITEOUT + WHITEOUT

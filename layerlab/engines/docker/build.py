@@ -18,10 +18,10 @@ import msgspec
 
 from layerlab.engines.api import BuildOptions, Event, Progress
 from layerlab.engines.docker.client import Builder, lost, probe, said
+from layerlab.engines.docker.known_builds import DaemonRecords
 from layerlab.engines.docker.progress import Reader, Vertex
-from layerlab.engines.docker.records import DaemonRecords
 from layerlab.engines.inputs import Inputs
-from layerlab.engines.records import step_record
+from layerlab.engines.step_records import step_record
 from layerlab.errors import BuildInterruptedError, StoreError
 from layerlab.interrupt import Stop
 from layerlab.model import BuildRecord, Cause, Failure, HistoryEntry, Status, StepRecord

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any, Final, Unpack
 import msgspec
 
 from layerlab.engines.api import BuildOptions, ContainerOptions, Event, Output, Progress, Report
+from layerlab.engines.build_checks import check_build, checked, obeyed
 from layerlab.engines.build_history import BuildHistory
-from layerlab.engines.checking import check_build, checked, obeyed
+from layerlab.engines.data_directory import default_store
 from layerlab.engines.docker import containers
 from layerlab.engines.docker.build import DockerBuild, ImageFacts
 from layerlab.engines.docker.client import DockerError, connect_api, find_builder, find_client, said, translated
-from layerlab.engines.docker.records import DaemonRecords
+from layerlab.engines.docker.known_builds import DaemonRecords
+from layerlab.engines.forecast import file_groups, make_matrix, make_plan
 from layerlab.engines.inputs import (
     Inputs,
     dockerfile_of,
@@ -31,8 +33,6 @@ from layerlab.engines.inputs import (
     read_inputs,
     refuse_typed_text,
 )
-from layerlab.engines.places import default_store
-from layerlab.engines.planning import file_groups, make_matrix, make_plan
 from layerlab.errors import BaseImageError, StoreError, UsageError
 from layerlab.interrupt import Stop
 from layerlab.model import (
@@ -218,7 +218,7 @@ class DockerEngine:
         return memory.record(with_misses=True) or memory.record()
 
     def file_groups(self, options: BuildOptions) -> tuple[tuple[str, ...], ...]:
-        """The files of a build context, together where their edits do the same; see ``planning.file_groups``."""
+        """The files of a build context, together where their edits do the same; see ``forecast.file_groups``."""
         return file_groups(self._inputs(options, _quiet))
 
     # --- images -----------------------------------------------------------------------------------------------------

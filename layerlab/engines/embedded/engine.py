@@ -1,6 +1,6 @@
 """The embedded engine: what it can be asked, and the parts that it answers with.
 
-``build`` has the loop of a build, ``planning`` the plan, ``images`` what can be done with an image.
+``builds`` has the loop of a build, ``forecast`` the plan, ``images`` what can be done with an image.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 import msgspec
 
 from layerlab.engines.api import BuildOptions, ContainerOptions, Event, Progress
+from layerlab.engines.build_checks import check_build, checked, obeyed
 from layerlab.engines.build_history import BuildHistory
-from layerlab.engines.checking import check_build, checked, obeyed
+from layerlab.engines.data_directory import default_store
 from layerlab.engines.embedded.builds.loop import Build, Executions
 from layerlab.engines.embedded.containers.creation import container_of
 from layerlab.engines.embedded.containers.log import follow_log, read_log
@@ -25,10 +26,11 @@ from layerlab.engines.embedded.containers.store import ContainerRow, ContainerSt
 from layerlab.engines.embedded.executors.base import Executor, Output
 from layerlab.engines.embedded.host import Host, find_host
 from layerlab.engines.embedded.images import queries as image_store
-from layerlab.engines.embedded.images.bases import Bases, Report
+from layerlab.engines.embedded.images.base_images import Bases, Report
 from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
+from layerlab.engines.forecast import file_groups, make_matrix, make_plan
 from layerlab.engines.inputs import (
     Inputs,
     dockerfile_of,
@@ -37,8 +39,6 @@ from layerlab.engines.inputs import (
     read_inputs,
     refuse_typed_text,
 )
-from layerlab.engines.places import default_store
-from layerlab.engines.planning import file_groups, make_matrix, make_plan
 from layerlab.errors import BuildInterruptedError, StoreError, UnsupportedError, UsageError
 from layerlab.fsutil import collection_paused
 from layerlab.interrupt import Stop
@@ -56,8 +56,8 @@ from layerlab.model import (
     Pruned,
     Verification,
 )
-from layerlab.oci.members import LayerEntry
 from layerlab.oci.references import canonical_name, parse_reference
+from layerlab.oci.tar_entries import LayerEntry
 from layerlab.solver.graph import Remote, Resolve
 from layerlab.solver.ops import BaseImage, RemoteFile, Source
 
@@ -198,7 +198,7 @@ class EmbeddedEngine:
                     )
                 return None
             # A build without URLs does not load it.
-            from layerlab.engines.embedded.images.remote_files import RemoteFiles
+            from layerlab.engines.embedded.images.http_sources import RemoteFiles
 
             files = RemoteFiles(self.store, report, offline=options.offline or not options.fetch)
             asked = (source.url, source.checksum)
@@ -268,7 +268,7 @@ class EmbeddedEngine:
         return memory.record(with_misses=True) or memory.record()
 
     def file_groups(self, options: BuildOptions) -> tuple[tuple[str, ...], ...]:
-        """The files of a build context, together where their edits do the same; see ``planning.file_groups``."""
+        """The files of a build context, together where their edits do the same; see ``forecast.file_groups``."""
         with collection_paused(), self.store.in_use():
             return file_groups(self._inputs(options))
 
@@ -350,7 +350,7 @@ class EmbeddedEngine:
 
     def push(self, name: str, report: Report) -> Push:
         """Send an image to the registry that its name says. Raises ``RegistryError``, ``UsageError``."""
-        from layerlab.engines.embedded.images.transfer import push
+        from layerlab.engines.embedded.images.push import push
 
         with self.store.in_use():
             return push(self.store, self.worker, self.image_row(name), parse_reference(name), report)

@@ -1,7 +1,7 @@
 """Snapshotters: they prepare a root filesystem for one step and turn what the step changed into a layer directory.
 
 ``overlay`` mounts the layers below and catches the changes in an upper directory. ``copy`` works where overlayfs cannot be mounted:
-it copies all layers into one tree and finds the changes by metadata. The tree of the last step is kept (``kept_tree``): the next step most
+it copies all layers into one tree and finds the changes by metadata. The tree of the last step is kept (``tree_cache``): the next step most
 often stands on it, and then nothing is copied but what differs.
 """
 
@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from typing import Final, Protocol
 
 from layerlab.engines.embedded.executors.base import Root
-from layerlab.engines.embedded.kept_tree import KeptTree
 from layerlab.engines.embedded.store import Store
+from layerlab.engines.embedded.tree_cache import KeptTree
 from layerlab.engines.embedded.workers import WorkerProcess
 
 _STUBS: Final = "stubs-"

@@ -4,7 +4,7 @@
 """
 
 from layerlab.solver.graph.builder import PREDEFINED_ARGUMENTS, build_graph, opaque
-from layerlab.solver.graph.records import EPOCH, HISTORY_COMMENT, NEWEST, Graph, GraphStage, Like, Remote, Resolve, Step
+from layerlab.solver.graph.model import EPOCH, HISTORY_COMMENT, NEWEST, Graph, GraphStage, Like, Remote, Resolve, Step
 from layerlab.solver.graph.run import DEFAULT_SHELL, SCRIPTS
 from layerlab.solver.graph.scope import Observer, Variables
 

@@ -19,7 +19,7 @@ from layerlab.errors import DockerfileError, UnsupportedError, UsageError
 from layerlab.platform import PLATFORM, normal_platform
 from layerlab.solver.graph.copy import lower_copy
 from layerlab.solver.graph.metadata import METADATA, lower_workdir
-from layerlab.solver.graph.records import EPOCH, NEWEST, Graph, GraphStage, Like, Remote, Resolve, Step
+from layerlab.solver.graph.model import EPOCH, NEWEST, Graph, GraphStage, Like, Remote, Resolve, Step
 from layerlab.solver.graph.run import lower_run
 from layerlab.solver.graph.scope import Lowered, Observer, Scope, StageState, Variables
 from layerlab.solver.graph.stages import check_circles, check_names, is_alone, needed_for, target_of, triggers

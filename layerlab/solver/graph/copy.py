@@ -12,7 +12,7 @@ from layerlab.dockerfile import expand_body, parse_heredoc
 from layerlab.dockerfile.ast import Instruction, Stage
 from layerlab.dockerfile.remote import checksum_problem, digest_problem, file_name, kind_of
 from layerlab.errors import DockerfileError, LayerlabError
-from layerlab.solver.graph.normal import clean, normal_owner, normalize, truthy
+from layerlab.solver.graph.normalize import clean, normal_owner, normalize, truthy
 from layerlab.solver.graph.scope import Lowered, Scope, StageState, Variables
 from layerlab.solver.ops import CopyOp, Source
 

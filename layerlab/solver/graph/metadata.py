@@ -11,8 +11,8 @@ from layerlab.dockerfile import expand_words, parse_duration
 from layerlab.dockerfile.ast import Instruction
 from layerlab.dockerfile.chars import quoted_rune
 from layerlab.errors import DockerfileError
-from layerlab.solver.graph.normal import clean, go_duration, go_list, normal_owner, upper_keyword
-from layerlab.solver.graph.ports import ports_of
+from layerlab.solver.graph.expose import ports_of
+from layerlab.solver.graph.normalize import clean, go_duration, go_list, normal_owner, upper_keyword
 from layerlab.solver.graph.run import DEFAULT_SHELL
 from layerlab.solver.graph.scope import Lowered, Scope, StageState
 from layerlab.solver.ops import MkdirOp

@@ -9,7 +9,7 @@ from layerlab.dockerfile import expand_keeping_quotes, parse_heredoc, parse_moun
 from layerlab.dockerfile.ast import Instruction, Stage
 from layerlab.dockerfile.devices import device_problem
 from layerlab.errors import DockerfileError, UnsupportedError
-from layerlab.solver.graph.normal import clean, upper_keyword
+from layerlab.solver.graph.normalize import clean, upper_keyword
 from layerlab.solver.graph.scope import Lowered, Scope, StageState
 from layerlab.solver.ops import MountOp, RunOp, Source
 

@@ -12,8 +12,8 @@ from layerlab.dockerfile.ast import Dockerfile, Instruction, Stage
 from layerlab.dockerfile.chars import quoted
 from layerlab.errors import DockerfileError, InvalidReferenceError, LayerlabError
 from layerlab.platform import PLATFORM_ARGUMENTS
-from layerlab.solver.graph.normal import upper_keyword
-from layerlab.solver.graph.records import EPOCH, Like, Remote, Resolve
+from layerlab.solver.graph.model import EPOCH, Like, Remote, Resolve
+from layerlab.solver.graph.normalize import upper_keyword
 from layerlab.solver.ops import BaseImage, Op, RemoteFile, Source
 
 

@@ -16,13 +16,13 @@ import msgspec
 
 from layerlab.engines.api import BuildOptions, Event, Progress
 from layerlab.engines.embedded.builds.commits import Committer
-from layerlab.engines.embedded.builds.mounts import empty_caches
+from layerlab.engines.embedded.builds.run_mounts import empty_caches
 from layerlab.engines.embedded.builds.steps import Made, StepRunner
 from layerlab.engines.embedded.store import PENDING, UNNAMED
 from layerlab.engines.embedded.workers import WorkerProcess
+from layerlab.engines.forecast import make_plan
 from layerlab.engines.inputs import Inputs
-from layerlab.engines.planning import make_plan
-from layerlab.engines.records import step_record
+from layerlab.engines.step_records import step_record
 from layerlab.errors import BuildInterruptedError, ExecutorError, LayerlabError, StepBusyError, StepFailedError, StoreError
 from layerlab.interrupt import Stop
 from layerlab.model import BuildRecord, Cause, Failure, ImageRow, Status, StepRecord

@@ -20,8 +20,8 @@ from layerlab.context import BuildContext
 from layerlab.context.select import fixed_part
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded import oom
-from layerlab.engines.embedded.builds.ambient import CA_TARGET, ambient_environment, ca_bundle, proxy_arguments
-from layerlab.engines.embedded.builds.mounts import RunMounts
+from layerlab.engines.embedded.builds.host_environment import CA_TARGET, ambient_environment, ca_bundle, proxy_arguments
+from layerlab.engines.embedded.builds.run_mounts import RunMounts
 from layerlab.engines.embedded.executors.base import Executor, Mount, Process
 from layerlab.engines.embedded.npm_cache import lend
 from layerlab.engines.embedded.rootfs.paths import OF_THE_TREE

@@ -20,14 +20,14 @@ from typing import IO, Any
 
 import msgspec
 
-from layerlab.engines.embedded.images.bases import Bases, is_for_this_machine
+from layerlab.engines.embedded.images.base_images import Bases, is_for_this_machine
 from layerlab.engines.embedded.rootfs.compression import decompressed, expansion_limit
 from layerlab.engines.embedded.rootfs.tar_reader import ArchiveError, TarReader
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import BaseImageError, StoreError, UsageError
 from layerlab.model import ImageRow
-from layerlab.oci.documents import DocumentError, read_document
+from layerlab.oci.manifests import DocumentError, read_document
 from layerlab.oci.references import parse_reference
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"

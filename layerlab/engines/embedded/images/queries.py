@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 
 from layerlab.engines.embedded.containers.store import ContainerRow, ContainerStore
-from layerlab.engines.embedded.kept_tree import KeptTree
 from layerlab.engines.embedded.store import UNNAMED, Store
+from layerlab.engines.embedded.tree_cache import KeptTree
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import StoreError, UsageError
 from layerlab.model import Damage, ImageRow, ImageSummary, ImageView, Pruned, Verification
 from layerlab.oci.layer_view import view_of
-from layerlab.oci.members import LayerEntry
 from layerlab.oci.references import canonical_name
+from layerlab.oci.tar_entries import LayerEntry
 
 _SHORTEST_ID = 4
 

@@ -17,7 +17,7 @@ from typing import Final
 
 from layerlab.context.tree import blocks
 from layerlab.engines.embedded.rootfs.reading import open_file, readable
-from layerlab.oci.members import BLOCK, LayerEntry, header
+from layerlab.oci.tar_entries import BLOCK, LayerEntry, header
 
 OVERLAY_PREFIX: Final = "user.overlay."
 CAPABILITY: Final = "security.capability"

@@ -21,7 +21,7 @@ from layerlab.engines.embedded.rootfs.layer_tar import CAPABILITY, DEVICE, OVERL
 from layerlab.engines.embedded.rootfs.paths import Way, Ways, inside, resolve
 from layerlab.engines.embedded.rootfs.sizes import LEAST
 from layerlab.engines.embedded.rootfs.tar_reader import BLOCK, ArchiveError, Member, TarReader, is_header
-from layerlab.oci.members import OPAQUE, WHITEOUT
+from layerlab.oci.tar_entries import OPAQUE, WHITEOUT
 
 __all__ = ["ArchiveError", "is_archive", "unpack"]
 

@@ -33,7 +33,7 @@ from layerlab.engines.embedded.rootfs import (
     copying,
     differ,
     layer_tar,
-    laying,
+    mount_tree,
     mountapi,
     namespaces,
     sizes,
@@ -45,7 +45,7 @@ from layerlab.engines.embedded.rootfs.modes import Tree, closed, held_open
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.errors import LayerlabError, MissingSourceError
 from layerlab.fsutil import collection_paused, remove_tree
-from layerlab.oci.members import LayerEntry
+from layerlab.oci.tar_entries import LayerEntry
 
 _LENGTH: Final = struct.Struct("<I")
 # Where an overlay can only be mounted by path: an older kernel, a filter of system calls, few descriptors for many layers.
@@ -76,8 +76,8 @@ class Worker:
         self._user: int | None = None
         self._client = os.getppid()
         self._laid = -1
-        self._kit: laying.Kit | None = None
-        self._system: laying.System | None = None
+        self._kit: mount_tree.Kit | None = None
+        self._system: mount_tree.System | None = None
         self._dropped = False
         self._namespaces = mode != "none"
         self._kept_out = mode == "none" and os.geteuid() != 0
@@ -335,23 +335,23 @@ class Worker:
                 raise RefusedError("base-image", f"the image has a {there} at {target}, where a {needed} must be mounted")
 
     def lay(self, root: dict[str, Any], mounts: list[dict[str, Any]], cwd: str, program: str) -> dict[str, Any]:
-        """Lay the tree of a command; see ``laying.lay``. The namespace is kept by descriptor until ``let_go``."""
+        """Lay the tree of a command; see ``mount_tree.lay``. The namespace is kept by descriptor until ``let_go``."""
         kit, self._kit = self._kit or self._make_kit(), None
         try:
-            self._laid = laying.lay(root, mounts, cwd, program, kit)
-        except laying.MountError as error:
+            self._laid = mount_tree.lay(root, mounts, cwd, program, kit)
+        except mount_tree.MountError as error:
             raise RefusedError("dockerfile", str(error)) from error
         finally:
             kit.close()
-        return {"namespace": self._laid, "user": self._user_namespace(), "process": os.getpid(), "point": os.path.abspath(laying.POINT)}
+        return {"namespace": self._laid, "user": self._user_namespace(), "process": os.getpid(), "point": os.path.abspath(mount_tree.POINT)}
 
-    def _make_kit(self) -> laying.Kit:
+    def _make_kit(self) -> mount_tree.Kit:
         if self._system is None and os.path.isdir("/sys/kernel"):
-            self._system = laying.System()
+            self._system = mount_tree.System()
         if not self._dropped and self.real_ids:
             namespaces.drop_kernels()
             self._dropped = True
-        return laying.Kit(self._system, real_ids=self.real_ids)
+        return mount_tree.Kit(self._system, real_ids=self.real_ids)
 
     def tidy(self, paths: list[str]) -> dict[str, Any]:
         """Remove directories of ours once this is answered; see ``afterwards``."""

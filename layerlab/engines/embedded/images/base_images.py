@@ -23,7 +23,7 @@ from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import BaseImageError
 from layerlab.fsutil import locked
 from layerlab.model import ImageRow
-from layerlab.oci.documents import DOCUMENT_LIMIT, DocumentError, parse_configuration, parse_document, read_document
+from layerlab.oci.manifests import DOCUMENT_LIMIT, DocumentError, parse_configuration, parse_document, read_document
 from layerlab.oci.references import Reference, canonical_name, parse_reference
 from layerlab.offline import offline_folder
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM

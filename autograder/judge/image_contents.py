@@ -18,8 +18,8 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from autograder.judge.loaded import without_blanks
-from layerlab.oci.members import LayerEntry
+from autograder.judge.loaded_modules import without_blanks
+from layerlab.oci.tar_entries import LayerEntry
 
 _PACKAGE: Final = re.compile(r"(?:^|/)node_modules/((?:@[^/]+/)?[^/]+)/package\.json\Z")
 _FOLDER: Final = re.compile(r"(.*?node_modules/[^/]+|[^/]+/[^/]+|[^/]+)(?:/.*)?\Z")

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from autograder.backends.worker import Job
-from autograder.submission.words import meaningful_lines
+from autograder.submission.messages import meaningful_lines
 
 # What the first build of a beginning takes, in builds of an answer whose beginning is there. It is an estimate, for the time left.
 FIRST: Final = 8.0

@@ -15,7 +15,7 @@ from layerlab.context.select import Selected, select
 from layerlab.context.tree import Directory, rows_of
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.inputs import Inputs
-from layerlab.engines.records import step_record
+from layerlab.engines.step_records import step_record
 from layerlab.errors import LayerlabError
 from layerlab.model import PlanRecord, Status, StepRecord
 from layerlab.solver.explain import BuildTrace, Explainer, trace_of

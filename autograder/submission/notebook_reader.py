@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 
 from autograder.exercise.assignment import AnswerCell, Assignment
-from layerlab.controls import escape, without_controls
+from layerlab.control_characters import escape, without_controls
 
 _BRACKETS: Final = re.compile(rb'[\[\]{}"\\]')
 _SHOWN: Final = 60

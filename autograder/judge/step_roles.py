@@ -4,7 +4,7 @@
               needs is an installation, too.
 ``generate``  makes what stands in ``node_modules`` and comes from no package: here Prisma's client of the app's schema.
 ``build``     makes code of the edited sources: a file that has the source's ``marker`` and none of the names of its types, and that
-              comes to what the source comes to when it is run where no compiler is (``compiled``). Source that was copied, renamed or
+              comes to what the source comes to when it is run where no compiler is (``compiled_code``). Source that was copied, renamed or
               wrapped has both words, or none; source in disguise may have the right ones, and comes to nothing.
 Only commands have roles: a COPY of what another step made is no second install.
 """
@@ -20,11 +20,11 @@ from typing import Final, Literal, TypeVar
 
 import msgspec
 
-from autograder.judge.loaded import GeneratedFile, Loaded, LoadedFile, lines_of, package_of
+from autograder.judge.loaded_modules import GeneratedFile, Loaded, LoadedFile, lines_of, package_of
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.rootfs.reading import open_file
 from layerlab.model import BuildRecord, StepRecord
-from layerlab.oci.members import LayerEntry
+from layerlab.oci.tar_entries import LayerEntry
 
 # Of the contents of files, which are code that comes to what it should.
 Proof = Callable[[Sequence[bytes]], Sequence[bool]]

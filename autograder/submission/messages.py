@@ -6,7 +6,7 @@ import textwrap
 from typing import Final
 
 from autograder.submission.record import CheckResult
-from layerlab.controls import escape, without_controls
+from layerlab.control_characters import escape, without_controls
 
 _WORDS: Final = {"passed": "Passed", "partial": "Partly", "failed": "Not yet", "not-run": "Not run"}
 # nbgrader's validate cuts off what is longer than 83 characters.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from autograder.submission.collect import Submission
+from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import SubmissionResult
 
 if TYPE_CHECKING:

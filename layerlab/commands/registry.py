@@ -30,7 +30,7 @@ def add(verbs: Any) -> None:
 
 
 def _registry(arguments: argparse.Namespace) -> int:
-    from layerlab.engines.places import default_store
+    from layerlab.engines.data_directory import default_store
     from layerlab.registry_server import LocalRegistry
 
     directory = arguments.data or os.path.join(arguments.store or default_store(), "registry")

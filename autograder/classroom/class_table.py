@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import textwrap
 
+from autograder.submission.messages import printable
 from autograder.submission.record import ClassRecord, SubmissionResult
-from autograder.submission.words import printable
 
 
 def class_table(record: ClassRecord) -> str:
