@@ -34,7 +34,11 @@ import json, os, subprocess, sys, time
 from pathlib import Path
 checkout, place = Path(sys.argv[1]), Path(sys.argv[2])
 sys.path.insert(0, str(checkout))
-from layerlab.engines.api import BuildOptions
+try:
+    from layerlab.engines.api import BuildOptions
+except ModuleNotFoundError:
+    # An older version has it elsewhere.
+    from layerlab.engines.base import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from tests.conformance import bases
 store = str(place / "store")
