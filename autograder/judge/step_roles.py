@@ -1,7 +1,7 @@
 """What a step does, told by the content of its layer, never by its text and never by the names of files alone.
 
-``install``   makes files of packages, byte for byte as the running app loads them (``loaded``); one that leaves out what only the build
-              needs is an installation, too.
+``install``   makes files of packages, byte for byte as the running app loads them (``loaded_modules``); one that leaves out what only
+              the build needs is an installation, too.
 ``generate``  makes what stands in ``node_modules`` and comes from no package: here Prisma's client of the app's schema.
 ``build``     makes code of the edited sources: a file that has the source's ``marker`` and none of the names of its types, and that
               comes to what the source comes to when it is run where no compiler is (``compiled_code``). Source that was copied, renamed or

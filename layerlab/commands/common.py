@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from layerlab.engines.api import BuildOptions, Engine
 
 
+# Packages of the extras in pyproject.toml, and those that come with them.
+_OF_EXTRAS: Final = ("IPython", "anywidget", "distributed", "docker", "ipywidgets", "jinja2", "nbformat", "nbgrader", "traitlets")
 _NAMED_IN_REPORT: Final = ("build", "plan", "explain")
 _SECRET_LIMIT: Final = 500 << 10
 
@@ -199,6 +201,17 @@ def _secret(item: str) -> tuple[str, bytes]:
     if len(data) > _SECRET_LIMIT:
         raise UsageError(f"--secret {identity}: {path} is larger than 500 kB, the most that a secret may have")
     return identity, data
+
+
+def lacking(error: ModuleNotFoundError) -> LayerlabError:
+    """What to do where a package is missing that comes with an extra. Raises the error itself for any other."""
+    name = (error.name or "").partition(".")[0]
+    if name not in _OF_EXTRAS:
+        raise error
+    return LayerlabError(
+        f"this needs the Python package {name}, which is not installed",
+        remedy="Install layerlab with its extra: [docker], [notebook], or [grading], which has them all but Docker's.",
+    )
 
 
 def report_error(error: LayerlabError, *, as_json: bool) -> int:

@@ -1,1 +1,1 @@
-"""Engines: who builds and runs images. ``base`` has the interface, ``embedded`` our own engine."""
+"""Engines: who builds and runs images. ``api`` has the interface, ``embedded`` our own engine."""

@@ -1,4 +1,4 @@
-"""What layerlab asks of an engine, and what a build is asked for. Nothing outside ``engines/`` knows more of one than stands here."""
+"""What layerlab asks of an engine, and what a build is asked for."""
 
 from __future__ import annotations
 

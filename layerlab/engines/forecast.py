@@ -236,14 +236,14 @@ def planned(graph: Graph, decided: Decided, explainer: Explainer, solution: Solu
     status: Status = "executed" if runs else "undecided" if decided.decision == "undecided" else "cached"
     if decided.decision in ("base", "metadata"):
         status = "base" if decided.decision == "base" else "metadata"
-    known = decided.record if decided.record is not None and decided.record.diff_id.startswith("sha256:") else None
+    record = decided.record
     return step_record(
         graph,
         decided,
         status,
         counts_base=False,
-        diff_id=known.diff_id if known is not None else None,
-        size=known.size if known is not None else 0,
+        diff_id=record.diff_id if record is not None and record.diff_id.startswith("sha256:") else None,
+        size=record.size if record is not None else 0,
         cause=explainer.cause(decided, solution) if runs else None,
         waits_for=decided.waits_for if status == "undecided" else None,
     )

@@ -69,9 +69,9 @@ class DemoRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find_app(given: str | None) -> Path:
-    """The lesson's app: the one given, else ``node-app`` of this checkout, else the one that was installed. Raises ``UsageError``."""
-    places = (Path(__file__).resolve().parents[2] / "node-app", INSTALLED)
-    app = Path(given) if given is not None else next(filter(Path.is_dir, places), Path("node-app"))
+    """The lesson's app: the one given, else ``node-app`` of this checkout or here, else the one installed. Raises ``UsageError``."""
+    places = (Path(__file__).resolve().parents[2] / "node-app", Path("node-app"))
+    app = Path(given) if given is not None else next(filter(Path.is_dir, places), INSTALLED)
     if not (app / "Dockerfile").is_file() or not (app / "src" / "index.ts").is_file():
         raise UsageError(
             f"{app} is not the lesson's app: it needs Dockerfile, Dockerfile.optimized and src/index.ts",
@@ -109,7 +109,7 @@ def _forget(engine: Engine, story: _Story) -> None:
     """Take away the images of the demo: a daemon keeps them, and an engine of our own has them in a store that goes anyhow."""
     images = [story.tag, *(act.record.image for act in story.acts if act.record.image)]
     for image in dict.fromkeys(images):
-        with contextlib.suppress(LayerlabError):
+        with contextlib.suppress(LayerlabError, OSError):
             engine.untag(image)
 
 

@@ -16,7 +16,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from layerlab.cli import main
 from layerlab.engines.api import BuildOptions, Event
+from layerlab.engines.connect import keeper_of
 from layerlab.engines.docker import engine as module
 from layerlab.engines.docker.client import DaemonLostError, DockerDiskFullError, find_builder
 from layerlab.engines.docker.engine import DockerEngine
@@ -156,11 +158,15 @@ def test_a_missing_source(docker_engine: DockerEngine, app: Path) -> None:
 
 def test_what_docker_cannot_do_is_said(docker_engine: DockerEngine, app: Path) -> None:
     docker_engine.build(_options(app, tag=TAG))
-    with pytest.raises(UnsupportedError):
-        docker_engine.verify(lambda _text: None)
-    with pytest.raises(UnsupportedError):
-        docker_engine.prune(0, lambda _text: None)
+    with pytest.raises(UnsupportedError, match="Docker's store is not layerlab's to verify or to empty"):
+        keeper_of(docker_engine)
     docker_engine.untag(TAG)
+
+
+@pytest.mark.parametrize("verb", ["verify", "prune"])
+def test_the_store_of_docker_is_not_ours_to_keep(docker_engine: DockerEngine, verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--engine", "docker", "--store", docker_engine.store_path]) == UnsupportedError.exit_code
+    assert "docker builder prune --keep-storage SIZE" in capsys.readouterr().err
 
 
 def test_an_image_of_either_engine_runs_in_the_other(

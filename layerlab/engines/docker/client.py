@@ -217,9 +217,11 @@ def _version(text: str) -> tuple[int, int] | None:
 
 def check_package() -> DockerError | None:
     """What to do where docker-py is not installed: it comes with an extra."""
-    if importlib.util.find_spec("docker") is not None:
+    spec = importlib.util.find_spec("docker")
+    # Any folder of that name can be imported; it has no origin.
+    if spec is not None and spec.origin is not None:
         return None
-    return DockerError("the Docker engine needs the Python package docker", remedy="Install it: pip install 'layerlab[docker]'.")
+    return DockerError("the Docker engine needs the Python package docker", remedy="Install it with `python -m pip install docker`.")
 
 
 def connect_api() -> Any:

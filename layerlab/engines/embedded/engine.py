@@ -170,8 +170,9 @@ class EmbeddedEngine:
 
     def _inputs(self, options: BuildOptions, progress: Progress | None = None, *, runs: bool = False) -> Inputs:
         """``runs``: whether steps will run, which need the layers of their base images."""
-        report = _Throttled(progress or _silent)
-        resolve, remote = self._resolver(options, report, runs=runs), self._remote(options, report, runs=runs)
+        watch = progress or _silent
+        resolve = self._resolver(options, _Throttled(watch), runs=runs)
+        remote = self._remote(options, _Throttled(watch), runs=runs)
         return read_inputs(options, self.store.context_directory, resolve, remote=remote)
 
     def _resolver(self, options: BuildOptions, report: Report, *, runs: bool) -> Resolve:

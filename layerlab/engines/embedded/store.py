@@ -15,8 +15,8 @@ one store.
     contexts/ID/…      checksum cache and last builds of a build context
     mounts/ID          cache mounts
     compressed/DIFF_ID digest of a layer's compressed blob; downloads/ unfinished pulls
-    remote/ID/…        files that ADD took from web servers (``remote_files``)
-    containers/ID/…    containers that stay (``container_store``)
+    remote/ID/…        files that ADD took from web servers (``images/http_sources``)
+    containers/ID/…    containers that stay (``containers/store``)
     root/              always empty: where the tree of a command is laid, in a mount namespace of its own (``rootfs/mount_tree``)
     locks/  tmp/       locks; work in progress, one directory per process
 """

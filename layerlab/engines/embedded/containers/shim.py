@@ -62,7 +62,7 @@ def launch(store_path: str, row: ContainerRow) -> None:
         answer = stream.read()
     first.wait()
     if not answer:
-        raise ExecutorError("the shim of the container ended before it had started it", remedy="Run it without -d to see more.")
+        raise ExecutorError("the supervisor of the container ended before it had started it", remedy="Run it without -d to see more.")
     outcome = msgspec.json.decode(answer, type=_Outcome)
     if outcome.kind:
         raise _error(outcome)
@@ -93,7 +93,7 @@ def main(store_path: str, identity: str, report: str) -> None:
         _tell(descriptor, _Outcome(kind=ExecutorError.kind, message=f"the container cannot be started: {error}"))
     except KeyboardInterrupt:
         # SIGTERM: the container was ended in order.
-        _tell(descriptor, _Outcome(kind=ExecutorError.kind, message="the shim was stopped"))
+        _tell(descriptor, _Outcome(kind=ExecutorError.kind, message="the supervisor was stopped"))
 
 
 def _watch(store_path: str, identity: str, descriptor: int) -> None:

@@ -4,7 +4,7 @@
                     state   when it started, ended, and how (``ContainerState``)
                     lock    held by the process that runs it; a lock that nobody holds means that it does not run, whatever ``state`` says
                     control a pipe that this process reads: numbers of signals, one a line
-                    log     what it wrote (``container_log``)
+                    log     what it wrote (``log``)
                     u w b   its root filesystem as the overlay snapshotter has it; t marks, as the copy snapshotter has it
 
 The directory appears complete and disappears as a whole, by renaming from and to ``tmp/``.

@@ -1,4 +1,4 @@
-"""The package's rooms import one way, as ``docs/architecture.md`` draws them; the contracts are in ``pyproject.toml``."""
+"""The package's rooms import one way: the contracts are in ``pyproject.toml``."""
 
 from __future__ import annotations
 
