@@ -13,6 +13,9 @@ from .compared import Found
 
 _NOT_FOUND: Final = re.compile(r'"(/[^"]*)": not found\Z')
 _LOOP: Final = re.compile(r"too many (?:symlinks|links)")
+# 26.1.5 alone.
+_WALKED: Final = re.compile(r"failed to walk (/\S+): lstat \1: no such file or directory\Z")
+_CALLED: Final = re.compile(r"\A(?:failed to solve: )?(link|symlink|mkdir|mknod|open) /(\S+?)(?: /(\S+))?: ([^:]+)\Z")
 _MODE: Final = re.compile(r'layer \d+: .*: mode: expected "([0-7]+)", actual "([0-7]+)"\Z')
 _SETUID: Final = 0o6000
 _NO_PREFIX: Final = re.compile(r"lstat (/\S*): no such file or directory\Z")
@@ -40,6 +43,8 @@ def _of_one_step(case: dict[str, Any], found: Found, wanted: str, actual: str) -
         return ""
     if actual.startswith("RUN: nothing can be mounted at ") and "did not complete successfully: exit code: " in wanted:
         return "a mount point that cannot be made is an error of a RUN in other words"
+    if _older_words(wanted, actual):
+        return "26.1.5 has other words for it"
     every = _sources(rows[0])
     sources = [posixpath.normpath(f"/{source}") for source in every if not re.search(r"[*?\[\\]", source)]
     missing, missed = _NOT_FOUND.search(wanted), _NOT_FOUND.search(actual)
@@ -56,6 +61,24 @@ def _of_one_step(case: dict[str, Any], found: Found, wanted: str, actual: str) -
         if any(_is_directory(case, found.build, source) for source in holders if source != lacking[1]):
             return "a missing source beside a directory that would hold it is told of before the destination"
     return ""
+
+
+def _older_words(wanted: str, actual: str) -> bool:
+    """Whether 26.1.5 says the same in the words of its version: of a source in a directory that is not there, of a call for an archive."""
+    missed, walked, called = _NOT_FOUND.search(actual), _WALKED.search(wanted), _CALLED.match(wanted)
+    if walked and missed:
+        # What stands before it is where that daemon has mounted the stage or image.
+        return any(walked[1].endswith(folder) for folder in _above(missed[1]))
+    if called:
+        names = " ".join(name for name in called.group(2, 3) if name)
+        return f"{called[1]}at {names}: {called[4]}" in actual
+    return False
+
+
+def _above(path: str) -> list[str]:
+    """The directories above a path, but for the root."""
+    parts = path.split("/")[1:-1]
+    return ["/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
 def _lost_setuid(line: str) -> bool:

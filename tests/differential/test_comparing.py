@@ -204,3 +204,29 @@ def test_nothing_is_drawn_for_an_older_engine_that_it_reads_in_another_way() -> 
 def test_a_theme_can_be_left_out() -> None:
     cases = [draw_case("s", number, without=["excludes", "secrets"]) for number in range(100)]
     assert not [case for case in cases if "--exclude" in case["dockerfile"] or "type=secret" in case["dockerfile"]]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "actual", "same"),
+    [
+        ("failed to walk /var/lib/m/app: lstat /var/lib/m/app: no such file or directory", '"/app/src": not found', True),
+        ("failed to walk /var/lib/m/app/a: lstat /var/lib/m/app/a: no such file or directory", '"/app/a/b/c": not found', True),
+        ("failed to walk /var/lib/m/app: lstat /var/lib/m/app: no such file or directory", '"/lib/src": not found', False),
+        ("failed to walk /var/lib/m/app: lstat /var/lib/m/app: no such file or directory", '"/app": not found', False),
+        (
+            "failed to solve: link /f /d/ln: no such file or directory",
+            "cannot unpack t.tar: linkat f d/ln: no such file or directory: it",
+            True,
+        ),
+        (
+            "failed to solve: link /f /d/ln: no such file or directory",
+            "cannot unpack t.tar: linkat f d/other: no such file or directory",
+            False,
+        ),
+        ("failed to solve: link /f /d/ln: no such file or directory", "cannot unpack t.tar: linkat f d/ln: operation not permitted", False),
+    ],
+)
+def test_older_words_for_the_same_are_no_difference(wanted: str, actual: str, same: bool) -> None:
+    row = _row("ADD t.tar /x", error=True)
+    found = _compare("FROM base:1\nADD t.tar /x\n", Outcome(rows=[row], error=wanted), Outcome(rows=[row], error=actual))
+    assert [bool(why) for _, why in found] == [same]
