@@ -230,3 +230,10 @@ def test_older_words_for_the_same_are_no_difference(wanted: str, actual: str, sa
     row = _row("ADD t.tar /x", error=True)
     found = _compare("FROM base:1\nADD t.tar /x\n", Outcome(rows=[row], error=wanted), Outcome(rows=[row], error=actual))
     assert [bool(why) for _, why in found] == [same]
+
+
+def test_rows_of_two_stages_of_one_name_stand_in_any_order() -> None:
+    rows = [_row("RUN a", "base", "1/2"), _row("RUN b", "base", "1/2"), _row("RUN c", "base", "2/2")]
+    text = "FROM base:1 AS base\nRUN a\nFROM base:1 AS base\nRUN b\nRUN c\n"
+    assert _compare(text, Outcome(rows=rows), Outcome(rows=[rows[1], rows[0], rows[2]])) == []
+    assert _compare(text, Outcome(rows=rows), Outcome(rows=[rows[1], rows[1], rows[2]])) != []
