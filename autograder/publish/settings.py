@@ -31,6 +31,7 @@ def load_settings(course: Path) -> Config:
     try:
         settings = PyFileConfigLoader(CONFIG, path=str(course)).load_config()
     except Exception as error:
+        # It is a program of the course's, and may raise anything.
         raise UsageError(f"{course / CONFIG} cannot be loaded: {type(error).__name__}: {error}") from error
     settings.CourseDirectory.root = str(course)
     return settings
