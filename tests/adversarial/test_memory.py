@@ -172,9 +172,13 @@ def test_a_neighbour_s_memory_is_no_fault_of_a_step_that_could_not_have_it(
 
 def test_nor_of_one_that_could(confined: Confined, neighbour: Callable[[int], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """It is ended, but that is called trouble of the machine, and no score comes of it."""
-    with_neighbour(confined, neighbour, monkeypatch)
-    confined.build("/m z 8 20")
-    assert confined.watch is not None
+    for _ in range(3):
+        with_neighbour(confined, neighbour, monkeypatch)
+        confined.build("/m z 8 20")
+        assert confined.watch is not None
+        # Other tests give memory back at the same time, and then the machine has not lost what the neighbour took.
+        if confined.watch.trouble:
+            break
     assert "not to the step that was ended" in confined.watch.trouble
     assert not any("it used" in sentence for sentence in confined.watch.told)
 
