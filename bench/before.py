@@ -67,7 +67,11 @@ for line in sys.stdin:
     started = time.perf_counter()
     act(**asked)
     print(json.dumps({"seconds": time.perf_counter() - started}), flush=True)
-engine.worker.ask("remove", paths=["s", "tmp"])
+try:
+    from layerlab.engines.embedded.rootfs.messages import Remove
+    engine.worker.ask(Remove(paths=["s", "tmp"]))
+except ModuleNotFoundError:
+    engine.worker.ask("remove", paths=["s", "tmp"])
 engine.close()
 """
 

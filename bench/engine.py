@@ -35,6 +35,7 @@ from bench.contexts import OPTIMISED, app, many_files  # noqa: E402
 from layerlab.context import Selection, load_context, select  # noqa: E402
 from layerlab.engines.api import BuildOptions  # noqa: E402
 from layerlab.engines.embedded.engine import EmbeddedEngine  # noqa: E402
+from layerlab.engines.embedded.rootfs.messages import Export, Remove  # noqa: E402
 from layerlab.errors import LayerlabError  # noqa: E402
 from layerlab.fsutil import collection_paused  # noqa: E402
 from layerlab.model import BuildRecord  # noqa: E402
@@ -117,7 +118,7 @@ class Bench:
 
     def close(self) -> None:
         """Remove the store's layers and end the engine."""
-        self.engine.worker.ask("remove", paths=["s", "tmp"])
+        self.engine.worker.ask(Remove(paths=["s", "tmp"]))
         self.engine.close()
 
     def forget(self) -> None:
@@ -288,7 +289,7 @@ def _load_image(engine: EmbeddedEngine, name: str, docker: str, place: Path) -> 
         layers = []
         for number, diff_id in enumerate(config["rootfs"]["diff_ids"]):
             target = place / f"layer-{number}.tar"
-            engine.worker.ask("export", layer=engine.store.layer_path(diff_id), target=str(target))
+            engine.worker.ask(Export(layer=engine.store.layer_path(diff_id), target=str(target)))
             layers.append(f"{number}/layer.tar")
             out.add(target, layers[-1])
             target.unlink()

@@ -32,6 +32,7 @@ from autograder.submission.messages import meaningful_lines
 from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import CheckResult, SubmissionResult
 from layerlab.dockerfile import parse
+from layerlab.engines.embedded.rootfs.messages import Remove
 from layerlab.errors import DockerfileError, LayerlabError, StepBusyError
 
 # Less than this is not worth beginning again for.
@@ -183,7 +184,7 @@ def _engine(
         finally:
             # What steps have left is removed by who could make it.
             with contextlib.suppress(LayerlabError, OSError):
-                engine.worker.ask("remove", paths=["s", "mounts", "containers", "tmp"])
+                engine.worker.ask(Remove(paths=["s", "mounts", "containers", "tmp"]))
 
 
 def _has_mounts(dockerfile: str) -> bool:

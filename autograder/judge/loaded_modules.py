@@ -21,6 +21,7 @@ from autograder.exercise.edits import LOCK, MANIFEST
 from autograder.exercise.workspace import Workspace
 from autograder.sandbox.sandbox import GradingEngine
 from layerlab.engines.api import BuildOptions
+from layerlab.engines.embedded.rootfs.messages import ListEntries
 from layerlab.engines.embedded.rootfs.reading import open_file
 from layerlab.errors import LayerlabError
 from layerlab.fsutil import write_atomically
@@ -129,11 +130,11 @@ def _layer_of(engine: GradingEngine, record: BuildRecord, step: int) -> str:
 
 def _files(engine: GradingEngine, layer: str) -> Iterator[tuple[str, bytes]]:
     """Paths and contents of the files in a layer that have something in them."""
-    for entry in engine.worker.ask("entries", layer=layer)["entries"]:
-        if entry["type"] == "file":
-            with open(open_file(posixpath.join(engine.store.path, layer, entry["path"])), "rb") as stream:
+    for entry in engine.worker.ask(ListEntries(layer=layer)).entries:
+        if entry.type == "file":
+            with open(open_file(posixpath.join(engine.store.path, layer, entry.path)), "rb") as stream:
                 if content := stream.read():
-                    yield entry["path"], content
+                    yield entry.path, content
 
 
 def _brought(engine: GradingEngine, layer: str) -> Iterator[LoadedFile]:

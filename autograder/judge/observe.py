@@ -28,6 +28,7 @@ from autograder.sandbox.timing import Clock, TooSlow
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.builds.steps import DISK_FULL
 from layerlab.engines.embedded.images import queries as images
+from layerlab.engines.embedded.rootfs.messages import Who
 from layerlab.errors import LayerlabError, StepBusyError
 from layerlab.model import BuildRecord, ImageView, StepRecord
 
@@ -427,7 +428,7 @@ class Observer:
         """The number of a user in an image: whatever it is called there, 0 is root."""
         paths = [path for path in map(self._engine.store.layer_path, layers) if path]
         with contextlib.suppress(LayerlabError, OSError):
-            return int(self._engine.worker.ask("who", layers=paths, user=user)["uid"])
+            return self._engine.worker.ask(Who(layers=paths, user=user)).uid
         return -1
 
     def _base(self, built: Built) -> tuple[str, int]:

@@ -22,6 +22,7 @@ import msgspec
 
 from autograder.judge.loaded_modules import GeneratedFile, Loaded, LoadedFile, lines_of, package_of
 from layerlab.engines.embedded.engine import EmbeddedEngine
+from layerlab.engines.embedded.rootfs.messages import ListEntries
 from layerlab.engines.embedded.rootfs.reading import open_file
 from layerlab.model import BuildRecord, StepRecord
 from layerlab.oci.tar_entries import LayerEntry
@@ -117,8 +118,7 @@ class LayerReader:
         """The members of a layer. Raises ``StoreError``."""
         if diff_id not in self._entries:
             path = self._engine.store.layer_path(diff_id)
-            rows = self._engine.worker.ask("entries", layer=path)["entries"] if path else []
-            self._entries[diff_id] = [msgspec.convert(row, LayerEntry) for row in rows]
+            self._entries[diff_id] = self._engine.worker.ask(ListEntries(layer=path)).entries if path else []
         return self._entries[diff_id]
 
     def roles(self, record: BuildRecord) -> tuple[StepRoles, ...]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Final
 
 from autograder.sandbox.memory import Uncountable
+from layerlab.engines.embedded.rootfs.messages import Weight
 from layerlab.engines.embedded.rootfs.sizes import BLOCK, LEAST, TooDeepError, tree_size
 
 # What the kernel needs for one file of a tmpfs and its name.
@@ -130,11 +131,11 @@ def size_of(tree: str) -> int:
         raise
 
 
-def size_answered(answer: dict[str, object]) -> int:
-    """What a worker's ``usage`` says. Raises ``Uncountable``."""
-    if answer["deep"]:
+def size_answered(answer: Weight) -> int:
+    """What a worker says of a directory. Raises ``Uncountable``."""
+    if answer.deep:
         raise Uncountable(_TOO_DEEP)
-    return int(str(answer["size"]))
+    return answer.size
 
 
 def is_the_machines(error: BaseException) -> bool:

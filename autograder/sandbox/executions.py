@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from layerlab.context import Selection
+from layerlab.engines.embedded.rootfs.messages import ListEntries, ReadContent
 from layerlab.engines.embedded.store import PENDING, Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.fsutil import write_atomically
@@ -73,8 +74,7 @@ class KnownRuns:
 
         def close() -> None:
             if small:
-                selection = msgspec.to_builtins(Selection(path="/"))
-                found.append(worker.ask("content", layers=list(small), selection=selection)["digest"])
+                found.append(worker.ask(ReadContent(layers=list(small), selection=Selection(path="/"))).digest)
                 small.clear()
 
         for diff_id in layers:
@@ -84,9 +84,9 @@ class KnownRuns:
             path = self._store.layer_path(diff_id)
             if not path:
                 continue
-            entries = worker.ask("entries", layer=path)["entries"] if row.size <= _SMALL and diff_id not in whole else None
+            entries = worker.ask(ListEntries(layer=path)).entries if row.size <= _SMALL and diff_id not in whole else None
             # What a layer removes shows only above what it removes it from.
-            if entries is not None and not any(entry["type"] in ("whiteout", "opaque") for entry in entries):
+            if entries is not None and not any(entry.type in ("whiteout", "opaque") for entry in entries):
                 small.append(path)
             else:
                 close()

@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, cast
 
 import msgspec
 
@@ -26,6 +26,7 @@ from layerlab.engines.api import BuildOptions, Progress
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.executors.base import BindMount, Executor, Mount, Output, OverlayMount, Process, Root, Running
 from layerlab.engines.embedded.npm_cache import NPM_CACHE, lend
+from layerlab.engines.embedded.rootfs.messages import Answer, Copy, CopyOut, Request, Weigh
 from layerlab.engines.embedded.workers import CopyLimitError, WorkerProcess
 from layerlab.errors import ExecutorError, StepFailedError
 from layerlab.fsutil import remove_written
@@ -252,17 +253,17 @@ class _CountedWorker(WorkerProcess):
         self._watch = watch
         self._bounds = bounds
 
-    def ask(self, verb: str, **arguments: Any) -> dict[str, Any]:
+    def ask(self, request: Request[Answer]) -> Answer:
         """See ``WorkerProcess.ask``. Raises ``StepFailedError`` where a copy would be too much: a few lines can multiply a large file."""
-        if verb not in ("copy", "copy_out"):
-            return super().ask(verb, **arguments)
+        if not isinstance(request, Copy | CopyOut):
+            return super().ask(request)
         try:
             with self._bounds.during("copying files") if self._bounds is not None else contextlib.nullcontext():
-                answer = super().ask(verb, **arguments, limit=self._watch.disk.left)
+                answer = super().ask(msgspec.structs.replace(request, limit=self._watch.disk.left))
         except CopyLimitError as error:
             raise StepFailedError(f"the copy was stopped: {self._watch.too_much_disk()}", exit_status=1) from error
-        self._watch.disk.written(answer["written"])
-        return answer
+        self._watch.disk.written(answer.written)
+        return cast("Answer", answer)
 
 
 class GradingEngine(EmbeddedEngine):
@@ -330,7 +331,7 @@ class GradingEngine(EmbeddedEngine):
         """
         if self._scale is None:
             self._scale = WorkerProcess(self.store.path, self.host.worker, self.host.snapshotter)
-        return size_answered(self._scale.ask("usage", path=os.path.abspath(place)))
+        return size_answered(self._scale.ask(Weigh(path=os.path.abspath(place))))
 
     @contextlib.contextmanager
     def running_all(self) -> Iterator[None]:

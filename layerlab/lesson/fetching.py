@@ -15,6 +15,7 @@ import msgspec
 
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
+from layerlab.engines.embedded.rootfs.messages import Export, Remove
 from layerlab.errors import LayerlabError
 from layerlab.fsutil import write_atomically
 from layerlab.lesson.demo import find_app
@@ -61,7 +62,7 @@ def fetch(directory: Path, report: Callable[[str], None], *, app: str | None = N
                 _fill(engine, source, place)
             finally:
                 # A step may leave directories without permissions behind; the worker can remove them, a plain rmtree cannot.
-                engine.worker.ask("remove", paths=["s"])
+                engine.worker.ask(Remove(paths=["s"]))
         fetched = Fetched(images=images, packages="npm", lock=lock_digest(source), stand_ins=(row.stand_in,) if row.stand_in else ())
         _replace(place / _CACHE, directory / "npm")
         if images:
@@ -83,7 +84,7 @@ def _fill(engine: EmbeddedEngine, app: Path, place: Path) -> None:
         raise LayerlabError(f"the app's packages cannot be fetched: {record.failure.message}\n{log[-1500:]}", remedy=record.failure.remedy)
     layer = engine.store.layer_path(engine.image_config("fetched")["rootfs"]["diff_ids"][-1])
     archive = place / "layer.tar"
-    engine.worker.ask("export", layer=layer, target=str(archive))
+    engine.worker.ask(Export(layer=layer, target=str(archive)))
     with tarfile.open(archive) as members:
         wanted = [member for member in members if member.name.split("/", 1)[0] == _CACHE]
         unpack_data(members, place, wanted)

@@ -19,6 +19,7 @@ from autograder.judge.prepare import Prepared, prepare
 from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import SubmissionResult
 from layerlab.engines.embedded.engine import EmbeddedEngine
+from layerlab.engines.embedded.rootfs.messages import Remove
 from tests.adversarial.hostile import Hostile, draw
 from tests.autograder.material import APP, COURSE, ps1
 
@@ -89,7 +90,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
     yield prepare(COURSE, ps1(), place, lambda _text: None)
     with EmbeddedEngine(str(place / "store")) as engine:
         # What steps left there only the worker can remove.
-        engine.worker.ask("remove", paths=["s"])
+        engine.worker.ask(Remove(paths=["s"]))
 
 
 def graded(prepared: Prepared, dockerfile: str, seed: str) -> SubmissionResult:

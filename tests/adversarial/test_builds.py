@@ -35,6 +35,7 @@ from autograder.sandbox.processes import sandboxed
 from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import ClassRecord, SubmissionResult
 from layerlab.engines.embedded.engine import EmbeddedEngine
+from layerlab.engines.embedded.rootfs.messages import Remove
 from tests.adversarial.attacks import ATTACKS, GREEDY, LIMITS, Attack
 from tests.autograder.material import APP, COURSE, notebook, submit
 
@@ -212,7 +213,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graded]:
     (outside / "file").unlink()
     outside.rmdir()
     with EmbeddedEngine(str(place / "store")) as engine:
-        engine.worker.ask("remove", paths=["s"])
+        engine.worker.ask(Remove(paths=["s"]))
 
 
 CASES = [

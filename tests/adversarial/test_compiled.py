@@ -19,6 +19,7 @@ from autograder.sandbox.sandbox import GradingEngine
 from autograder.sandbox.timing import Clock
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
+from layerlab.engines.embedded.rootfs.messages import Remove
 from tests.autograder.material import APP, COURSE, ps1
 
 pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(900)]
@@ -72,7 +73,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
     place = tmp_path_factory.mktemp("compiled") / "grading"
     yield prepare(COURSE, ps1(), place, lambda _text: None)
     with EmbeddedEngine(str(place / "store")) as engine:
-        engine.worker.ask("remove", paths=["s"])
+        engine.worker.ask(Remove(paths=["s"]))
 
 
 @pytest.mark.parametrize("number", range(8))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from layerlab.engines.api import BuildOptions
+from layerlab.engines.embedded.rootfs.messages import Remove
 from layerlab.errors import LayerlabError
 from layerlab.model import HistoryEntry
 from layerlab.render import history_table
@@ -43,7 +44,7 @@ def test_an_odd_image(config: dict[str, Any], taken: bool, make_lab: MakeLab, tm
     assert taken
     _works_or_says_why(lab)
     # Nested too deep for whoever tidies up after tests.
-    lab.engine.worker.ask("remove", paths=["s"])
+    lab.engine.worker.ask(Remove(paths=["s"]))
 
 
 def _works_or_says_why(lab: Lab) -> None:

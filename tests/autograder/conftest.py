@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from layerlab.engines.embedded.engine import EmbeddedEngine
+from layerlab.engines.embedded.rootfs.messages import Remove
 
 
 @pytest.fixture(scope="session")
@@ -23,4 +24,4 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         return
     # What steps left there only the worker can remove.
     with EmbeddedEngine(str(path / "store")) as engine:
-        engine.worker.ask("remove", paths=["s"])
+        engine.worker.ask(Remove(paths=["s"]))

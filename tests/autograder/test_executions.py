@@ -14,6 +14,7 @@ import pytest
 
 from autograder.sandbox.sandbox import GradingEngine
 from layerlab.engines.api import BuildOptions
+from layerlab.engines.embedded.rootfs.messages import Remove
 from layerlab.errors import ExecutorError, StepBusyError
 from layerlab.model import BuildRecord
 
@@ -34,7 +35,7 @@ def grading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
         engine.bases.resolve("node:alpine", offline=True)
     yield str(place / "store"), str(place / "cache")
     with GradingEngine(str(place / "store"), str(place / "cache")) as engine:
-        engine.worker.ask("remove", paths=["s"])
+        engine.worker.ask(Remove(paths=["s"]))
 
 
 def _context(place: Path, lines: str, **files: str) -> Path:

@@ -18,6 +18,7 @@ from autograder.sandbox.opened_files import Openings
 from autograder.sandbox.sandbox import GradingEngine
 from autograder.sandbox.watch import Watch
 from layerlab.engines.api import BuildOptions
+from layerlab.engines.embedded.rootfs.messages import Remove
 from layerlab.errors import ExecutorError
 from layerlab.fsutil import remove_written
 from tests.autograder.material import ps1
@@ -94,7 +95,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_
             pytest.skip(str(error))
         engine.bases.resolve("node:alpine", offline=True)
         yield engine
-        engine.worker.ask("remove", paths=["s"])
+        engine.worker.ask(Remove(paths=["s"]))
     assert not [path.name for path in place.iterdir() if path.name.startswith(("npm-", "shelf-"))]
     remove_written(str(place))
 

@@ -17,6 +17,7 @@ import pytest
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.builds.loop import Build
 from layerlab.engines.embedded.engine import EmbeddedEngine, _silent
+from layerlab.engines.embedded.rootfs.messages import Done, Remove
 from layerlab.errors import DockerfileError, ExecutorError, LayerlabError, StoreError, UnsupportedError, UsageError
 
 from .conftest import verdicts
@@ -296,13 +297,13 @@ def test_a_name_that_no_file_can_have_is_no_image(lab: Lab) -> None:
 
 def test_a_worker_that_was_killed_is_not_taken_for_a_closed_output(lab: Lab) -> None:
     worker = lab.engine.worker
-    worker.ask("remove", paths=[])
+    worker.ask(Remove(paths=[]))
     assert worker._process is not None
     worker._process.kill()
     worker._process.wait()
     with pytest.raises(ExecutorError, match="ended unexpectedly"):
-        worker.ask("remove", paths=[])
-    assert worker.ask("remove", paths=[]) == {}
+        worker.ask(Remove(paths=[]))
+    assert worker.ask(Remove(paths=[])) == Done()
 
 
 def test_a_loop_of_links_is_plain_content(lab: Lab) -> None:

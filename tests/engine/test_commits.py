@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from layerlab.engines.embedded.engine import EmbeddedEngine
+from layerlab.engines.embedded.rootfs.messages import Commit, Lay, LetGo, PrepareRun, Remove, Request, Tidy
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import BuildInterruptedError, LayerlabError, StoreError
@@ -57,19 +58,19 @@ def _interrupted(_process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.mark.parametrize("happens", [_killed, _interrupted], ids=["the worker is killed", "Ctrl-C"])
-@pytest.mark.parametrize("verb", ["prepare_run", "lay", "let_go", "commit", "tidy", "remove"])
+@pytest.mark.parametrize("kind", [PrepareRun, Lay, LetGo, Commit, Tidy, Remove])
 def test_a_worker_that_is_lost(
-    each_lab: Lab, monkeypatch: pytest.MonkeyPatch, verb: str, happens: Callable[[subprocess.Popen[bytes]], None]
+    each_lab: Lab, monkeypatch: pytest.MonkeyPatch, kind: type[Request[Any]], happens: Callable[[subprocess.Popen[bytes]], None]
 ) -> None:
     lab = each_lab
     lab.build("FROM base:1\nRUN true\n")
-    send, left = WorkerProcess._send, [verb]
+    send, left = WorkerProcess._send, [kind]
 
-    def lost(process: subprocess.Popen[bytes], asked: str, arguments: dict[str, Any]) -> None:
-        if asked in left:
-            left.remove(asked)
+    def lost(process: subprocess.Popen[bytes], request: Request[Any]) -> None:
+        if type(request) in left:
+            left.remove(type(request))
             happens(process)
-        send(process, asked, arguments)
+        send(process, request)
 
     dockerfile = "FROM base:1\nRUN echo made > /made\nRUN cat /made\n"
     with monkeypatch.context() as patch:

@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Unpack
 
-import msgspec
-
 from layerlab.engines.api import BuildOptions, ContainerOptions, Event, Progress
 from layerlab.engines.build_checks import check_build, checked, obeyed
 from layerlab.engines.build_history import BuildHistory
@@ -27,6 +25,7 @@ from layerlab.engines.embedded.executors.base import Executor, Output
 from layerlab.engines.embedded.host import Host, find_host
 from layerlab.engines.embedded.images import queries as image_store
 from layerlab.engines.embedded.images.base_images import Bases, Report
+from layerlab.engines.embedded.rootfs.messages import FindChanges, ListEntries, ReadContent
 from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
@@ -283,7 +282,7 @@ class EmbeddedEngine:
     def content(self, layers: tuple[str, ...], wants: Selection) -> None:
         """Look at what a selection reads from ``layers`` and keep the answer for the solver."""
         paths = [path for path in (self.store.layer_path(diff_id) for diff_id in layers) if path]
-        answer = self.worker.ask("content", layers=paths, selection=msgspec.to_builtins(wants))
+        answer = self.worker.ask(ReadContent(layers=paths, selection=wants))
         self.store.put_content(layers, wants, answer)
 
     @property
@@ -470,8 +469,8 @@ class EmbeddedEngine:
         """What a container changed in its image, sorted by path. Raises ``UsageError``."""
         row = self._containers.find(container)
         layers = [path for path in (self.store.layer_path(diff_id) for diff_id in row.diff_ids) if path]
-        answer = self.worker.ask("changes", directory=row.directory, layers=layers)
-        return tuple(PathChange(kind=kind, path=f"/{path}") for kind, path in answer["changes"])
+        answer = self.worker.ask(FindChanges(directory=row.directory, layers=layers))
+        return tuple(PathChange(kind=kind, path=f"/{path}") for kind, path in answer.changes)
 
     def container_logs(self, container: str, output: Output, *, follow: bool = False) -> None:
         """Pass on what a container wrote, with ``follow`` until it ends. The last 5 to 10 MB are kept. Raises ``UsageError``."""
@@ -497,8 +496,7 @@ class EmbeddedEngine:
         found = []
         for diff_id in self.image_config(image)["rootfs"]["diff_ids"]:
             path = self.store.layer_path(diff_id)
-            answer = self.worker.ask("entries", layer=path)["entries"] if path else []
-            found.append([msgspec.convert(entry, LayerEntry) for entry in answer])
+            found.append(self.worker.ask(ListEntries(layer=path)).entries if path else [])
         return found
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from layerlab.engines.embedded.executors.base import Executor
 from layerlab.engines.embedded.executors.programs import Helper, find_bwrap, find_helper, find_proot
+from layerlab.engines.embedded.rootfs.messages import Probe, Remove
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import ExecutorError, LayerlabError, UsageError
 from layerlab.fsutil import write_atomically
@@ -151,7 +152,7 @@ def _probe_worker(store: str, ids: Ids, notes: list[str]) -> tuple[Snapshots, Li
         return "copy", ids
     process = WorkerProcess(store, ids, "overlay")
     try:
-        process.ask("probe", directory="probe")
+        process.ask(Probe(directory="probe"))
     except (OSError, LayerlabError) as error:
         notes.append(f"overlay cannot be mounted in {store}: {error}")
     else:
@@ -160,7 +161,7 @@ def _probe_worker(store: str, ids: Ids, notes: list[str]) -> tuple[Snapshots, Li
         process.close()
     process = WorkerProcess(store, ids, "copy")
     try:
-        process.ask("remove", paths=[])
+        process.ask(Remove(paths=[]))
     except (OSError, LayerlabError) as error:
         notes.append(f"there are no namespaces here: {error}")
         return "copy", "none"

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Final, Protocol
 
 from layerlab.engines.embedded.executors.base import Root
+from layerlab.engines.embedded.rootfs.messages import Baseline, Difference, Flatten
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.tree_cache import KeptTree
 from layerlab.engines.embedded.workers import WorkerProcess
@@ -173,18 +174,18 @@ class _CopyActive:
         if keep or not self._kept.take(self.upper, layers):
             with store.guarded():
                 _make_root(os.path.join(store.path, self.upper))
-            worker.ask("flatten", layers=layers, tree=self.upper)
+            worker.ask(Flatten(layers=layers, tree=self.upper))
 
     def root(self) -> Root:
         return Root(tree=os.path.join(self._store.path, self.upper))
 
     def before(self, stubs: list[tuple[str, bool]]) -> None:
-        self._worker.ask("baseline", tree=self.upper, stubs=stubs, keep=self._keep)
+        self._worker.ask(Baseline(tree=self.upper, stubs=stubs, keep=self._keep))
 
     def finish(self, owners: dict[str, tuple[int, int]]) -> str:
         target = f"{self._directory}/u"
         # Reduced at once: the kept tree knows a layer by its change time.
-        self._alike = self._worker.ask("difference", tree=self.upper, dest=target, layers=self.lowers, owners=owners)["alike"]
+        self._alike = self._worker.ask(Difference(tree=self.upper, dest=target, layers=self.lowers, owners=owners)).alike
         return target
 
     def keep(self, layer: str) -> None:

@@ -35,13 +35,12 @@ import signal
 import time
 import urllib.parse
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from layerlab.context import Selected, Selection
-from layerlab.context.select import Picked
-from layerlab.context.tree import Row
+from layerlab.engines.embedded.rootfs.messages import Content
 from layerlab.errors import StoreError
 from layerlab.fsutil import locked, remove_tree, write_atomically
 from layerlab.model import ImageRow
@@ -73,18 +72,10 @@ class LayerRow(msgspec.Struct, frozen=True, kw_only=True):
     damaged: bool = False
 
 
-class ContentRow(msgspec.Struct, frozen=True):
-    """What a selection read from a root filesystem, kept for the solver."""
-
-    digest: str
-    picked: list[Picked]
-    rows: list[Row]
-
-
 _record_decoder = msgspec.json.Decoder(CacheRecord)
 _layer_decoder = msgspec.json.Decoder(LayerRow)
 _image_decoder = msgspec.json.Decoder(ImageRow)
-_content_decoder = msgspec.msgpack.Decoder(ContentRow)
+_content_decoder = msgspec.msgpack.Decoder(Content)
 
 
 def _at_once(path: str, flags: int) -> int:
@@ -485,10 +476,10 @@ class Store:
             return None
         return Selected(row.digest, tuple(row.picked), row.rows)
 
-    def put_content(self, layers: tuple[str, ...], selection: Selection, answer: dict[str, Any]) -> None:
+    def put_content(self, layers: tuple[str, ...], selection: Selection, found: Content) -> None:
         """Keep what a worker found."""
         with self.guarded():
-            write_atomically(self._content_path(layers, selection), msgspec.msgpack.encode(answer), durable=False)
+            write_atomically(self._content_path(layers, selection), msgspec.msgpack.encode(found), durable=False)
 
     def _content_path(self, layers: tuple[str, ...], selection: Selection) -> str:
         key = hashlib.sha256(msgspec.json.encode([layers, selection])).hexdigest()

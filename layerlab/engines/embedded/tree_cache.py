@@ -16,6 +16,7 @@ from typing import Final
 
 import msgspec
 
+from layerlab.engines.embedded.rootfs.messages import Rebase, Remove
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import LayerlabError
@@ -56,13 +57,13 @@ class KeptTree:
             if same and all(self._name(path) == (path, inode, changed) for path, inode, changed in had[same:]):
                 paths = [path for path, _, _ in wanted]
                 undone = [path for path, _, _ in had[same:]]
-                answer = self._worker.ask("rebase", tree=f"{taken}/t", kept=paths[:same], undone=undone, added=paths[same:])
-                done = answer["done"]
+                answer = self._worker.ask(Rebase(tree=f"{taken}/t", kept=paths[:same], undone=undone, added=paths[same:]))
+                done = answer.done
                 if done:
                     os.rename(self._at(f"{taken}/t"), self._at(target))
         except (OSError, msgspec.MsgspecError, LayerlabError):
             done = False
-        self._worker.ask("remove", paths=[taken])
+        self._worker.ask(Remove(paths=[taken]))
         return done
 
     def give(self, tree: str, layers: list[str]) -> None:
@@ -85,7 +86,7 @@ class KeptTree:
         old = f"{self._store.scratch_directory()}/tree"
         with contextlib.suppress(FileNotFoundError):
             os.rename(self._at(_DIRECTORY), self._at(old))
-        self._worker.ask("remove", paths=[os.path.dirname(old)])
+        self._worker.ask(Remove(paths=[os.path.dirname(old)]))
 
     def _name(self, layer: str) -> _Name | None:
         """A layer directory's name; ``None`` for one that is gone, or holds nothing and so adds nothing to a tree."""

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from layerlab.engines.embedded.rootfs.messages import Answer, Done, Failure, Lay, LetGo, Ok, Remove, Request, Tidy, answer_of
 from layerlab.errors import (
     BaseImageError,
     ContextError,
@@ -59,6 +60,7 @@ class WorkerProcess:
         # Requests whose answers have not been read.
         self._owed = 0
         self._lock = threading.RLock()
+        self._decoders: dict[type[Any], msgspec.msgpack.Decoder[Any]] = {}
         # Killed before it was started.
         self._doomed = False
 
@@ -84,26 +86,27 @@ class WorkerProcess:
             self._greeted = False
         return self._process
 
-    def ask(self, verb: str, **arguments: Any) -> dict[str, Any]:
+    def ask(self, request: Request[Answer]) -> Answer:
         """One request. Raises what the answer says: ``ContextError``, ``StoreError``, ``BaseImageError``, ``OSError`` …, and
         ``MemoryError`` where the process may have no more memory."""
         with self._lock:
-            self._post(verb, **arguments)
-            return self._last_answer()
+            self._post(request)
+            return self._answer_to(request)
 
-    def _post(self, verb: str, **arguments: Any) -> None:
+    def _post(self, request: Request[Any]) -> None:
         """A request whose answer is read before that to the next one, if nobody asks for it. Raises ``ExecutorError``."""
         with self._lock, self._whole() as process:
-            self._send(process, verb, arguments)
+            self._send(process, request)
             self._owed += 1
 
-    def _last_answer(self) -> dict[str, Any]:
-        """The answer to the last request; those before it tell nobody anything."""
+    def _answer_to(self, request: Request[Answer]) -> Answer:
+        """The answer to the last request, which this was; those before it tell nobody anything."""
         with self._whole() as process:
             while self._owed:
-                answer = self._receive(process)
+                body = self._receive(process)
                 self._owed -= 1
-        return _raise_or_return(answer)
+        found: Answer = _raise_or_return(self._decoder(answer_of(type(request))).decode(body))
+        return found
 
     @contextlib.contextmanager
     def _whole(self) -> Iterator[subprocess.Popen[bytes]]:
@@ -111,7 +114,7 @@ class WorkerProcess:
         process = self._start()
         try:
             if not self._greeted:
-                _raise_or_return(self._receive(process))
+                _raise_or_return(self._decoder(Done).decode(self._receive(process)))
                 self._greeted = True
             yield process
         except BaseException:
@@ -119,9 +122,9 @@ class WorkerProcess:
             raise
 
     @staticmethod
-    def _send(process: subprocess.Popen[bytes], verb: str, arguments: dict[str, Any]) -> None:
+    def _send(process: subprocess.Popen[bytes], request: Request[Any]) -> None:
         assert process.stdin is not None
-        body = msgspec.msgpack.encode({"verb": verb, "with": arguments})
+        body = msgspec.msgpack.encode(request)
         try:
             process.stdin.write(_LENGTH.pack(len(body)) + body)
             process.stdin.flush()
@@ -142,14 +145,14 @@ class WorkerProcess:
             if paths:
                 self._tidies = True
                 with contextlib.suppress(LayerlabError, OSError):
-                    self._post("tidy", paths=paths)
+                    self._post(Tidy(paths=paths))
 
     def settle(self) -> None:
         """Wait until what was discarded has gone."""
         with self._lock:
             self.tidy()
             if self._tidies and self._process is not None:
-                self.ask("remove", paths=[])
+                self.ask(Remove(paths=[]))
             self._tidies = False
 
     @contextlib.contextmanager
@@ -166,27 +169,33 @@ class WorkerProcess:
         with contextlib.ExitStack() as stack:
             # The worker has one namespace at a time.
             with self._lock:
-                self._post("lay", root=root, mounts=mounts, cwd=cwd, program=program)
+                request = Lay(root=root, mounts=mounts, cwd=cwd, program=program)
+                self._post(request)
                 try:
                     made = meanwhile()
-                    answer = self._last_answer()
-                    numbers = [answer["namespace"], *([answer["user"]] if answer["user"] >= 0 else [])]
+                    tree = self._answer_to(request)
+                    numbers = [tree.namespace, *([tree.user] if tree.user >= 0 else [])]
                     # The worker cannot end meanwhile: it is asked for something else afterwards.
-                    held = [os.open(f"/proc/{answer['process']}/fd/{number}", os.O_RDONLY | os.O_CLOEXEC) for number in numbers]
+                    held = [os.open(f"/proc/{tree.process}/fd/{number}", os.O_RDONLY | os.O_CLOEXEC) for number in numbers]
                     for descriptor in held:
                         stack.callback(os.close, descriptor)
                 finally:
                     if self._process is not None:
-                        self._post("let_go")
-            yield Laid(answer["point"], held[0], held[1] if len(held) > 1 else None), made
+                        self._post(LetGo())
+            yield Laid(tree.point, held[0], held[1] if len(held) > 1 else None), made
 
-    def _receive(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    def _receive(self, process: subprocess.Popen[bytes]) -> bytes:
         assert process.stdout is not None
         head = process.stdout.read(_LENGTH.size)
         if len(head) < _LENGTH.size:
             raise _ended()
-        decoded: dict[str, Any] = msgspec.msgpack.decode(process.stdout.read(_LENGTH.unpack(head)[0]))
-        return decoded
+        return process.stdout.read(_LENGTH.unpack(head)[0])
+
+    def _decoder(self, kind: type[Any]) -> msgspec.msgpack.Decoder[Any]:
+        """Of answers of a type: made when the first one comes."""
+        if kind not in self._decoders:
+            self._decoders[kind] = msgspec.msgpack.Decoder(Ok[kind] | Failure)  # type: ignore[valid-type]
+        return self._decoders[kind]
 
     def _stop(self) -> None:
         if self._process is not None:
@@ -222,13 +231,12 @@ def _ended() -> ExecutorError:
     )
 
 
-def _raise_or_return(answer: dict[str, Any]) -> dict[str, Any]:
-    if "ok" in answer:
-        result: dict[str, Any] = answer["ok"]
-        return result
-    error = translate(answer["kind"], answer["message"], answer.get("errno", 0), answer.get("path", ""))
+def _raise_or_return(answer: Ok[Any] | Failure) -> Any:
+    if isinstance(answer, Ok):
+        return answer.ok
+    error = translate(answer.kind, answer.message, answer.errno, answer.path)
     if isinstance(error, MissingSourceError):
-        error.looked, error.at_copy = answer.get("looked"), answer.get("at_copy", False)
+        error.looked, error.at_copy = answer.looked, answer.at_copy
     raise error
 
 

@@ -12,12 +12,13 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from layerlab.context import Selected, Selection
 from layerlab.engines.embedded.builds.steps import Made
+from layerlab.engines.embedded.rootfs import messages
 from layerlab.engines.embedded.store import PENDING, LayerRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import LayerlabError, StoreError
@@ -42,7 +43,7 @@ class _Pending(msgspec.Struct):
     number: int
     made: Made
     record: CacheRecord
-    answer: Future[dict[str, Any]]
+    answer: Future[messages.Committed]
     release: contextlib.ExitStack
 
 
@@ -67,7 +68,7 @@ class Committer:
         self._stop = stop
         self._pending: list[_Pending] = []
         self._pool: ThreadPoolExecutor | None = None
-        self._answers: list[Future[dict[str, Any]]] = []
+        self._answers: list[Future[messages.Committed]] = []
 
     # --- what the solver sees ---------------------------------------------------------------------------------------
 
@@ -96,7 +97,7 @@ class Committer:
             if answer is None:
                 if self._pool is None:
                     self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
-                answer = self._pool.submit(self._spare().ask, "commit", **self._arguments(made))
+                answer = self._pool.submit(self._spare().ask, self._commit(made))
                 self._answers.append(answer)
             provisional = msgspec.structs.replace(record, diff_id=f"{PENDING}{made.number}")
             self._pending.append(_Pending(number, made, provisional, answer, release))
@@ -109,19 +110,18 @@ class Committer:
         self._worker.tidy()
         return self.flush() if answer.done() and len(self._pending) == 1 else []
 
-    def _committed_now(self, made: Made) -> Future[dict[str, Any]] | None:
+    def _committed_now(self, made: Made) -> Future[messages.Committed] | None:
         """What came of committing a small layer; ``None`` for one that is not small, or must wait.
 
         Of either only what its step changed is left, while nothing is mounted on it yet.
         """
-        answer: Future[dict[str, Any]] = Future()
+        answer: Future[messages.Committed] = Future()
         try:
-            arguments = self._arguments(made)
             if self._pending:
-                self._worker.ask("reduce", **{name: arguments[name] for name in ("layer", "lowers", "owners")})
+                self._worker.ask(messages.Reduce(layer=made.layer, lowers=made.lowers, owners=made.owners))
                 return None
-            found = self._worker.ask("commit", **arguments, limit=_SMALL)
-            if not found:
+            found = self._worker.ask(self._commit(made, limit=_SMALL))
+            if not found.diff_id:
                 return None
             answer.set_result(found)
         except (OSError, LayerlabError) as error:
@@ -129,15 +129,10 @@ class Committer:
         return answer
 
     @staticmethod
-    def _arguments(made: Made) -> dict[str, Any]:
-        newest = os.environ.get("SOURCE_DATE_EPOCH", "")
-        return {
-            "layer": made.layer,
-            "lowers": made.lowers,
-            "owners": made.owners,
-            "owner": made.owner,
-            "newest": int(newest) if newest.isdigit() else None,
-        }
+    def _commit(made: Made, limit: int | None = None) -> messages.Commit:
+        epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+        newest = int(epoch) if epoch.isdigit() else None
+        return messages.Commit(layer=made.layer, lowers=made.lowers, owners=made.owners, owner=made.owner, newest=newest, limit=limit)
 
     def flush(self, patience: float | None = None) -> list[Committed]:
         """Wait for all digests and write layers and records, lowest first. Raises what committing raised.
@@ -184,7 +179,7 @@ class Committer:
             answer = item.answer.result()
         except OSError as error:
             raise StoreError(f"{item.record.instruction}: {error.strerror or error} ({error.filename or 'no file named'})") from error
-        row = self._store.register_layer(item.made.number, answer["diff_id"], answer["size"], answer["length"], empty=answer["empty"])
+        row = self._store.register_layer(item.made.number, answer.diff_id, answer.size, answer.length, empty=answer.empty)
         if row.number != item.made.number:
             # An equal layer was there already, and nothing runs on this copy any more.
             self._worker.discard(item.made.layer, f"{item.made.layer}.owners")

@@ -13,10 +13,11 @@ import posixpath
 import tempfile
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Final
+from typing import Final
 
 from layerlab.engines.embedded.executors.base import HOST_NAME, BindMount, FileMount, Mount, TmpfsMount
 from layerlab.engines.embedded.executors.memory_files import sweep
+from layerlab.engines.embedded.rootfs.messages import ContextSource, CopyOut, LayersSource, Remove
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import DockerfileError, UnsupportedError
@@ -48,7 +49,7 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
         secrets: Mapping[str, bytes],
         file: str,
         line: int,
-        sources: list[dict[str, Any]],
+        sources: list[ContextSource | LayersSource],
         resolver: bytes | None = None,
     ) -> None:
         self._op = op
@@ -103,7 +104,7 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
                 return
         self._planned.append((mount, directory))
 
-    def _add(self, mount: MountOp, source: dict[str, Any] | None) -> None:
+    def _add(self, mount: MountOp, source: ContextSource | LayersSource | None) -> None:
         if mount.target:
             self._check_target(mount)
         if mount.type == "tmpfs":
@@ -129,21 +130,23 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
                 remedy="Choose another target, for example /mnt.",
             )
 
-    def _lock_caches(self, mounts: list[tuple[MountOp, dict[str, Any] | None]]) -> None:
+    def _lock_caches(self, mounts: list[tuple[MountOp, ContextSource | LayersSource | None]]) -> None:
         """Wait for all caches that are to be had alone, in one order for all builds: else two could wait for each other for ever."""
         locked_ones = {self._directory(*found) for found in mounts if found[0].type == "cache" and found[0].sharing == "locked"}
         for directory in sorted(locked_ones):
             self._stack.enter_context(locked(os.path.join(self._store.path, directory + ".lock")))
             self._own[directory] = directory
 
-    def _directory(self, mount: MountOp, source: dict[str, Any] | None) -> str:
+    def _directory(self, mount: MountOp, source: ContextSource | LayersSource | None) -> str:
         start = ""
         if source is not None or mount.mode is not None:
             # Of a cache that starts with content each content has its own.
-            start = f"{mount.uid}\0{mount.gid}\0{mount.mode}\0{source['digest'] if source is not None else ''}"
+            # It is another stage's or an image's: a cache has none of the context.
+            digest = source.digest if isinstance(source, LayersSource) else ""
+            start = f"{mount.uid}\0{mount.gid}\0{mount.mode}\0{digest}"
         return self._store.mount_directory(_id(mount), start)
 
-    def _cache(self, mount: MountOp, source: dict[str, Any] | None) -> None:
+    def _cache(self, mount: MountOp, source: ContextSource | LayersSource | None) -> None:
         directory = named = self._directory(mount, source)
         # For as long as this RUN has it: see empty_caches.
         self._stack.enter_context(locked(_in_use(self._store, directory), shared=True))
@@ -168,29 +171,29 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
             self._stack.callback(os.close, held)
             return directory
         directory = self._store.scratch_directory()
-        self._stack.callback(self._worker.ask, "remove", paths=[directory])
+        self._stack.callback(self._worker.ask, Remove(paths=[directory]))
         return directory
 
-    def _cache_with_content(self, mount: MountOp, source: dict[str, Any], directory: str) -> None:
+    def _cache_with_content(self, mount: MountOp, source: ContextSource | LayersSource, directory: str) -> None:
         """A cache that holds what the source had when the cache was made, and what was put there since."""
-        picked = source["picked"][0]
+        picked = source.picked[0]
         path = os.path.join(self._store.path, directory, "cache")
         with locked(os.path.join(self._store.path, directory + ".start.lock")):
             if not os.path.isdir(path):
                 # Under another name until it is whole: the copying may be cut off.
                 half = os.path.join(directory, "half")
-                self._worker.ask("remove", paths=[half])
+                self._worker.ask(Remove(paths=[half]))
                 os.mkdir(os.path.join(self._store.path, half))
-                self._worker.ask("copy_out", dest=half, source=source, directory=picked.is_directory)
+                self._worker.ask(CopyOut(dest=half, source=source, directory=picked.is_directory))
                 os.rename(os.path.join(self._store.path, half), path)
         bound = BindMount(source=os.path.join(path, "bound"), target=mount.target, readonly=mount.readonly)
         self._plan(bound, directory=picked.is_directory)
 
-    def _bind(self, mount: MountOp, source: dict[str, Any]) -> None:
-        picked = source["picked"][0]
+    def _bind(self, mount: MountOp, source: ContextSource | LayersSource) -> None:
+        picked = source.picked[0]
         target = self._store.scratch_directory()
-        self._stack.callback(self._worker.ask, "remove", paths=[target])
-        self._worker.ask("copy_out", dest=target, source=source, directory=picked.is_directory)
+        self._stack.callback(self._worker.ask, Remove(paths=[target]))
+        self._worker.ask(CopyOut(dest=target, source=source, directory=picked.is_directory))
         bound = BindMount(source=os.path.join(self._store.path, target, "bound"), target=mount.target, readonly=mount.readonly)
         self._plan(bound, directory=picked.is_directory)
 
@@ -253,7 +256,7 @@ def _empty(directory: str, store: Store, worker: WorkerProcess) -> None:
         # Not to be had while a command has the cache, under whichever of these names.
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            worker.ask("remove", paths=[f"mounts/{entry}" for entry in os.listdir(folder) if entry.startswith(f"{name}.old-")])
+            worker.ask(Remove(paths=[f"mounts/{entry}" for entry in os.listdir(folder) if entry.startswith(f"{name}.old-")]))
     finally:
         os.close(descriptor)
 

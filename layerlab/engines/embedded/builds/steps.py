@@ -12,7 +12,7 @@ import os
 import re
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -24,6 +24,7 @@ from layerlab.engines.embedded.builds.host_environment import CA_TARGET, ambient
 from layerlab.engines.embedded.builds.run_mounts import RunMounts
 from layerlab.engines.embedded.executors.base import Executor, Mount, Process
 from layerlab.engines.embedded.npm_cache import lend
+from layerlab.engines.embedded.rootfs.messages import ContextSource, Copy, InlineSource, LayersSource, MakeDirectories, PrepareRun
 from layerlab.engines.embedded.rootfs.paths import OF_THE_TREE
 from layerlab.engines.embedded.snapshotters import Active, Snapshotter
 from layerlab.engines.embedded.store import Store
@@ -148,26 +149,29 @@ class StepRunner:
             self._check_owner(op.owner, decided, nothing=not decided.below or (isinstance(op, CopyOp) and op.link))
         if isinstance(op, MkdirOp):
             active.before([])
-            answer = self.worker.ask(
-                "mkdir", layers=active.lowers, upper=active.upper, work=active.work, path=op.path, owner=op.owner, created=op.created
+            made = self.worker.ask(
+                MakeDirectories(
+                    layers=active.lowers, upper=active.upper, work=active.work, path=op.path, owner=op.owner, created=op.created
+                )
             )
-            return answer["owners"], (0, 0)
+            return made.owners, (0, 0)
         if isinstance(op, CopyOp):
             active.before([])
-            answer = self.worker.ask(
-                "copy",
-                layers=active.lowers,
-                upper=active.upper,
-                work=active.work,
-                dest=op.dest,
-                owner=op.owner,
-                chmod=op.chmod,
-                sources=[self._source(source, decided, position, solution) for position, source in enumerate(op.sources)],
-                exclude=list(op.exclude),
-                unpack=op.unpack,
-                parents=op.parents,
+            copied = self.worker.ask(
+                Copy(
+                    layers=active.lowers,
+                    upper=active.upper,
+                    work=active.work,
+                    dest=op.dest,
+                    owner=op.owner,
+                    chmod=op.chmod,
+                    sources=[self._source(source, decided, position, solution) for position, source in enumerate(op.sources)],
+                    exclude=list(op.exclude),
+                    unpack=op.unpack,
+                    parents=op.parents,
+                )
             )
-            return answer["owners"], (0, 0)
+            return copied.owners, (0, 0)
         return self._run(op, decided, solution, active, log)
 
     def _check_owner(self, owner: str, decided: Decided, *, nothing: bool) -> None:
@@ -181,25 +185,23 @@ class StepRunner:
                 + ("from nothing, as every COPY --link does." if decided.below else "from scratch."),
             )
 
-    def _source(self, source: Source, decided: Decided, position: int, solution: Solution) -> dict[str, Any]:
-        if source.kind == "inline":
-            return {"kind": "inline", "name": source.path, "content": source.content}
+    def _source(self, source: Source, decided: Decided, position: int, solution: Solution) -> InlineSource | ContextSource | LayersSource:
+        return (
+            InlineSource(name=source.path, content=source.content)
+            if source.kind == "inline"
+            else self._files(source, decided, position, solution)
+        )
+
+    def _files(self, source: Source, decided: Decided, position: int, solution: Solution) -> ContextSource | LayersSource:
         content = decided.contents[position]
         assert content is not None
         if source.kind == "context":
-            return {"kind": "context", "root": self.context.path, "picked": list(content.picked), "rows": content.rows()}
+            return ContextSource(root=self.context.path, picked=list(content.picked), rows=content.rows())
         if source.kind == "http":
-            remote = self.graph.remotes[source]
-            return {
-                "kind": "context",
-                "root": remote.directory,
-                "picked": list(content.picked),
-                "rows": content.rows(),
-                "unpack": source.unpack,
-            }
-        layers = self._layers_of(source, solution)
+            root = self.graph.remotes[source].directory
+            return ContextSource(root=root, picked=list(content.picked), rows=content.rows(), unpack=source.unpack)
         base = fixed_part(source.path) if source.wildcard and not source.pivot else ""
-        return {"kind": "layers", "layers": layers, "picked": list(content.picked), "digest": content.digest, "base": base}
+        return LayersSource(layers=self._layers_of(source, solution), picked=list(content.picked), digest=content.digest, base=base)
 
     def _layers_of(self, source: Source, solution: Solution) -> list[str]:
         if source.kind == "image":
@@ -233,19 +235,20 @@ class StepRunner:
             told = unsuccessful(op)
             try:
                 prepared = self.worker.ask(
-                    "prepare_run",
-                    layers=active.lowers,
-                    upper=active.upper,
-                    work=active.work,
-                    cwd=op.cwd,
-                    user=op.user,
-                    targets=targets,
-                    command=op.argv[0],
-                    search=environment.get("PATH", ""),
+                    PrepareRun(
+                        layers=active.lowers,
+                        upper=active.upper,
+                        work=active.work,
+                        cwd=op.cwd,
+                        user=op.user,
+                        targets=targets,
+                        command=op.argv[0],
+                        search=environment.get("PATH", ""),
+                    )
                 )
             except DockerfileError as error:
                 raise DockerfileError(f"{told}: {error.message}", remedy=error.remedy) from error
-            if not prepared["command"]:
+            if not prepared.command:
                 raise StepFailedError(
                     f'{told}: exit code: 1 (exec: "{op.argv[0]}": executable file not found in $PATH)',
                     exit_status=1,
@@ -253,8 +256,8 @@ class StepRunner:
                     line=decided.step.line,
                     remedy=f"The image has no {op.argv[0]}: check the spelling, the base image and PATH.",
                 )
-            active.before(prepared["stubs"])
-            environment.setdefault("HOME", prepared["home"])
+            active.before(prepared.stubs)
+            environment.setdefault("HOME", prepared.home)
             environment.update(mounts.secret_environment)
             environment = {**proxy_arguments(self.options.build_args), **environment}
             lent: tuple[Mount, ...] = ()
@@ -270,12 +273,12 @@ class StepRunner:
                     environment = {**loan.environment, **environment}
                     lent = loan.mounts
             process = Process(
-                argv=(prepared["command"] or op.argv[0], *op.argv[1:]),
+                argv=(prepared.command or op.argv[0], *op.argv[1:]),
                 environment=environment,
-                cwd=prepared["cwd"],
-                uid=prepared["uid"],
-                gid=prepared["gid"],
-                groups=tuple(prepared["groups"]),
+                cwd=prepared.cwd,
+                uid=prepared.uid,
+                gid=prepared.gid,
+                groups=tuple(prepared.groups),
                 network=network.mode,
                 ports=network.ports,
                 mounts=(*mounts.all(), *lent),
@@ -293,7 +296,7 @@ class StepRunner:
             self.stop.check()
         if status != 0:
             raise self._failure(op, decided, status, log.text(), kills)
-        return prepared["owners"], (prepared["uid"], prepared["gid"])
+        return prepared.owners, (prepared.uid, prepared.gid)
 
     def _mounts(self, op: RunOp, decided: Decided, solution: Solution, resolver: bytes | None) -> RunMounts:
         return RunMounts(
@@ -304,7 +307,7 @@ class StepRunner:
             secrets=self.options.secrets,
             file=self.graph.file,
             line=decided.step.line,
-            sources=[self._source(source, decided, position, solution) for position, source in enumerate(content_sources(op))],
+            sources=[self._files(source, decided, position, solution) for position, source in enumerate(content_sources(op))],
         )
 
     def _failure(self, op: RunOp, decided: Decided, status: int, log: str, kills: int) -> Exception:

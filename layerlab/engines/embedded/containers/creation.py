@@ -11,6 +11,7 @@ from layerlab.engines.api import ContainerOptions
 from layerlab.engines.embedded.builds.run_mounts import RunMounts
 from layerlab.engines.embedded.containers.store import ContainerRow
 from layerlab.engines.embedded.executors.base import Executor, Process, Running
+from layerlab.engines.embedded.rootfs.messages import PrepareRun
 from layerlab.engines.embedded.rootfs.paths import OF_THE_TREE
 from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.store import Store
@@ -79,15 +80,16 @@ def started(row: ContainerRow, *, store: Store, worker: WorkerProcess, snapshott
         targets = mounts.targets()
         try:
             prepared = worker.ask(
-                "prepare_run",
-                layers=active.lowers,
-                upper=active.upper,
-                work=active.work,
-                cwd=row.cwd,
-                user=op.user,
-                targets=targets,
-                command=row.argv[0],
-                search=env["PATH"],
+                PrepareRun(
+                    layers=active.lowers,
+                    upper=active.upper,
+                    work=active.work,
+                    cwd=row.cwd,
+                    user=op.user,
+                    targets=targets,
+                    command=row.argv[0],
+                    search=env["PATH"],
+                )
             )
         except OSError as error:
             if error.errno not in OF_THE_TREE:
@@ -96,16 +98,16 @@ def started(row: ContainerRow, *, store: Store, worker: WorkerProcess, snapshott
                 f"the image cannot be run in {row.cwd}: {error.strerror}",
                 remedy="Look at the links on the way to it.",
             ) from error
-        if not prepared["command"]:
+        if not prepared.command:
             raise StepFailedError(f'exec: "{row.argv[0]}": executable file not found in $PATH', exit_status=127)
-        active.before(prepared["stubs"])
+        active.before(prepared.stubs)
         process = Process(
-            argv=(prepared["command"], *row.argv[1:]),
-            environment={"HOME": prepared["home"], "HOSTNAME": row.id[:12], **env},
-            cwd=prepared["cwd"],
-            uid=prepared["uid"],
-            gid=prepared["gid"],
-            groups=tuple(prepared["groups"]),
+            argv=(prepared.command, *row.argv[1:]),
+            environment={"HOME": prepared.home, "HOSTNAME": row.id[:12], **env},
+            cwd=prepared.cwd,
+            uid=prepared.uid,
+            gid=prepared.gid,
+            groups=tuple(prepared.groups),
             network="host" if row.network else "none",
             mounts=mounts.all(),
         )

@@ -27,6 +27,7 @@ from typing import Final
 import msgspec
 
 from layerlab.engines.embedded.containers.names import new_name
+from layerlab.engines.embedded.rootfs.messages import Remove
 from layerlab.engines.embedded.store import Store, end_orphans
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import StoreError, UsageError
@@ -293,7 +294,7 @@ class ContainerStore:
                 os.rename(self.path(row), os.path.join(self.store.path, aside))
             except FileNotFoundError:
                 return
-        self._worker.ask("remove", paths=[aside])
+        self._worker.ask(Remove(paths=[aside]))
 
     def sweep(self) -> None:
         """Remove containers with ``--rm`` whose shim was killed before it could."""

@@ -22,6 +22,7 @@ import msgspec
 
 from layerlab.engines.embedded.images.base_images import Bases, is_for_this_machine
 from layerlab.engines.embedded.rootfs.compression import decompressed, expansion_limit
+from layerlab.engines.embedded.rootfs.messages import Export
 from layerlab.engines.embedded.rootfs.tar_reader import ArchiveError, TarReader
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
@@ -107,9 +108,7 @@ def export_layer(store: Store, worker: WorkerProcess, diff_id: str, target: str)
     row = store.layer(diff_id)
     if row is None:
         raise StoreError(f"layer {diff_id} is missing from the store", remedy="Build or load the image again.")
-    found = (
-        _unpacked(store.blob_path(row.blob), target) if row.blob else worker.ask("export", layer=f"s/{row.number}", target=target)["digest"]
-    )
+    found = _unpacked(store.blob_path(row.blob), target) if row.blob else worker.ask(Export(layer=f"s/{row.number}", target=target)).digest
     if found != diff_id:
         raise StoreError(
             f"layer {diff_id} in the store is damaged: its content has the digest {found}",

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from layerlab.engines.embedded.rootfs.messages import ApplyOwners, Commit, Remove, UnpackLayer, VerifyBlob
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import BaseImageError
@@ -165,11 +166,11 @@ class Bases:
         sizes: list[int] = []
         for layer in made.layers:
             directory = f"{self.store.scratch()}/stand-in/{layer.directory}"
-            self.worker.ask("apply_owners", dest=directory, owners=layer.owners)
-            answer = self.worker.ask("commit", layer=directory, lowers=[], owners=layer.owners, owner=(0, 0), newest=None)
-            self.store.add_layer(directory, answer["diff_id"], answer["size"], answer["length"], empty=False)
-            diff_ids.append(answer["diff_id"])
-            sizes.append(answer["length"])
+            self.worker.ask(ApplyOwners(dest=directory, owners=layer.owners))
+            committed = self.worker.ask(Commit(layer=directory, lowers=[], owners=layer.owners, owner=(0, 0), newest=None))
+            self.store.add_layer(directory, committed.diff_id, committed.size, committed.length, empty=False)
+            diff_ids.append(committed.diff_id)
+            sizes.append(committed.length)
             history.append({"created_by": layer.created_by, "comment": "layerlab stand-in"})
         shutil.rmtree(scratch, ignore_errors=True)
         config = {
@@ -279,19 +280,19 @@ class Bases:
         source = os.path.abspath(self._blob_path(path, digest))
         directory = self.store.scratch_directory()
         try:
-            length = self.worker.ask("verify_blob", path=source, digest=digest, diff_id=diff_id)["length"]
-            self.worker.ask("unpack_layer", tar=source, dest=f"{directory}/l")
-            answer = self.worker.ask("commit", layer=f"{directory}/l", lowers=[], owners={}, owner=(0, 0), newest=None)
-            check, blob = answer["diff_id"], ""
+            length = self.worker.ask(VerifyBlob(path=source, digest=digest, diff_id=diff_id)).length
+            self.worker.ask(UnpackLayer(tar=source, dest=f"{directory}/l"))
+            made = self.worker.ask(Commit(layer=f"{directory}/l", lowers=[], owners={}, owner=(0, 0), newest=None))
+            check, blob = made.diff_id, ""
             if check != diff_id:
                 # Somebody else's tar has other headers or another order: keep it, or the layer could never be sent on.
                 self.store.adopt_blob(source, digest)
                 blob = digest
-            row = self.store.add_layer(f"{directory}/l", diff_id, answer["size"], length, empty=answer["empty"], blob=blob, check=check)
+            row = self.store.add_layer(f"{directory}/l", diff_id, made.size, length, empty=made.empty, blob=blob, check=check)
         except OSError as error:
             raise BaseImageError(
                 f"{path}: layer {digest} cannot be unpacked: {error.strerror} ({error.filename or 'no file named'})"
             ) from error
         finally:
-            self.worker.ask("remove", paths=[directory])
+            self.worker.ask(Remove(paths=[directory]))
         return row.length

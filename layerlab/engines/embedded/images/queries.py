@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from layerlab.engines.embedded.containers.store import ContainerRow, ContainerStore
+from layerlab.engines.embedded.rootfs.messages import Measure, Remove
 from layerlab.engines.embedded.store import UNNAMED, Store
 from layerlab.engines.embedded.tree_cache import KeptTree
 from layerlab.engines.embedded.workers import WorkerProcess
@@ -149,7 +150,7 @@ def verify(store: Store, worker: WorkerProcess, report: Report) -> Verification:
     for number, layer in enumerate(rows, start=1):
         report(f"layer {number} of {len(rows)}: {layer.diff_id[7:19]}")
         try:
-            found = worker.ask("measure", layer=f"s/{layer.number}")["digest"]
+            found = worker.ask(Measure(layer=f"s/{layer.number}")).digest
         except FileNotFoundError:
             # Somebody removed the directory, or part of it while it was read.
             found = ""
@@ -203,10 +204,10 @@ def prune(store: Store, worker: WorkerProcess, report: Report, *, containers: Co
                 continue
             report(f"removing layer {layer.diff_id[7:19]} ({layer.size} bytes)")
             store.remove_layer(layer)
-            worker.ask("remove", paths=[f"s/{layer.number}"])
+            worker.ask(Remove(paths=[f"s/{layer.number}"]))
             freed += layer.size
             removed += 1
-        worker.ask("remove", paths=store.unreferenced_directories())
+        worker.ask(Remove(paths=store.unreferenced_directories()))
         blobs, blob_bytes = store.remove_unreferenced_blobs()
         left = sum(sizes.get(diff_id, 0) for diff_id in needed | kept)
         return Pruned(records=gone, layers=removed, freed=freed, kept=left, blobs=blobs, blob_bytes=blob_bytes)

@@ -10,7 +10,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -337,7 +337,7 @@ def _dress_directories(tree: str, dest: str, real_ids: bool) -> None:
 
 # --- what a container changed -----------------------------------------------------------------------------------------
 
-Change = tuple[str, str]  # A, C or D; path
+Change = tuple[Literal["A", "C", "D"], str]
 
 
 def pack_marks(before: dict[str, Mark], stubs: list[str]) -> bytes:

@@ -21,18 +21,19 @@ import struct
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any, Final
 
 import msgspec
 
-from layerlab.context.select import Selection, select
+from layerlab.context.select import select
 from layerlab.context.tree import DiskDirectory
 from layerlab.engines.embedded.rootfs import (
     compression,
     copying,
     differ,
     layer_tar,
+    messages,
     mount_tree,
     mountapi,
     namespaces,
@@ -155,9 +156,9 @@ class Worker:
 
     # --- requests ---------------------------------------------------------------------------------------------------
 
-    def probe(self, directory: str) -> dict[str, Any]:
+    def probe(self, asked: messages.Probe) -> messages.Done:
         """Try overlay in ``directory``: mount, write, whiteout, opaque directory, owner. Raises ``OSError`` where it fails."""
-        with tempfile.TemporaryDirectory(dir=directory, prefix="probe-") as scratch:
+        with tempfile.TemporaryDirectory(dir=asked.directory, prefix="probe-") as scratch:
             for name in ("low", "up", "work", "m", "low/d"):
                 os.mkdir(os.path.join(scratch, name))
             for name in ("low/f", "low/d/g"):
@@ -173,66 +174,54 @@ class Worker:
             if not stat.S_ISCHR(status.st_mode) or os.getxattr(f"{scratch}/up/d", "user.overlay.opaque") != b"y":
                 raise OSError(errno.ENOTSUP, "overlay leaves no whiteouts behind")
             remove_tree(f"{scratch}/work")
-        return {}
+        return messages.Done()
 
-    def content(self, layers: list[str], selection: dict[str, Any]) -> dict[str, Any]:
+    def content(self, asked: messages.ReadContent) -> messages.Content:
         """Digest and rows of a selection in the root filesystem made of ``layers``."""
-        wanted = msgspec.convert(selection, Selection)
-        with self._tree(layers) as tree:
-            selected = select(DiskDirectory(tree.root, owners=self._owners(layers), modes=tree.modes), wanted, where="the stage")
-            return {"digest": selected.digest, "picked": list(selected.picked), "rows": selected.rows()}
+        with self._tree(asked.layers) as tree:
+            selected = select(
+                DiskDirectory(tree.root, owners=self._owners(asked.layers), modes=tree.modes), asked.selection, where="the stage"
+            )
+            return messages.Content(digest=selected.digest, picked=list(selected.picked), rows=selected.rows())
 
-    def copy(
-        self,
-        layers: list[str],
-        upper: str,
-        work: str,
-        dest: str,
-        owner: str,
-        chmod: str,
-        sources: list[dict[str, Any]],
-        exclude: list[str],
-        unpack: bool,
-        parents: bool,
-        limit: int | None = None,
-    ) -> dict[str, Any]:
+    def copy(self, asked: messages.Copy) -> messages.Written:
         """COPY or ADD into a new layer, of at most ``limit`` bytes; says how many there were."""
-        brief = all(source["kind"] != "layers" for source in sources) and sum(len(source.get("rows") or ()) for source in sources) <= _FEW
-        with self._tree(layers, upper=upper, work=work, brief=brief) as tree:
-            ids = users.chown_ids(tree.root, owner) if owner else None
-            copier = copying.Copier(tree, real_ids=self.real_ids, owner=ids, chmod=chmod, limit=limit)
-            for source in sources:
-                if source["kind"] == "inline":
-                    copier.inline(source["name"], source["content"], dest)
-                    continue
-                if source["kind"] == "context":
-                    unpacks = source.get("unpack", unpack)
-                    self._copy_picked(copier, Tree(source["root"]), source, dest, tuple(exclude), unpacks, parents, None, context=True)
+        brief = not any(isinstance(source, messages.LayersSource) for source in asked.sources)
+        brief = brief and sum(len(source.rows) for source in asked.sources if isinstance(source, messages.ContextSource)) <= _FEW
+        exclude = tuple(asked.exclude)
+        with self._tree(asked.layers, upper=asked.upper, work=asked.work, brief=brief) as tree:
+            ids = users.chown_ids(tree.root, asked.owner) if asked.owner else None
+            copier = copying.Copier(tree, real_ids=self.real_ids, owner=ids, chmod=asked.chmod, limit=asked.limit)
+            for source in asked.sources:
+                if isinstance(source, messages.InlineSource):
+                    copier.inline(source.name, source.content, asked.dest)
+                elif isinstance(source, messages.ContextSource):
+                    unpacks = asked.unpack if source.unpack is None else source.unpack
+                    self._copy_picked(copier, Tree(source.root), source, asked.dest, exclude, unpacks, asked.parents, None)
                 else:
-                    with self._tree(source["layers"]) as origin:
+                    with self._tree(source.layers) as origin:
                         # A pattern may match nothing, but the directory before it must be there.
-                        if source["base"] and not os.path.lexists(place := resolve(origin.root, source["base"])):
+                        if source.base and not os.path.lexists(place := resolve(origin.root, source.base)):
                             raise copying.CopyError(_looked(origin.root, place))
-                        owners = self._owners(source["layers"])
-                        self._copy_picked(copier, origin, source, dest, tuple(exclude), unpack, parents, owners, context=False)
-        return {"owners": copier.owners, "written": copier.written}
+                        owners = self._owners(source.layers)
+                        self._copy_picked(copier, origin, source, asked.dest, exclude, asked.unpack, asked.parents, owners)
+        return messages.Written(owners=copier.owners, written=copier.written)
 
     @staticmethod
     def _copy_picked(
         copier: copying.Copier,
         origin: Tree,
-        source: dict[str, Any],
+        source: messages.ContextSource | messages.LayersSource,
         dest: str,
         exclude: tuple[str, ...],
         unpack: bool,
         parents: bool,
-        owners: dict[str, tuple[int, int]] | None,
-        *,
-        context: bool,
+        owners: messages.Owners | None,
     ) -> None:
-        rows: list[Any] | None = source.get("rows")
+        context = isinstance(source, messages.ContextSource)
+        rows: list[Any] | None = source.rows if isinstance(source, messages.ContextSource) else None
         start = 0
-        for path, real, _is_directory in source["picked"]:
+        for path, real in ((picked.path, picked.real) for picked in source.picked):
             mine: list[copying.Row] | None = None
             if rows is not None:
                 # Rows stand in the order of what was picked: the path itself (but for the root), then what is below it.
@@ -257,69 +246,66 @@ class Worker:
                 keep_directory=parents,
             )
 
-    def copy_out(self, dest: str, source: dict[str, Any], directory: bool, limit: int | None = None) -> dict[str, Any]:
+    def copy_out(self, asked: messages.CopyOut) -> messages.Written:
         """Copy what one source selects to ``dest/bound``, for a bind mount: at most ``limit`` bytes; says how many there were."""
-        with self._held_open(os.path.abspath(dest), files=False) as tree:
-            copier = copying.Copier(tree, real_ids=self.real_ids, owner=None, limit=limit)
-            target = "/bound/" if directory else "/bound"
-            if source["kind"] == "context":
-                self._copy_picked(copier, Tree(source["root"]), source, target, (), False, False, None, context=True)
+        with self._held_open(os.path.abspath(asked.dest), files=False) as tree:
+            copier = copying.Copier(tree, real_ids=self.real_ids, owner=None, limit=asked.limit)
+            target = "/bound/" if asked.directory else "/bound"
+            if isinstance(asked.source, messages.ContextSource):
+                self._copy_picked(copier, Tree(asked.source.root), asked.source, target, (), False, False, None)
             else:
-                with self._tree(source["layers"]) as origin:
-                    owners = self._owners(source["layers"])
-                    self._copy_picked(copier, origin, source, target, (), False, False, owners, context=False)
-        return {"written": copier.written}
+                with self._tree(asked.source.layers) as origin:
+                    owners = self._owners(asked.source.layers)
+                    self._copy_picked(copier, origin, asked.source, target, (), False, False, owners)
+        return messages.Written(owners={}, written=copier.written)
 
-    def who(self, layers: list[str], user: str) -> dict[str, Any]:
+    def who(self, asked: messages.Who) -> messages.Ids:
         """The ids of a USER in the root filesystem made of ``layers``."""
-        with self._tree(layers, brief=True) as tree:
+        with self._tree(asked.layers, brief=True) as tree:
             try:
-                uid, gid, groups, _home = users.process_ids(tree.root, user)
+                uid, gid, groups, _home = users.process_ids(tree.root, asked.user)
             except users.UnknownUserError as error:
                 raise RefusedError("dockerfile", str(error)) from error
-        return {"uid": uid, "gid": gid, "groups": list(groups)}
+        return messages.Ids(uid=uid, gid=gid, groups=list(groups))
 
-    def mkdir(self, layers: list[str], upper: str, work: str, path: str, owner: str, created: int | None) -> dict[str, Any]:
+    def mkdir(self, asked: messages.MakeDirectories) -> messages.Written:
         """WORKDIR. ``created``: seconds since 1970 for the directories that are made."""
-        with self._tree(layers, upper=upper, work=work, brief=True) as tree:
-            copier = copying.Copier(tree, real_ids=self.real_ids, owner=users.chown_ids(tree.root, owner) if owner else None)
-            copier.make_directories(path, created=created)
-        return {"owners": copier.owners}
+        with self._tree(asked.layers, upper=asked.upper, work=asked.work, brief=True) as tree:
+            copier = copying.Copier(tree, real_ids=self.real_ids, owner=users.chown_ids(tree.root, asked.owner) if asked.owner else None)
+            copier.make_directories(asked.path, created=asked.created)
+        return messages.Written(owners=copier.owners)
 
-    def prepare_run(
-        self, layers: list[str], upper: str, work: str, cwd: str, user: str, targets: list[tuple[str, bool]], command: str, search: str
-    ) -> dict[str, Any]:
+    def prepare_run(self, asked: messages.PrepareRun) -> messages.Prepared:
         """What an executor must know of the image: ids of the user, where mount points really are, where the command is.
 
         ``targets`` are mount points, each with whether it is a directory.
         """
         made: dict[str, tuple[int, int]] = {}
-        with self._tree(layers, upper=upper if self.snapshotter == "copy" else None, brief=True) as tree:
+        with self._tree(asked.layers, upper=asked.upper if self.snapshotter == "copy" else None, brief=True) as tree:
             root = tree.root
             try:
-                uid, gid, groups, home = users.process_ids(root, user)
+                uid, gid, groups, home = users.process_ids(root, asked.user)
             except users.UnknownUserError as error:
                 raise RefusedError("dockerfile", str(error)) from error
-            where = [_place(root, target) for target, _ in targets]
-            stubs = _stubs(where, [directory for _, directory in targets])
-            self._check_mount_points(root, targets, where, stubs)
+            where = [_place(root, target) for target, _ in asked.targets]
+            stubs = _stubs(where, [directory for _, directory in asked.targets])
+            self._check_mount_points(root, asked.targets, where, stubs)
             # As mkdir -p: of /a/../b the first part is made too.
-            parts = cwd.split("/")
+            parts = asked.cwd.split("/")
             ends = [end for end, part in enumerate(parts) if part == ".." and end > 1] + [len(parts)]
             missing = [p for p in ("/".join(parts[:end]) for end in ends) if not os.path.isdir(resolve(root, p))]
-            found = _find_command(root, command, search, cwd, where)
-            physical = "/" + _place(root, cwd)
+            found = _find_command(root, asked.command, asked.search, asked.cwd, where)
+            physical = "/" + _place(root, asked.cwd)
         if missing:
             if self.snapshotter == "copy":
                 # What is made here belongs to the step.
-                self._baselines.setdefault(upper, (trees.marks(upper), []))
-            with self._tree(layers, upper=upper, work=work, brief=True) as tree:
+                self._baselines.setdefault(asked.upper, (trees.marks(asked.upper), []))
+            with self._tree(asked.layers, upper=asked.upper, work=asked.work, brief=True) as tree:
                 copier = copying.Copier(tree, real_ids=self.real_ids, owner=None)
                 for path in missing:
                     copier.make_directories(path)
                 made = copier.owners
-        who = {"uid": uid, "gid": gid, "groups": list(groups), "home": home}
-        return {**who, "cwd": physical, "stubs": stubs, "command": found, "owners": made}
+        return messages.Prepared(uid=uid, gid=gid, groups=list(groups), home=home, cwd=physical, stubs=stubs, command=found, owners=made)
 
     @staticmethod
     def _check_mount_points(root: str, targets: list[tuple[str, bool]], where: list[str], stubs: list[tuple[str, bool]]) -> None:
@@ -334,16 +320,17 @@ class Worker:
                 there, needed = ("file", "directory") if directory else ("directory", "file")
                 raise RefusedError("base-image", f"the image has a {there} at {target}, where a {needed} must be mounted")
 
-    def lay(self, root: dict[str, Any], mounts: list[dict[str, Any]], cwd: str, program: str) -> dict[str, Any]:
+    def lay(self, asked: messages.Lay) -> messages.Tree:
         """Lay the tree of a command; see ``mount_tree.lay``. The namespace is kept by descriptor until ``let_go``."""
         kit, self._kit = self._kit or self._make_kit(), None
         try:
-            self._laid = mount_tree.lay(root, mounts, cwd, program, kit)
+            self._laid = mount_tree.lay(asked.root, asked.mounts, asked.cwd, asked.program, kit)
         except mount_tree.MountError as error:
             raise RefusedError("dockerfile", str(error)) from error
         finally:
             kit.close()
-        return {"namespace": self._laid, "user": self._user_namespace(), "process": os.getpid(), "point": os.path.abspath(mount_tree.POINT)}
+        point = os.path.abspath(mount_tree.POINT)
+        return messages.Tree(namespace=self._laid, user=self._user_namespace(), process=os.getpid(), point=point)
 
     def _make_kit(self) -> mount_tree.Kit:
         if self._system is None and os.path.isdir("/sys/kernel"):
@@ -353,17 +340,17 @@ class Worker:
             self._dropped = True
         return mount_tree.Kit(self._system, real_ids=self.real_ids)
 
-    def tidy(self, paths: list[str]) -> dict[str, Any]:
+    def tidy(self, asked: messages.Tidy) -> messages.Done:
         """Remove directories of ours once this is answered; see ``afterwards``."""
-        self._discarded = paths
-        return {}
+        self._discarded = asked.paths
+        return messages.Done()
 
-    def afterwards(self, verb: str) -> None:
+    def afterwards(self, asked: messages.AnyRequest) -> None:
         """What its client need not wait for: remove what was discarded, and make what the next command needs, whatever it is."""
-        if verb == "tidy":
-            _answer(self, {"verb": "remove", "with": {"paths": self._discarded}})
+        if isinstance(asked, messages.Tidy):
+            _answer(self, messages.Remove(paths=self._discarded))
         # Not while a command begins: the kernel changes one table of mounts at a time, and bwrap changes it, too.
-        if verb in ("prepare_run", "tidy") and self._namespaces and self._kit is None:
+        if isinstance(asked, messages.PrepareRun | messages.Tidy) and self._namespaces and self._kit is None:
             # What fails here fails again where it is needed, and is said there.
             with contextlib.suppress(OSError):
                 self._kit = self._make_kit()
@@ -374,156 +361,152 @@ class Worker:
             self._user = -1 if self.real_ids else os.open("/proc/self/ns/user", os.O_RDONLY | os.O_CLOEXEC)
         return self._user
 
-    def let_go(self) -> dict[str, Any]:
+    def let_go(self, _asked: messages.LetGo) -> messages.Done:
         """The client has the namespace that was laid last, if one was."""
         if self._laid >= 0:
             os.close(self._laid)
         self._laid = -1
-        return {}
+        return messages.Done()
 
-    def flatten(self, layers: list[str], tree: str) -> dict[str, Any]:
+    def flatten(self, asked: messages.Flatten) -> messages.Done:
         """Copy snapshotter: the merged view of ``layers`` as plain files in ``tree``."""
-        trees.flatten([layer for layer in layers if layer], tree, real_ids=self.real_ids)
-        return {}
+        trees.flatten([layer for layer in asked.layers if layer], asked.tree, real_ids=self.real_ids)
+        return messages.Done()
 
-    def rebase(self, tree: str, kept: list[str], undone: list[str], added: list[str]) -> dict[str, Any]:
+    def rebase(self, asked: messages.Rebase) -> messages.Rebased:
         """Copy snapshotter: make ``tree`` the merged view of other layers; says whether that could be done. If not, it is of no use."""
         try:
-            trees.rebase(tree, kept, undone, added, real_ids=self.real_ids)
+            trees.rebase(asked.tree, asked.kept, asked.undone, asked.added, real_ids=self.real_ids)
         except (trees.UndoError, OSError):
-            return {"done": False}
-        return {"done": True}
+            return messages.Rebased(done=False)
+        return messages.Rebased(done=True)
 
-    def baseline(self, tree: str, stubs: list[tuple[str, bool]], keep: str = "") -> dict[str, Any]:
+    def baseline(self, asked: messages.Baseline) -> messages.Done:
         """Copy snapshotter: make missing mount points, then note the state of ``tree`` before a step changes it.
 
         ``keep`` is a file that takes the note too, for ``changes`` of another process.
         """
-        earlier = self._baselines.pop(tree, None)
-        with self._held_open(tree, files=False):
-            made = [*(earlier[1] if earlier is not None else ()), *trees.make_stubs(tree, stubs)]
-        marks = earlier[0] if earlier is not None else trees.marks(tree)
+        earlier = self._baselines.pop(asked.tree, None)
+        with self._held_open(asked.tree, files=False):
+            made = [*(earlier[1] if earlier is not None else ()), *trees.make_stubs(asked.tree, asked.stubs)]
+        marks = earlier[0] if earlier is not None else trees.marks(asked.tree)
         for stub in made:
             marks.pop(stub, None)
-        self._baselines[tree] = (marks, made)
-        if keep:
-            with open(keep, "wb") as stream:
+        self._baselines[asked.tree] = (marks, made)
+        if asked.keep:
+            with open(asked.keep, "wb") as stream:
                 stream.write(trees.pack_marks(marks, made))
-        return {}
+        return messages.Done()
 
-    def changes(self, directory: str, layers: list[str]) -> dict[str, Any]:
+    def changes(self, asked: messages.FindChanges) -> messages.Changes:
         """What a container changed in its image: (``A``, ``C`` or ``D``, path) for each path, sorted.
 
         ``directory`` is that of a root filesystem which a snapshotter prepared there, ``layers`` are those that it was made of.
         """
         if self.snapshotter == "copy":
-            with open(f"{directory}/marks", "rb") as stream:
+            with open(f"{asked.directory}/marks", "rb") as stream:
                 marks, stubs = trees.unpack_marks(stream.read())
-            found = trees.tree_changes(f"{directory}/t", marks, stubs)
+            found = trees.tree_changes(f"{asked.directory}/t", marks, stubs)
         else:
-            with self._rootfs(layers) as root:
-                found = trees.layer_changes(f"{directory}/u", root)
-        return {"changes": [(kind, os.fsencode(path).decode("utf-8", "backslashreplace")) for kind, path in found]}
+            with self._rootfs(asked.layers) as root:
+                found = trees.layer_changes(f"{asked.directory}/u", root)
+        return messages.Changes(changes=[(kind, os.fsencode(path).decode("utf-8", "backslashreplace")) for kind, path in found])
 
-    def difference(self, tree: str, dest: str, layers: list[str], owners: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    def difference(self, asked: messages.Difference) -> messages.Compared:
         """Copy snapshotter: put what changed in ``tree`` since ``baseline`` into the layer directory ``dest``, and reduce that.
 
         ``layers`` are those that the tree was made of. Says whether another step can go on in ``tree``.
         """
-        marks, stubs = self._baselines.pop(tree)
+        marks, stubs = self._baselines.pop(asked.tree)
         # As in a layer, where nothing says what the root directory itself is.
-        os.chmod(tree, 0o755)
-        with self._held_open(tree, files=False):
-            trees.remove_stubs(os.path.abspath(tree), stubs)
-        os.makedirs(dest, exist_ok=True)
-        alike = trees.difference(tree, marks, dest, real_ids=self.real_ids)
-        self.reduce(dest, layers, owners)
-        return {"alike": alike}
+        os.chmod(asked.tree, 0o755)
+        with self._held_open(asked.tree, files=False):
+            trees.remove_stubs(os.path.abspath(asked.tree), stubs)
+        os.makedirs(asked.dest, exist_ok=True)
+        alike = trees.difference(asked.tree, marks, asked.dest, real_ids=self.real_ids)
+        self.reduce(messages.Reduce(layer=asked.dest, lowers=asked.layers, owners=asked.owners))
+        return messages.Compared(alike=alike)
 
-    def usage(self, path: str) -> dict[str, Any]:
+    def usage(self, asked: messages.Weigh) -> messages.Weight:
         """What a directory weighs that a command may be writing to. It can be looked into from here, whatever its modes."""
         try:
-            return {"size": sizes.tree_size(path), "deep": False}
+            return messages.Weight(size=sizes.tree_size(asked.path))
         except sizes.TooDeepError:
-            return {"size": 0, "deep": True}
+            return messages.Weight(size=0, deep=True)
 
-    def reduce(self, layer: str, lowers: list[str], owners: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    def reduce(self, asked: messages.Reduce) -> messages.Weight:
         """Take out of a finished layer directory what is no change of the layers below (``differ``); says how many bytes are left."""
-        below = self._owners(lowers)
+        below = self._owners(asked.lowers)
         if below is None:
-            return {"size": differ.drop_unchanged(layer, lowers)}
-        # Over the pipe a pair became a list.
-        size = differ.drop_unchanged(layer, lowers, lambda path, *_: path not in owners or tuple(owners[path]) == below.get(path, (0, 0)))
-        return {"size": size}
+            return messages.Weight(size=differ.drop_unchanged(asked.layer, asked.lowers))
+        owners = asked.owners
+        size = differ.drop_unchanged(
+            asked.layer, asked.lowers, lambda path, *_: path not in owners or owners[path] == below.get(path, (0, 0))
+        )
+        return messages.Weight(size=size)
 
-    def commit(
-        self,
-        layer: str,
-        lowers: list[str],
-        owners: dict[str, tuple[int, int]],
-        owner: tuple[int, int],
-        newest: int | None,
-        limit: int | None = None,
-    ) -> dict[str, Any]:
+    def commit(self, asked: messages.Commit) -> messages.Committed:
         """Turn a finished layer directory into a layer: its diff ID, size and (single-id mode) the owners of its files.
 
         With a ``limit`` it is first reduced, and left so where its regular files have more bytes; the answer is then empty.
         """
-        if limit is not None and self.reduce(layer, lowers, owners)["size"] > limit:
-            return {}
-        if newest is not None:
-            layer_tar.clamp_times(layer, newest)
+        if asked.limit is not None:
+            left = self.reduce(messages.Reduce(layer=asked.layer, lowers=asked.lowers, owners=asked.owners))
+            if left.size > asked.limit:
+                return messages.Committed()
+        if asked.newest is not None:
+            layer_tar.clamp_times(asked.layer, asked.newest)
         intended: dict[str, tuple[int, int]] | None = None
         if not self.real_ids:
-            below = self._owners(lowers) or {}
-            owners = {**(self._owners([layer]) or {}), **owners}
+            below = self._owners(asked.lowers) or {}
+            owners = {**(self._owners([asked.layer]) or {}), **asked.owners}
             intended = {}
-            for entry in layer_tar.walk_layer(layer):
+            for entry in layer_tar.walk_layer(asked.layer):
                 if entry.type in ("whiteout", "opaque"):
                     continue
                 known = owners.get(entry.path) or below.get(entry.path)
-                if known is None and not _exists_below(entry.path, lowers):
-                    known = owner
+                if known is None and not _exists_below(entry.path, asked.lowers):
+                    known = asked.owner
                 ids = (known[0], known[1]) if known is not None else (0, 0)
                 if ids != (0, 0) or below.get(entry.path, (0, 0)) != ids:
                     intended[entry.path] = ids
             if intended:
-                with open(layer + ".owners", "wb") as stream:
+                with open(asked.layer + ".owners", "wb") as stream:
                     stream.write(msgspec.msgpack.encode(intended))
-        digest, size, length = layer_tar.diff_id(layer, owners=intended, proceed=self._still_wanted)
-        return {"diff_id": digest, "size": size, "length": length, "empty": not os.listdir(layer)}
+        digest, size, length = layer_tar.diff_id(asked.layer, owners=intended, proceed=self._still_wanted)
+        return messages.Committed(diff_id=digest, size=size, length=length, empty=not os.listdir(asked.layer))
 
     def _still_wanted(self) -> None:
         if os.getppid() != self._client:
             # Whoever asked has gone.
             raise SystemExit(1)
 
-    def entries(self, layer: str) -> dict[str, Any]:
+    def entries(self, asked: messages.ListEntries) -> messages.Entries:
         """The members of a layer, as they can be shown: names as text, and of links to anywhere, and attributes, no more than is usual."""
-        found = layer_tar.walk_layer(layer, owners=self._owners([layer]))
-        return {"entries": [_shown(entry) for entry in found]}
+        found = layer_tar.walk_layer(asked.layer, owners=self._owners([asked.layer]))
+        return messages.Entries(entries=[_shown(entry) for entry in found])
 
-    def unpack_layer(self, tar: str, dest: str) -> dict[str, Any]:
+    def unpack_layer(self, asked: messages.UnpackLayer) -> messages.Done:
         """Unpack a layer blob (any compression that Python reads) into a layer directory."""
-        os.makedirs(dest)
-        with open(tar, "rb") as stream:
+        os.makedirs(asked.dest)
+        with open(asked.tar, "rb") as stream:
             try:
-                owners = unpack.unpack(stream, os.path.abspath(dest), "/", layer=True, real_ids=self.real_ids)
+                owners = unpack.unpack(stream, os.path.abspath(asked.dest), "/", layer=True, real_ids=self.real_ids)
             except unpack.ArchiveError as error:
                 raise RefusedError("base-image", str(error)) from error
         if not self.real_ids and owners:
-            with open(dest + ".owners", "wb") as sidecar:
+            with open(asked.dest + ".owners", "wb") as sidecar:
                 sidecar.write(msgspec.msgpack.encode(owners))
-        return {}
+        return messages.Done()
 
-    def verify_blob(self, path: str, digest: str, diff_id: str) -> dict[str, Any]:
+    def verify_blob(self, asked: messages.VerifyBlob) -> messages.Length:
         """Check a layer blob against its digest and, uncompressed, against its diff ID."""
         # Nothing is decompressed before it is known to be what was asked for.
-        for wanted, what in ((digest, "blob"), (diff_id, "layer")):
+        for wanted, what in ((asked.digest, "blob"), (asked.diff_id, "layer")):
             hasher = hashlib.sha256()
             length = 0
             try:
-                with open(path, "rb") as stream:
+                with open(asked.path, "rb") as stream:
                     limit = compression.expansion_limit(os.fstat(stream.fileno()).st_size)
                     if what == "layer" and stream.read(4) == compression.ZSTD:
                         raise RefusedError("base-image", "a layer is compressed with zstd, which this version cannot read")
@@ -543,41 +526,41 @@ class Worker:
                 raise RefusedError("base-image", f"{what} {wanted} is damaged: {error}") from error
             if f"sha256:{hasher.hexdigest()}" != wanted:
                 raise RefusedError("base-image", f"{what} {wanted} is damaged: its content has another digest")
-        return {"length": length}
+        return messages.Length(length=length)
 
-    def apply_owners(self, dest: str, owners: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    def apply_owners(self, asked: messages.ApplyOwners) -> messages.Done:
         """Give the files of a composed layer their owners."""
         if self.real_ids:
-            for path, ids in owners.items():
-                os.chown(f"{dest}/{path}", *ids, follow_symlinks=False)
-        elif owners:
-            with open(dest + ".owners", "wb") as sidecar:
-                sidecar.write(msgspec.msgpack.encode(owners))
-        return {}
+            for path, ids in asked.owners.items():
+                os.chown(f"{asked.dest}/{path}", *ids, follow_symlinks=False)
+        elif asked.owners:
+            with open(asked.dest + ".owners", "wb") as sidecar:
+                sidecar.write(msgspec.msgpack.encode(asked.owners))
+        return messages.Done()
 
-    def export(self, layer: str, target: str) -> dict[str, Any]:
+    def export(self, asked: messages.Export) -> messages.Digest:
         """Write a layer's tar to ``target``; says its digest."""
         sha = hashlib.sha256()
-        with open(target, "wb", buffering=1 << 20) as sink:
+        with open(asked.target, "wb", buffering=1 << 20) as sink:
 
             def write(block: bytes) -> None:
                 sha.update(block)
                 sink.write(block)
 
-            layer_tar.write_tar(layer, layer_tar.walk_layer(layer, owners=self._owners([layer])), write)
-        return {"digest": f"sha256:{sha.hexdigest()}"}
+            layer_tar.write_tar(asked.layer, layer_tar.walk_layer(asked.layer, owners=self._owners([asked.layer])), write)
+        return messages.Digest(digest=f"sha256:{sha.hexdigest()}")
 
-    def measure(self, layer: str) -> dict[str, Any]:
+    def measure(self, asked: messages.Measure) -> messages.Digest:
         """The digest of a layer's tar as it is now, for ``verify``."""
-        return {"digest": layer_tar.diff_id(layer, owners=self._owners([layer]))[0]}
+        return messages.Digest(digest=layer_tar.diff_id(asked.layer, owners=self._owners([asked.layer]))[0])
 
-    def remove(self, paths: list[str]) -> dict[str, Any]:
+    def remove(self, asked: messages.Remove) -> messages.Done:
         """Remove directories of ours, whatever modes are in them."""
-        for path in paths:
+        for path in asked.paths:
             remove_tree(path)
             for tree in [tree for tree in self._baselines if tree.startswith(path + "/")]:
                 del self._baselines[tree]
-        return {}
+        return messages.Done()
 
 
 def _looked(root: str, place: str) -> str:
@@ -651,26 +634,59 @@ _OURS: Final = ("/proc", "/dev", "/sys")
 _ERRORS: Final = {"missing-source": "missing-source", "dockerfile": "dockerfile", "context": "context"}
 
 
-def _answer(worker: Worker, request: dict[str, Any]) -> dict[str, Any]:
+def _answer(worker: Worker, asked: messages.AnyRequest) -> messages.Ok[Any] | messages.Failure:
     try:
-        return {"ok": getattr(worker, request["verb"])(**request["with"])}
+        return messages.Ok(_HANDLERS[type(asked)](worker, asked))
     except RefusedError as error:
-        return {"kind": error.kind, "message": str(error)}
+        return messages.Failure(kind=error.kind, message=str(error))
     except mountapi.LayersError as error:
-        return {"kind": "layers", "message": str(error)}
+        return messages.Failure(kind="layers", message=str(error))
     except copying.CopyError as error:
-        return {"kind": "copy", "message": str(error)}
+        return messages.Failure(kind="copy", message=str(error))
     except copying.LimitError as error:
-        return {"kind": "limit", "message": str(error)}
+        return messages.Failure(kind="limit", message=str(error))
     except MemoryError:
-        return {"kind": "memory", "message": f"{request['verb']} needs more memory than this process may have"}
+        return messages.Failure(kind="memory", message=f"{type(asked).__name__} needs more memory than this process may have")
     except copying.ChangedError as error:
-        return {"kind": "changed", "message": str(error)}
+        return messages.Failure(kind="changed", message=str(error))
     except LayerlabError as error:
-        missing = {"looked": error.looked, "at_copy": error.at_copy} if isinstance(error, MissingSourceError) else {}
-        return {"kind": _ERRORS.get(error.kind, "copy"), "message": error.message, **missing}
+        looked, at_copy = (error.looked, error.at_copy) if isinstance(error, MissingSourceError) else (None, False)
+        return messages.Failure(kind=_ERRORS.get(error.kind, "copy"), message=error.message, looked=looked, at_copy=at_copy)
     except OSError as error:
-        return {"kind": "os", "errno": error.errno or 0, "message": f"{error.strerror or error}", "path": str(error.filename or "")}
+        return _of_the_system(error)
+
+
+def _of_the_system(error: OSError) -> messages.Failure:
+    return messages.Failure(kind="os", errno=error.errno or 0, message=f"{error.strerror or error}", path=str(error.filename or ""))
+
+
+_HANDLERS: Final[dict[type[Any], Callable[[Worker, Any], Any]]] = {
+    messages.Probe: Worker.probe,
+    messages.ReadContent: Worker.content,
+    messages.Copy: Worker.copy,
+    messages.CopyOut: Worker.copy_out,
+    messages.Who: Worker.who,
+    messages.MakeDirectories: Worker.mkdir,
+    messages.PrepareRun: Worker.prepare_run,
+    messages.Lay: Worker.lay,
+    messages.LetGo: Worker.let_go,
+    messages.Flatten: Worker.flatten,
+    messages.Rebase: Worker.rebase,
+    messages.Baseline: Worker.baseline,
+    messages.Difference: Worker.difference,
+    messages.FindChanges: Worker.changes,
+    messages.Weigh: Worker.usage,
+    messages.Reduce: Worker.reduce,
+    messages.Commit: Worker.commit,
+    messages.ListEntries: Worker.entries,
+    messages.UnpackLayer: Worker.unpack_layer,
+    messages.VerifyBlob: Worker.verify_blob,
+    messages.ApplyOwners: Worker.apply_owners,
+    messages.Export: Worker.export,
+    messages.Measure: Worker.measure,
+    messages.Tidy: Worker.tidy,
+    messages.Remove: Worker.remove,
+}
 
 
 def _read(stream: IO[bytes]) -> bytes | None:
@@ -688,21 +704,21 @@ def main(mode: str, snapshotter: str) -> None:
     try:
         if mode != "none":
             namespaces.enter(mapped_root=mode == "single")
-        first: dict[str, Any] = {"ok": {}}
+        first: messages.Ok[Any] | messages.Failure = messages.Ok(messages.Done())
     except OSError as error:
-        first = {"kind": "os", "errno": error.errno or 0, "message": f"{error.strerror or error}", "path": ""}
+        first = _of_the_system(error)
     worker = Worker(mode, snapshotter)
     _end_with_client(requests.fileno())
     _send(answers, first)
-    if "ok" not in first:
+    if isinstance(first, messages.Failure):
         return
+    requests_of = msgspec.msgpack.Decoder(messages.AnyRequest)
     while (body := _read(requests)) is not None:
         with collection_paused():
-            request = msgspec.msgpack.decode(body)
-            _send(answers, _answer(worker, request))
-            verb = request["verb"]
-            del request
-            worker.afterwards(verb)
+            asked = requests_of.decode(body)
+            _send(answers, _answer(worker, asked))
+            worker.afterwards(asked)
+            del asked
 
 
 def _end_with_client(requests: int) -> None:
@@ -729,14 +745,15 @@ def _end_with_client(requests: int) -> None:
     look(0, None)
 
 
-def _send(stream: IO[bytes], answer: dict[str, Any]) -> None:
+def _send(stream: IO[bytes], answer: messages.Ok[Any] | messages.Failure) -> None:
     try:
         body = msgspec.msgpack.encode(answer)
     except UnicodeEncodeError as error:
         # Layers may hold such names, but what a key is made of is text.
         name = os.fsencode(str(error.object)).decode("utf-8", "backslashreplace")
-        body = msgspec.msgpack.encode({"kind": "context", "message": f"the name of a file in a stage or image is not UTF-8: {name}"})
+        told = messages.Failure(kind="context", message=f"the name of a file in a stage or image is not UTF-8: {name}")
+        body = msgspec.msgpack.encode(told)
     except MemoryError:
-        body = msgspec.msgpack.encode({"kind": "memory", "message": "the answer needs more memory than this process may have"})
+        body = msgspec.msgpack.encode(messages.Failure(kind="memory", message="the answer needs more memory than this process may have"))
     stream.write(_LENGTH.pack(len(body)) + body)
     stream.flush()
