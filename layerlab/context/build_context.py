@@ -308,10 +308,11 @@ class BuildContext:
         self.cache.save()
 
 
-def load_context(path: str, *, dockerfile: str | None = None, cache_file: str | None = None) -> BuildContext:
+def load_context(path: str, *, dockerfile: str | None = None, cache_file: str | None = None, ignoring: bool = True) -> BuildContext:
     """Open a build context.
 
-    ``dockerfile`` is the absolute path of the Dockerfile: ``NAME.dockerignore`` beside it replaces ``.dockerignore``.
+    ``dockerfile`` is the absolute path of the Dockerfile: ``NAME.dockerignore`` beside it replaces ``.dockerignore``. ``ignoring``: whether
+    there is an ignore file to read.
     Raises ``UsageError`` when the context is not a directory, or a path is not UTF-8: no record of a build could name it;
     ``DockerfileError`` on a bad ignore file.
     """
@@ -325,7 +326,7 @@ def load_context(path: str, *, dockerfile: str | None = None, cache_file: str | 
         shown = os.fsencode(named).decode("utf-8", "replace")
         if shown != named:
             raise UsageError(f"the path {shown} is not UTF-8", remedy="Rename the directory or file, or build from a copy elsewhere.")
-    return BuildContext(absolute, _ignore_rules(absolute, dockerfile), ChecksumCache(cache_file))
+    return BuildContext(absolute, _ignore_rules(absolute, dockerfile) if ignoring else IgnoreRules(), ChecksumCache(cache_file))
 
 
 def _ignore_rules(context: str, dockerfile: str | None) -> IgnoreRules:

@@ -24,13 +24,17 @@ _LINK_LIMIT: Final = 255
 # No file system has longer names; to compile a longer pattern takes ``re`` seconds.
 _LONGEST_NAME: Final = 1024
 _NEVER: Final = re.compile(r"(?!)")
+_ONE: Final = b"one"
+NOTHING: Final = hashlib.sha256(_ONE).hexdigest()
+"""The digest of a source of which nothing is left, or that is not there."""
 
 
 class Selection(msgspec.Struct, frozen=True):
     """What is read: ``path`` is absolute within the tree; ``wildcard`` when its pattern characters mean something.
 
     ``exclude`` are the patterns of ``--exclude``; ``parents`` is ``COPY --parents``, whose path is then a pattern below
-    ``pivot``.
+    ``pivot``. ``older``: as BuildKit selected until 0.24, which followed every link in what a pattern matched, and told of a missing
+    target by its own name. It is not written where it does not hold: older stores know selections without it.
     """
 
     path: str
@@ -38,6 +42,7 @@ class Selection(msgspec.Struct, frozen=True):
     exclude: tuple[str, ...] = ()
     parents: bool = False
     pivot: str = "/"
+    older: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Match(msgspec.Struct):
@@ -110,9 +115,26 @@ def _selected(matches: list[Match], exclude: tuple[str, ...], *, wildcard: bool)
     return Selected(
         _digest_of(matches, exclude, wildcard=wildcard),
         picked,
-        lambda: [row for match in matches for row in _rows_of_match(match, exclude)],
-        lambda: (_real(match, row[0]) for match in matches for row in _rows_of_match(match, exclude)),
+        lambda: _rows(matches, exclude),
+        lambda: (path for match in matches for path in _reads(match, exclude)),
     )
+
+
+def _rows(matches: list[Match], exclude: tuple[str, ...]) -> list[Row]:
+    """The rows of what is copied; behind them, of what nested links lead to, those that are not among them: they count, too."""
+    rows = [row for match in matches for row in _rows_of_match(match, exclude)]
+    nested = [followed for match in matches if match.path for followed in match.followed.values()]
+    if nested:
+        known = {row[0] for row in rows}
+        more = [(_real(followed, row[0]), *row[1:]) for followed in nested for row in _rows_of_match(followed, ())]
+        rows += sorted({row[0]: row for row in more if row[0] not in known}.values())
+    return rows
+
+
+def _reads(match: Match, exclude: tuple[str, ...]) -> Iterator[str]:
+    yield from (_real(match, row[0]) for row in _rows_of_match(match, exclude))
+    for followed in match.followed.values():
+        yield from (_real(followed, row[0]) for row in _rows_of_match(followed, ()))
 
 
 def _real(match: Match, path: str) -> str:
@@ -138,15 +160,18 @@ def select(root: Directory, selection: Selection, *, where: str = CONTEXT) -> Se
     if selection.parents:
         return _select_with_parents(root, selection)
     if selection.wildcard:
-        matches = list(_wildcard(root, selection.path, where))
+        matches = list(_wildcard(root, selection.path, where, older=bool(selection.older)))
+        if selection.older:
+            for match in matches:
+                match.followed = _nested(root, match, where)
         return _selected(matches, selection.exclude, wildcard=True)
     named = resolve(root, selection.path, follow=False) if selection.exclude else None
     linked = named is not None and named.entry.is_symlink
     try:
-        match = _follow(root, selection.path, where)
+        match = _follow(root, selection.path, where, older=bool(selection.older))
     except MissingSourceError as error:
         # With filters BuildKit walks a tree to make the key, and what is not there is not met; of a link it asks what it leads to.
-        error.at_copy = bool(selection.exclude) and not linked
+        error.at_copy = bool(selection.exclude) and (not linked or _excludes_all(selection.exclude))
         raise
     match.name = ""
     if selection.exclude:
@@ -168,6 +193,16 @@ def _followed(root: Directory, exclude: tuple[str, ...], where: str) -> dict[str
     return {name: _follow(root, name, where) for name in links}
 
 
+def _nested(root: Directory, match: Match, where: str) -> dict[str, Match]:
+    """What the links in a directory that a pattern matched lead to (``Checksum`` until 74d177910). Raises as ``_follow``."""
+    directory = match.entry.directory
+    # Of a link to a directory the whole counts as it is.
+    if directory is None or match.linked:
+        return {}
+    links = [row[0] for row in rows_of(directory) if stat.S_ISLNK(row[1])]
+    return {path: _follow(root, f"{match.path}/{path}", where, older=True) for path in links}
+
+
 def fixed_part(pattern: str) -> str:
     """The components of a pattern before the first one with a wildcard, without a leading slash."""
     parts = [part for part in pattern.split("/") if part]
@@ -177,7 +212,7 @@ def fixed_part(pattern: str) -> str:
     return "/".join(parts[:fixed])
 
 
-def _follow(root: Directory, path: str, where: str) -> Match:
+def _follow(root: Directory, path: str, where: str, *, older: bool = False) -> Match:
     """What a source leads to. Raises ``MissingSourceError``; its remedy names what is not there: of a link, its target."""
     found = _find(root, path, follow=True)
     if isinstance(found, Match):
@@ -185,7 +220,8 @@ def _follow(root: Directory, path: str, where: str) -> Match:
     written = "/" + path.lstrip("/")
     # Of a file of the context that is asked for nothing is sent that could be in the way.
     in_the_way = found.below_file and where != CONTEXT
-    what = f"lstat /{found.below_file}: not a directory" if in_the_way else f'"{posixpath.normpath(written)}": not found'
+    named = _last_hop(root, written) if older else posixpath.normpath(written)
+    what = f"lstat /{found.below_file}: not a directory" if in_the_way else f'"{named}": not found'
     remedy = f"Check the spelling and the ignore file: {found.path.lstrip('/')} is not in {where}."
     error = MissingSourceError(
         f"failed to compute cache key: failed to calculate checksum of {where}: {what}",
@@ -193,6 +229,14 @@ def _follow(root: Directory, path: str, where: str) -> Match:
     )
     error.looked = found.looked()
     raise error
+
+
+def _last_hop(root: Directory, path: str) -> str:
+    """The path of which BuildKit said until 0.24 that it is not there: where the last link leads, as it is written (``checksumFollow``)."""
+    hop = posixpath.normpath(path)
+    while (found := resolve(root, hop, follow=False)) is not None and found.entry.is_symlink:
+        hop = posixpath.normpath(posixpath.join(posixpath.dirname(hop), found.entry.target or ""))
+    return hop
 
 
 def resolve(root: Directory, path: str, *, follow: bool = True) -> Match | None:
@@ -247,18 +291,22 @@ def missing(root: Directory, path: str) -> Missing | None:
     return found if isinstance(found, Missing) else None
 
 
-def _wildcard(root: Directory, path: str, where: str) -> Iterator[Match]:
+def _wildcard(root: Directory, path: str, where: str, *, older: bool = False) -> Iterator[Match]:
     prefix = fixed_part(path)
     base = resolve(root, prefix)
     if base is None or base.entry.directory is None:
         return
     fixed = prefix.count("/") + 1 if prefix else 0
     expressions = [compile_glob(part) for part in [part for part in path.split("/") if part][fixed:]]
-    yield from _descend(root, base.entry.directory, base.real, prefix, "", expressions, where)
+
+    def follow(path: str) -> Match:
+        return _follow(root, path, where, older=older)
+
+    yield from _descend(base.entry.directory, base.real, prefix, "", expressions, follow)
 
 
 def _descend(
-    root: Directory, directory: Directory, real: str, prefix: str, below: str, expressions: list[re.Pattern[str]], where: str
+    directory: Directory, real: str, prefix: str, below: str, expressions: list[re.Pattern[str]], follow: Callable[[str], Match]
 ) -> Iterator[Match]:
     entries = directory.entries()
     for name in sorted(entries):
@@ -269,11 +317,11 @@ def _descend(
         here = f"{real}/{name}" if real else name
         if len(expressions) > 1:
             if entry.directory is not None:
-                yield from _descend(root, entry.directory, here, prefix, relative, expressions[1:], where)
+                yield from _descend(entry.directory, here, prefix, relative, expressions[1:], follow)
             continue
         path = f"{prefix}/{relative}" if prefix else relative
         if entry.is_symlink:
-            followed = _follow(root, path, where)
+            followed = follow(path)
             yield Match(path, followed.real, relative, followed.entry, linked=True)
             continue
         yield Match(path, here, relative, entry)
@@ -332,11 +380,13 @@ def _class(items: str, *, negated: bool) -> str:
 
 
 def _digest_of(matches: list[Match], exclude: tuple[str, ...], *, wildcard: bool) -> str:
-    sha = hashlib.sha256(b"list" if wildcard else b"one")
+    sha = hashlib.sha256(b"list" if wildcard else _ONE)
     for match in matches:
         directory = match.entry.directory
+        if (directory is None or match.linked) and _excludes_all(exclude):
+            continue
         rules = _excluding(exclude) if directory is not None and not match.linked else None
-        rows = _rows_below(directory, rules) if directory is not None and rules is not None else None
+        rows = _rows_below(directory, rules) if directory is not None and (rules is not None or match.followed) else None
         if rows == [] and rules is not None and rules.ignores(""):
             # A pattern like ``*`` matches the directory itself, which then counts as that of what is in it or not at all.
             continue
@@ -355,6 +405,12 @@ def _digest_of(matches: list[Match], exclude: tuple[str, ...], *, wildcard: bool
                 content = Entry(mode, uid=uid, gid=gid).header() + digest
             sha.update(path.encode("utf-8", "surrogateescape") + b"\0" + content)
     return sha.hexdigest()
+
+
+def _excludes_all(exclude: tuple[str, ...]) -> bool:
+    """Whether patterns like ``*`` leave out a source that is a file, or a link, itself."""
+    rules = _excluding(exclude)
+    return rules is not None and rules.ignores("")
 
 
 def _excluding(exclude: tuple[str, ...]) -> IgnoreRules | None:

@@ -22,7 +22,7 @@ from layerlab.solver.explain import BuildTrace, Explainer, trace_of
 from layerlab.solver.graph import Graph
 from layerlab.solver.keys import content_sources
 from layerlab.solver.ops import CopyOp
-from layerlab.solver.plan import CacheRecord, CacheView, Decided, Solution, looked_in_vain, selection_of, solve
+from layerlab.solver.plan import CacheRecord, CacheView, Decided, Solution, counts, looked_in_vain, selection_of, solve
 
 Look = Callable[[tuple[str, ...], Selection], bool]
 
@@ -95,12 +95,13 @@ def file_groups(inputs: Inputs) -> tuple[tuple[str, ...], ...]:
     files = [row[0] for row in rows_of(root) if not stat.S_ISDIR(row[1])]
     selected: list[frozenset[str]] = []
     for step in graph.steps:
-        exclude = step.op.exclude if isinstance(step.op, CopyOp) else ()
-        for source in content_sources(step.op) if step.op is not None else ():
+        if step.op is None:
+            continue
+        for source in content_sources(step.op):
             if source.kind == "context":
                 # What is not there is the error of its own step, and every plan's.
                 with contextlib.suppress(LayerlabError):
-                    selected.append(frozenset(select(root, selection_of(source, exclude)).reads()))
+                    selected.append(frozenset(select(root, selection_of(source, step.op, graph.like)).reads()))
     groups: dict[tuple[bool, ...], list[str]] = {}
     for file in files:
         groups.setdefault(tuple(file in paths for paths in selected), []).append(file)
@@ -172,14 +173,13 @@ class _WhatIf:
         op = decided.step.op
         if op is None:
             return ()
-        exclude = op.exclude if isinstance(op, CopyOp) else ()
         found: list[Selected | None] = []
         for source in content_sources(op):
             content = None
-            if source.kind == "context":
+            if source.kind == "context" and counts(source, op):
                 # What is not there is an error as soon as the step can be decided.
                 with contextlib.suppress(LayerlabError):
-                    content = select(root, selection_of(source, exclude))
+                    content = select(root, selection_of(source, op, self._inputs.graph.like))
             found.append(content)
         return tuple(found)
 

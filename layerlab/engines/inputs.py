@@ -192,11 +192,15 @@ def read_inputs(
     path, file = dockerfile_of(options)
     shown = shown_path(file)
     kept = keeps(path)
-    context = load_context(path, dockerfile=file, cache_file=os.path.join(kept, "checksums"))
     dockerfile = dockerfile_for(options, file, shown)
     arguments = build_arguments(options)
     if not frontends:
         check_frontend(dockerfile, shown, arguments)
+    contexts: list[BuildContext] = []
+
+    def open_context(*, ignoring: bool = True) -> None:
+        contexts.append(load_context(path, dockerfile=file, cache_file=os.path.join(kept, "checksums"), ignoring=ignoring))
+
     graph = build_graph(
         dockerfile,
         resolve,
@@ -209,6 +213,11 @@ def read_inputs(
         emulates=emulates,
         like=options.like,
         remote=remote,
+        # Since BuildKit 0.15 the ignore file is wanted to check the instructions; before, it was read last, when the context was asked for.
+        before_steps=open_context if options.like != "26" else lambda: None,
     )
+    if not contexts:
+        open_context(ignoring=graph.uses_context)
+    (context,) = contexts
     stand_in = tuple(sorted({image.stand_in for image in graph.images.values() if image.stand_in}))
     return Inputs(context, graph, BuildHistory(kept, file, options.target), file, shown, graph.warnings, stand_in)

@@ -19,7 +19,7 @@ from layerlab.model import MAX_PATHS, Cause, CauseKind
 from layerlab.solver.graph import Graph, Step
 from layerlab.solver.keys import base_key, content_sources, operation
 from layerlab.solver.ops import CopyOp, MkdirOp, Op, RunOp, variables
-from layerlab.solver.plan import Decided, Solution
+from layerlab.solver.plan import Decided, Solution, counts
 
 # More lines than a person writes; letters of an instruction that tell which it was; candidates that are looked at.
 _MANY: Final = 500
@@ -247,7 +247,7 @@ def _content_difference(
     sources = content_sources(op)
     for position, (source, content) in enumerate(zip(sources, contents, strict=False)):
         old = before[position] if position < len(before) else None
-        if content is None:
+        if content is None or not counts(source, op):
             continue
         if old is not None and old.digest == content.digest:
             continue

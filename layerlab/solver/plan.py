@@ -16,11 +16,11 @@ import msgspec
 
 from layerlab.context import BuildContext, Selected, Selection, select
 from layerlab.context.filesync import followed, sent, sent_alone
-from layerlab.context.select import fixed_part, missing, resolve
+from layerlab.context.select import NOTHING, fixed_part, missing, resolve
 from layerlab.context.tree import Directory
 from layerlab.dockerfile.chars import quoted
 from layerlab.errors import ContextError, DockerfileError, LayerlabError, MissingSourceError
-from layerlab.solver.graph import Graph, GraphStage, Step
+from layerlab.solver.graph import Graph, GraphStage, Like, Step
 from layerlab.solver.keys import SCRATCH_KEY, base_key, content_sources, inline_digest, merge_key, step_key
 from layerlab.solver.ops import CopyOp, Op, RunOp, Source
 
@@ -188,28 +188,36 @@ class _Solver:
         contents: list[Selected | None] = []
         # Of a source that is looked for in the step's turn: all others are asked for before.
         missed: LayerlabError | None = None
+        unread: Decided | None = None
         for source in content_sources(op):
             if source.kind == "inline":
                 digests.append(inline_digest(source))
                 contents.append(None)
                 continue
-            selection = selection_of(source, op.exclude if isinstance(op, CopyOp) else ())
+            selection = selection_of(source, op, self.graph.like)
             try:
                 found, waits, wants = self._content(source, selection)
             except LayerlabError as error:
                 if not self._is_late(error, step, source, op):
                     return _failed(step, tip, error)
                 missed = missed or error
+                # The step may be in the cache: nobody has asked for this source.
+                contents.append(None)
+                if counts(source, op):
+                    digests.append(NOTHING)
                 continue
             if found is None:
                 own = self._is_own(op, source, tip)
-                return self._lacking(step, op, tip) or Decided(
-                    step=step, decision="undecided", waits_for=waits, wants=wants, asks=source, own=own, parent=tip.number
-                )
-            digests.append(found.digest)
+                later = Decided(step=step, decision="undecided", waits_for=waits, wants=wants, asks=source, own=own, parent=tip.number)
+                if wants is None or counts(source, op):
+                    return self._lacking(step, op, tip) or later
+                # Only who runs the step has to know it.
+                unread = unread or later
+                contents.append(None)
+                continue
+            if counts(source, op):
+                digests.append(found.digest)
             contents.append(found)
-        if missed is not None:
-            return _failed(step, tip, missed, in_turn=True)
         parent_key = tip.key
         if isinstance(op, RunOp) and (op.mounts_parent or (self.graph.like == "26" and _has_secrets(op))):
             # What is in the root file system counts, and not how it came there: two mounts of one input (``getMountDeps``). Until
@@ -224,6 +232,10 @@ class _Solver:
         # What stands on a step that ran without the cache runs too, WORKDIR and child stages included; what only copies from it does not.
         ignore = (tip.forced or _ignores_cache(stage, step)) and key not in self.fresh
         record = None if ignore else self.cache.lookup(key)
+        if record is None and missed is not None:
+            return _failed(step, tip, missed, in_turn=True)
+        if record is None and unread is not None:
+            return unread
         if record is None:
             lacking = self._missing_directory(op, contents)
             if lacking is not None:
@@ -255,7 +267,7 @@ class _Solver:
             exclude = op.exclude if isinstance(op, CopyOp) else ()
             try:
                 if exclude or resolve(self.root, posixpath.join(source.pivot or "/", source.path.lstrip("/"))) is None:
-                    select(self.root, selection_of(source, exclude))
+                    select(self.root, selection_of(source, op, self.graph.like))
             except LayerlabError as error:
                 if not self._is_late(error, step, source, op):
                     return _failed(step, tip, error)
@@ -329,7 +341,8 @@ class _Solver:
         self, source: Source, selection: Selection
     ) -> tuple[Selected | None, int | None, tuple[tuple[str, ...], Selection] | None]:
         if source.kind == "context":
-            return select(self.root, selection), None, None
+            # A link in what a pattern matched is followed there, and sent is only what the sources name.
+            return select(self._sent_alone() if selection.older and selection.wildcard else self.root, selection), None, None
         if source.kind in ("http", "git"):
             remote = self.graph.remotes.get(source)
             if remote is not None:
@@ -393,6 +406,11 @@ def _is_covered(source: Source, others: tuple[Source, ...]) -> bool:
     )
 
 
+def counts(source: Source, op: Op) -> bool:
+    """Whether what a source gives is in the key of its step: not if another one holds it, even where it is a link that leads elsewhere."""
+    return bool(isinstance(op, CopyOp) and op.exclude) or not _is_covered(source, content_sources(op))
+
+
 def _has_secrets(op: RunOp) -> bool:
     return any(mount.type in ("secret", "ssh") for mount in op.mounts)
 
@@ -401,6 +419,8 @@ def _ignores_cache(stage: GraphStage, step: Step) -> bool:
     return stage.no_cache and isinstance(step.op, CopyOp | RunOp)
 
 
-def selection_of(source: Source, exclude: tuple[str, ...] = ()) -> Selection:
-    """The selection that reads a source."""
-    return Selection(source.path, source.wildcard, exclude, bool(source.pivot), source.pivot or "/")
+def selection_of(source: Source, op: Op, like: Like) -> Selection:
+    """The selection that reads a source of an operation."""
+    exclude = op.exclude if isinstance(op, CopyOp) else ()
+    older = True if like == "26" else msgspec.UNSET
+    return Selection(source.path, source.wildcard, exclude, bool(source.pivot), source.pivot or "/", older)

@@ -19,6 +19,8 @@ _FILES = ("RUN", "COPY", "ADD", "WORKDIR")
 _LATER = ("started", "completed", "cached", "error")
 # A name is "[STAGE I/N] TEXT", "[I/N] TEXT" or the name of what is no step; I is padded to the width of N.
 _NAME = re.compile(r"^\[([^\]]*?)\s*(\d+)/(\d+)\] (.*)$", re.DOTALL)
+# "linux/amd64 ", where several platforms may be asked for (BUILDKIT_MULTI_PLATFORM); no stage is called so.
+_PLATFORM = re.compile(r"^[a-z0-9]+/[^ ]+ ?")
 _HEREDOC = re.compile(r"\d*<<(-?)([\"']?)([^<\"']+)\2")
 
 
@@ -60,7 +62,7 @@ def rows(text: str, *, interrupted: bool = False) -> list[Row]:
         found.append(
             Row(
                 instruction=instruction,
-                stage=stage,
+                stage=_PLATFORM.sub("", stage),
                 index=f"{position}/{total}",
                 cached=bool(vertex.get("cached")) and not error and not vertex.get("ran"),
                 error=bool(error),

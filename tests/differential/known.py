@@ -17,6 +17,8 @@ _LOOP: Final = re.compile(r"too many (?:symlinks|links)")
 _WALKED: Final = re.compile(r"failed to walk (/\S+): lstat \1: no such file or directory\Z")
 _CALLED: Final = re.compile(r"\A(?:failed to solve: )?(link|symlink|mkdir|mknod|open) /(\S+?)(?: /(\S+))?: ([^:]+)\Z")
 _MODE: Final = re.compile(r'layer \d+: .*: mode: expected "([0-7]+)", actual "([0-7]+)"\Z')
+_UNPACKING: Final = re.compile(r"(?:\A|: )(?:link|symlink|mkdir|mknod|open)(?:at)? [^:]+: [^:]+\Z")
+_ARCHIVES: Final = (".tar", ".tgz")
 _SETUID: Final = 0o6000
 _NO_PREFIX: Final = re.compile(r"lstat (/\S*): no such file or directory\Z")
 
@@ -60,6 +62,10 @@ def _of_one_step(case: dict[str, Any], found: Found, wanted: str, actual: str) -
         holders = [source for source in sources if source == "/" or lacking[1].startswith(f"{source}/")]
         if any(_is_directory(case, found.build, source) for source in holders if source != lacking[1]):
             return "a missing source beside a directory that would hold it is told of before the destination"
+    alone = _NO_PREFIX.match(actual)
+    if alone and _UNPACKING.search(wanted) and every[0].endswith(_ARCHIVES) and alone[1] != sources[0]:
+        # Of an archive that comes later Docker tells of the missing source, too.
+        return "a missing source is told of before what is wrong with an archive that the step takes first"
     return ""
 
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from layerlab.dockerfile import parse
 from tests.conformance.cases import Row
-from tests.conformance.outcome import Runner
+from tests.conformance.outcome import Outcome, Runner
 
 from .ancestry import Outline, dockerfile_of
 from .compared import Found, asked_first, outcomes
+from .known import reason
 
 _FAILING: Final = 5
+_LACKING: Final = "failed to compute cache key"
 
 
 def race(case: dict[str, Any], found: Found, embedded: Runner) -> str:
     """Why a build may end with another error, or the empty string.
 
     Both must have failed in a step, for what is read before there are steps is read in order; and neither step may stand on the
-    other. Without our failed step, which is made a comment, we must fail in Docker's, and say the same.
+    other, but where both lack a source: sources are looked for at once, whatever the steps below are at. Without our failed step,
+    which is made a comment, we must fail in Docker's, and say the same.
     """
     if found.kind not in ("error", "verdicts") or found.wanted.error is None or found.actual.error is None:
         return ""
@@ -29,7 +34,8 @@ def race(case: dict[str, Any], found: Found, embedded: Runner) -> str:
     rows = [*found.wanted.rows, *found.actual.rows]
     # A source is looked at beside what the step stands on; what has the source comes first.
     first = asked_first(found.wanted.error)
-    below = outline.above(ours[0], rows)
+    lacking = all(_LACKING in error for error in (found.wanted.error, found.actual.error))
+    below = [] if lacking else outline.above(ours[0], rows)
     told = [
         row
         for row in found.wanted.rows
@@ -45,12 +51,19 @@ def race(case: dict[str, Any], found: Found, embedded: Runner) -> str:
         failed = [row for row in outcome.rows if row.error]
         if outcome.error is None or len(failed) != 1:
             return ""
-        if any(_same(row, failed[0]) for row in told) and found.piece() in outcome.error:
+        alike = [row for row in told if _same(row, failed[0])]
+        # Of one step with several faults either engine may tell of another one.
+        one = Outcome(rows=alike, error=found.wanted.error)
+        if alike and (found.piece() in outcome.error or reason(case, _with(found, one, Outcome(rows=alike, error=outcome.error)))):
             return "several steps fail, and Docker, which builds side by side, tells of another one first"
         if outcome.line is None or outcome.line in dropped:
             return ""
         dropped |= _lines(dockerfile_of(case, found.build), outcome.line)
     return ""
+
+
+def _with(found: Found, wanted: Outcome, actual: Outcome) -> Found:
+    return msgspec.structs.replace(found, kind="error", wanted=wanted, actual=actual)
 
 
 def _same(left: Row, right: Row) -> bool:

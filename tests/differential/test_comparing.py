@@ -126,6 +126,18 @@ def test_a_step_that_one_finished_in_a_failed_build_is_no_difference_later() -> 
         ("COPY a dirlink/* /d/", '"/dirlink/b": not found', '"/a": not found', False),
         ("COPY a /d/", '"/a": not found', '"/b": not found', False),
         ("COPY src src/nothing /f/x", "cannot copy to non-directory: /f/x: not a directory", '"/src/nothing": not found', True),
+        (
+            "ADD [t.tar, src/*/x, /d/]",
+            "failed to solve: linkat f d/o: no such file or directory",
+            "lstat /src: no such file or directory",
+            True,
+        ),
+        (
+            "ADD [src/*/x, t.tar, /d/]",
+            "failed to solve: linkat f d/o: no such file or directory",
+            "lstat /src: no such file or directory",
+            False,
+        ),
         ("COPY lib src/nothing /f/x", "cannot copy to non-directory: /f/x: not a directory", '"/src/nothing": not found', False),
     ],
 )

@@ -28,7 +28,6 @@ from layerlab.model import BuildRecord, Cause, Failure, HistoryEntry, Status, St
 from layerlab.solver.explain import BuildTrace, Explainer, trace_of
 from layerlab.solver.graph import Graph
 from layerlab.solver.keys import content_sources
-from layerlab.solver.ops import CopyOp
 from layerlab.solver.plan import CacheRecord, Decided, Solution, selection_of, solve
 
 _EXIT_STATUS: Final = re.compile(r"did not complete successfully: exit code: (\d+)")
@@ -316,8 +315,9 @@ class DockerBuild:
             for source, content in zip(
                 content_sources(op) if op is not None else (), old.contents if old is not None else (), strict=False
             ):
-                exclude = op.exclude if isinstance(op, CopyOp) else ()
-                if content is not None and source.kind != "context" and selection_of(source, exclude) == selection:
+                if op is None or content is None or source.kind == "context":
+                    continue
+                if selection_of(source, op, self.graph.like) == selection:
                     digest = content.digest
         self.records.add_content(layers, selection, digest)
         return True

@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-# From ten steps on the index is padded: ``[ 2/11]``.
-STEP_NAME = re.compile(r"\[ *(?:(?P<stage>\S+) +)?(?P<index>\d+/\d+)\] (?P<instruction>.*)", re.DOTALL)
+# From ten steps on the index is padded: ``[ 2/11]``. Before the stage stands a platform where several were asked for (``prefixCommand``).
+STEP_NAME = re.compile(r"\[ *(?:[^\s\]]+/[^\s\]]+ +)?(?:(?P<stage>[^\s/\]]+) +)?(?P<index>\d+/\d+)\] (?P<instruction>.*)", re.DOTALL)
 _PLAIN = re.compile(r"#(?P<number>\d+) (?P<text>.*)", re.DOTALL)
 _PLAIN_LOG = re.compile(r"\d+\.\d+ ?(?P<text>.*)", re.DOTALL)
 _PLAIN_DONE = re.compile(r"DONE (?P<seconds>[\d.]+)s")

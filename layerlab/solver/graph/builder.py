@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from layerlab.dockerfile import expand
@@ -55,17 +55,20 @@ def build_graph(
     every_stage: bool = False,
     like: Like = NEWEST,
     remote: Remote = opaque,
+    before_steps: Callable[[], None] = lambda: None,
 ) -> Graph:
     """Resolve a Dockerfile into the steps that ``target`` (default: the last stage) needs.
 
     ``emulates``: whether stages may be for other platforms than this machine's. ``every_stage``: go through those, too, that the target
     does not need. With an ``observer``, what only a build cannot do is no error.
     ``resolve`` gives a base image for a reference and is asked once per name, only for what is needed; ``remote`` likewise what ADD takes
-    from elsewhere, or ``None`` where nobody knows before a build.
+    from elsewhere, or ``None`` where nobody knows before a build. ``before_steps`` is called when target and base images are known and
+    before any instruction is looked at: what it raises comes between the errors of both.
     Raises ``DockerfileError`` with file and line, ``UsageError`` for an unknown target, and what ``resolve`` raises.
     """
     scope = Scope(dockerfile, resolve, dict(build_args or {}), network, observer, like, remote)
-    return _Builder(scope, no_cache, no_cache_filter, emulates).build(target, dict(labels or {}), every_stage=every_stage)
+    builder = _Builder(scope, no_cache, no_cache_filter, emulates)
+    return builder.build(target, dict(labels or {}), before_steps, every_stage=every_stage)
 
 
 class _Builder:
@@ -83,7 +86,7 @@ class _Builder:
         self.number = 0
         self.triggered: set[int] = set()
 
-    def build(self, target: str | None, labels: dict[str, str], *, every_stage: bool) -> Graph:
+    def build(self, target: str | None, labels: dict[str, str], before_steps: Callable[[], None], *, every_stage: bool) -> Graph:
         if self.scope.like != "26" and self.scope.dockerfile.stages:
             # As it is asked for, not as it is called.
             self.scope.globals["TARGETSTAGE"] = target or self.scope.dockerfile.stages[-1].name or "default"
@@ -128,11 +131,11 @@ class _Builder:
                     line=stage.from_instruction.line,
                     remedy="Leave the flag out, or build with Docker.",
                 )
-        if self.scope.observer is not None:
-            # BuildKit asks for all of them before it looks into any stage.
-            for stage in stages:
-                if stage.index in needed and self.scope.base_stage(stage) is None and self.scope.bases[stage.index] != "scratch":
-                    self.scope.image(self.scope.bases[stage.index], stage.from_instruction)
+        # BuildKit asks for all of them before it looks into any stage.
+        for stage in stages:
+            if stage.index in needed and self.scope.base_stage(stage) is None and self.scope.bases[stage.index] != "scratch":
+                self.scope.image(self.scope.bases[stage.index], stage.from_instruction)
+        before_steps()
         for stage in stages:
             if stage.index in needed:
                 self._stage(stage)
