@@ -33,8 +33,8 @@ class Selection(msgspec.Struct, frozen=True):
     """What is read: ``path`` is absolute within the tree; ``wildcard`` when its pattern characters mean something.
 
     ``exclude`` are the patterns of ``--exclude``; ``parents`` is ``COPY --parents``, whose path is then a pattern below
-    ``pivot``. ``older``: as BuildKit selected until 0.24, which followed every link in what a pattern matched, and told of a missing
-    target by its own name. It is not written where it does not hold: older stores know selections without it.
+    ``pivot``. ``older``: as BuildKit selected until 0.24, which followed every link in what a pattern matched. It is not written where it
+    does not hold: older stores know selections without it.
     """
 
     path: str
@@ -160,7 +160,7 @@ def select(root: Directory, selection: Selection, *, where: str = CONTEXT) -> Se
     if selection.parents:
         return _select_with_parents(root, selection)
     if selection.wildcard:
-        matches = list(_wildcard(root, selection.path, where, older=bool(selection.older)))
+        matches = list(_wildcard(root, selection.path, where))
         if selection.older:
             for match in matches:
                 match.followed = _nested(root, match, where)
@@ -168,7 +168,7 @@ def select(root: Directory, selection: Selection, *, where: str = CONTEXT) -> Se
     named = resolve(root, selection.path, follow=False) if selection.exclude else None
     linked = named is not None and named.entry.is_symlink
     try:
-        match = _follow(root, selection.path, where, older=bool(selection.older))
+        match = _follow(root, selection.path, where)
     except MissingSourceError as error:
         # With filters BuildKit walks a tree to make the key, and what is not there is not met; of a link it asks what it leads to.
         error.at_copy = bool(selection.exclude) and (not linked or _excludes_all(selection.exclude))
@@ -200,7 +200,7 @@ def _nested(root: Directory, match: Match, where: str) -> dict[str, Match]:
     if directory is None or match.linked:
         return {}
     links = [row[0] for row in rows_of(directory) if stat.S_ISLNK(row[1])]
-    return {path: _follow(root, f"{match.path}/{path}", where, older=True) for path in links}
+    return {path: _follow(root, f"{match.path}/{path}", where) for path in links}
 
 
 def fixed_part(pattern: str) -> str:
@@ -212,7 +212,7 @@ def fixed_part(pattern: str) -> str:
     return "/".join(parts[:fixed])
 
 
-def _follow(root: Directory, path: str, where: str, *, older: bool = False) -> Match:
+def _follow(root: Directory, path: str, where: str) -> Match:
     """What a source leads to. Raises ``MissingSourceError``; its remedy names what is not there: of a link, its target."""
     found = _find(root, path, follow=True)
     if isinstance(found, Match):
@@ -220,8 +220,7 @@ def _follow(root: Directory, path: str, where: str, *, older: bool = False) -> M
     written = "/" + path.lstrip("/")
     # Of a file of the context that is asked for nothing is sent that could be in the way.
     in_the_way = found.below_file and where != CONTEXT
-    named = _last_hop(root, written) if older else posixpath.normpath(written)
-    what = f"lstat /{found.below_file}: not a directory" if in_the_way else f'"{named}": not found'
+    what = f"lstat /{found.below_file}: not a directory" if in_the_way else f'"{posixpath.normpath(written)}": not found'
     remedy = f"Check the spelling and the ignore file: {found.path.lstrip('/')} is not in {where}."
     error = MissingSourceError(
         f"failed to compute cache key: failed to calculate checksum of {where}: {what}",
@@ -229,14 +228,6 @@ def _follow(root: Directory, path: str, where: str, *, older: bool = False) -> M
     )
     error.looked = found.looked()
     raise error
-
-
-def _last_hop(root: Directory, path: str) -> str:
-    """The path of which BuildKit said until 0.24 that it is not there: where the last link leads, as it is written (``checksumFollow``)."""
-    hop = posixpath.normpath(path)
-    while (found := resolve(root, hop, follow=False)) is not None and found.entry.is_symlink:
-        hop = posixpath.normpath(posixpath.join(posixpath.dirname(hop), found.entry.target or ""))
-    return hop
 
 
 def resolve(root: Directory, path: str, *, follow: bool = True) -> Match | None:
@@ -291,22 +282,18 @@ def missing(root: Directory, path: str) -> Missing | None:
     return found if isinstance(found, Missing) else None
 
 
-def _wildcard(root: Directory, path: str, where: str, *, older: bool = False) -> Iterator[Match]:
+def _wildcard(root: Directory, path: str, where: str) -> Iterator[Match]:
     prefix = fixed_part(path)
     base = resolve(root, prefix)
     if base is None or base.entry.directory is None:
         return
     fixed = prefix.count("/") + 1 if prefix else 0
     expressions = [compile_glob(part) for part in [part for part in path.split("/") if part][fixed:]]
-
-    def follow(path: str) -> Match:
-        return _follow(root, path, where, older=older)
-
-    yield from _descend(base.entry.directory, base.real, prefix, "", expressions, follow)
+    yield from _descend(root, base.entry.directory, base.real, prefix, "", expressions, where)
 
 
 def _descend(
-    directory: Directory, real: str, prefix: str, below: str, expressions: list[re.Pattern[str]], follow: Callable[[str], Match]
+    root: Directory, directory: Directory, real: str, prefix: str, below: str, expressions: list[re.Pattern[str]], where: str
 ) -> Iterator[Match]:
     entries = directory.entries()
     for name in sorted(entries):
@@ -317,11 +304,11 @@ def _descend(
         here = f"{real}/{name}" if real else name
         if len(expressions) > 1:
             if entry.directory is not None:
-                yield from _descend(entry.directory, here, prefix, relative, expressions[1:], follow)
+                yield from _descend(root, entry.directory, here, prefix, relative, expressions[1:], where)
             continue
         path = f"{prefix}/{relative}" if prefix else relative
         if entry.is_symlink:
-            followed = follow(path)
+            followed = _follow(root, path, where)
             yield Match(path, followed.real, relative, followed.entry, linked=True)
             continue
         yield Match(path, here, relative, entry)

@@ -45,7 +45,7 @@ def _of_one_step(case: dict[str, Any], found: Found, wanted: str, actual: str) -
         return ""
     if actual.startswith("RUN: nothing can be mounted at ") and "did not complete successfully: exit code: " in wanted:
         return "a mount point that cannot be made is an error of a RUN in other words"
-    if _older_words(wanted, actual):
+    if _older_words(wanted, actual) or _names_the_target(case, found.build, wanted, actual):
         return "26.1.5 has other words for it"
     every = _sources(rows[0])
     sources = [posixpath.normpath(f"/{source}") for source in every if not re.search(r"[*?\[\\]", source)]
@@ -79,6 +79,26 @@ def _older_words(wanted: str, actual: str) -> bool:
         names = " ".join(name for name in called.group(2, 3) if name)
         return f"{called[1]}at {names}: {called[4]}" in actual
     return False
+
+
+def _names_the_target(case: dict[str, Any], build: int, wanted: str, actual: str) -> bool:
+    """Whether what we miss is a link: 26.1.5 names where it leads, later versions the link."""
+    missing, missed = _NOT_FOUND.search(wanted), _NOT_FOUND.search(actual)
+    if "build" in wanted.partition(":")[0] or not missing or not missed:
+        # "failed to build" is what later versions begin with.
+        return False
+    name = posixpath.basename(missed[1])
+    made = re.compile(rf"ln -s\S* .*{re.escape(name)}")
+    return name in _links(case, build) or made.search(dockerfile_of(case, build)) is not None
+
+
+def _links(case: dict[str, Any], build: int) -> set[str]:
+    """Names of symbolic links that the context has, or had."""
+    links = {posixpath.basename(path) for path, entry in case["context"].items() if isinstance(entry, dict) and "symlink" in entry}
+    for edit in (edit for step in case["steps"][:build] for edit in step["edit"]):
+        if edit["op"] == "symlink" or (edit["op"] == "rename" and posixpath.basename(edit["path"]) in links):
+            links.add(posixpath.basename(edit.get("to", edit["path"])))
+    return links
 
 
 def _above(path: str) -> list[str]:

@@ -244,6 +244,24 @@ def test_older_words_for_the_same_are_no_difference(wanted: str, actual: str, sa
     assert [bool(why) for _, why in found] == [same]
 
 
+@pytest.mark.parametrize(
+    ("context", "step", "actual", "same"),
+    [
+        ({"src/l": {"symlink": "gone"}}, "COPY src* /", "/src/l", True),
+        ({}, "RUN ln -s gone /d/l", "/d/l", True),
+        ({"src/l": {"symlink": "gone"}}, "COPY src* /", "/src/f", False),
+    ],
+)
+def test_of_a_link_to_nothing_the_older_engine_names_where_it_leads(context: dict[str, Any], step: str, actual: str, same: bool) -> None:
+    row = _row(step, error=True)
+    wanted = 'failed to solve: failed to compute cache key: failed to calculate checksum of ref x::y: "/src/gone": not found'
+    texts = (wanted, f'failed to compute cache key: failed to calculate checksum of the build context: "{actual}": not found')
+    left, right = (Outcome(rows=[row], error=text) for text in texts)
+    assert [bool(why) for _, why in _compare(f"FROM base:1\n{step}\n", left, right, **context)] == [same]
+    newest = Outcome(rows=[row], error=f"failed to build: {wanted}")
+    assert [bool(why) for _, why in _compare(f"FROM base:1\n{step}\n", newest, right, **context)] == [False]
+
+
 def test_rows_of_two_stages_of_one_name_stand_in_any_order() -> None:
     rows = [_row("RUN a", "base", "1/2"), _row("RUN b", "base", "1/2"), _row("RUN c", "base", "2/2")]
     text = "FROM base:1 AS base\nRUN a\nFROM base:1 AS base\nRUN b\nRUN c\n"
