@@ -320,7 +320,7 @@ class _Archive(_Unpacked):
             above = os.path.dirname(above)
         self._make_parents(missing, 0o755)
         if not _is_directory(folder):
-            raise ArchiveError(f"{_OPERATION[member.kind]} {shown}: not a directory")
+            raise ArchiveError(f"{_OPERATION[member.kind]} {_what(member, shown)}: not a directory")
         if os.path.lexists(path) and not (member.kind == "dir" and _is_directory(path)):
             self._remove(path)
         if member.kind == "dir":
@@ -346,10 +346,7 @@ class _Archive(_Unpacked):
         return inside(self._base, path)
 
     def _hard_link(self, member: Member, name: str, path: str) -> None:
-        target = posixpath.normpath(member.target.lstrip("/") or ".")
-        if target == "." or _leads_up(target):
-            raise ArchiveError(f'invalid hardlink target "{member.target}"')
-        target, linked = self._place(target)
+        target, linked = self._place(_target(member))
         _link(linked, path, f"{target} {name}")
         # Both are one file.
         ids = self._owner or (member.uid, member.gid)
@@ -415,6 +412,24 @@ class _Archive(_Unpacked):
         if whole:
             self._ways.keep(name, Way("/".join(trail), links, absolute))
         return trail, absolute
+
+
+def _what(member: Member, name: str) -> str:
+    """What a system call that makes a member is said to be about."""
+    if member.kind == "symlink":
+        return f"{member.target} {name}"
+    if member.kind == "hardlink":
+        return f"{_target(member)} {name}"
+    # A directory is opened, and a device made in it.
+    return name if member.kind in ("file", "dir") else posixpath.dirname(name)
+
+
+def _target(member: Member) -> str:
+    """Where a hard link leads, below the base. Raises ``ArchiveError``."""
+    target = posixpath.normpath(member.target.lstrip("/") or ".")
+    if target == "." or _leads_up(target):
+        raise ArchiveError(f'invalid hardlink target "{member.target}"')
+    return target
 
 
 def _leads_up(name: str) -> bool:
