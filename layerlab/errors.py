@@ -13,10 +13,12 @@ class LayerlabError(Exception):
     """Root of the hierarchy.
 
     ``exit_code`` is what the command line ends with: 1 for a build that failed, 2 for bad usage or a bad Dockerfile.
-    ``kind`` is the stable word that ``--json`` carries.
+    ``kind`` is the stable word that ``--json`` carries; ``code`` a finer one, where callers must tell errors of one kind apart. A
+    message is for people: nothing decides by its words.
     """
 
     kind: ClassVar[str] = "error"
+    code: ClassVar[str] = ""
     exit_code: ClassVar[int] = 1
 
     def __init__(
@@ -57,6 +59,8 @@ class UsageError(LayerlabError):
 class InvalidReferenceError(UsageError):
     """A name that no image can have. ``reason``: docker's words."""
 
+    code = "invalid-reference"
+
     def __init__(self, text: str, reason: str, remedy: str) -> None:
         super().__init__(f"{reason}: {text!r}", remedy=remedy)
         self.reason = reason
@@ -70,6 +74,18 @@ class DockerfileError(LayerlabError):
 
     kind = "dockerfile"
     exit_code = 2
+
+
+class CheckOptionsError(DockerfileError):
+    """A ``# check=`` that cannot be read."""
+
+    code = "check-options"
+
+
+class CheckViolationError(LayerlabError):
+    """Build checks that object, where ``# check=error=true`` makes an error of that."""
+
+    code = "check-violation"
 
 
 class ContextError(LayerlabError):
@@ -120,6 +136,12 @@ class StoreError(LayerlabError):
     kind = "store"
 
 
+class OutOfSpaceError(StoreError):
+    """A command that could not write, by what it said or by what the disk has left."""
+
+    code = "out-of-space"
+
+
 class ExecutorError(LayerlabError):
     """No executor works on this machine, or the executor itself failed (not the command that it ran)."""
 
@@ -144,3 +166,9 @@ class UnsupportedError(LayerlabError):
 
     kind = "unsupported"
     exit_code = 2
+
+
+class GitSourceError(UnsupportedError):
+    """ADD from a git repository."""
+
+    code = "git-source"

@@ -11,6 +11,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from layerlab.errors import LayerlabError, StepFailedError
+
 SCHEMA = 1
 # Between the words of a Dockerfile (BuildKit ``parser.reWhitespace``).
 _BLANKS: Final = re.compile(r"[\t\v\f\r\n ]+")
@@ -94,7 +96,7 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a build ended without an image."""
+    """Why a build ended without an image. ``kind`` and ``code``: see ``LayerlabError``."""
 
     kind: str
     message: str
@@ -103,6 +105,21 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     column: int | None = None
     remedy: str | None = None
     exit_status: int | None = None
+    code: str | msgspec.UnsetType = msgspec.UNSET
+
+    @classmethod
+    def of(cls, error: LayerlabError) -> Failure:
+        """The failure that an error is."""
+        return cls(
+            kind=error.kind,
+            message=error.message,
+            file=error.file,
+            line=error.line,
+            column=error.column,
+            remedy=error.remedy,
+            exit_status=error.exit_status if isinstance(error, StepFailedError) else None,
+            code=error.code or msgspec.UNSET,
+        )
 
 
 class CheckWarning(msgspec.Struct, frozen=True, kw_only=True):
@@ -159,7 +176,10 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The verdicts of a build that has not been run. ``edits`` are the paths that were assumed to change."""
+    """The verdicts of a build that has not been run. ``edits`` are the paths that were assumed to change.
+
+    ``assumed``: not everything has been built, and the verdicts are those that the edits would have once it has.
+    """
 
     engine: str
     context: str
@@ -169,6 +189,7 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
     edits: tuple[str, ...] = ()
     stand_in: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    assumed: bool | msgspec.UnsetType = msgspec.UNSET
     schema: int = SCHEMA
 
 

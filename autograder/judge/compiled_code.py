@@ -37,7 +37,7 @@ _SAID_LIMIT: Final = 16 << 20
 _CONTROL: Final = "control"
 _CONTROL_CODE: Final = b'exports.said = "yes";'
 # By a limit on what they may use.
-_KILLED: Final = "exit code: 137"
+_KILLED: Final = 137
 
 
 class Runner:
@@ -85,7 +85,7 @@ class Runner:
         except TooSlow:
             return {}, ""
         if record.failure is not None:
-            return {}, "" if _KILLED in record.failure.message else record.failure.message
+            return {}, "" if record.failure.exit_status == _KILLED else record.failure.message
         diff_id = record.steps[-1].diff_id
         assert diff_id is not None
         path = posixpath.join(self._engine.store.path, self._engine.store.layer_path(diff_id), "said.json")

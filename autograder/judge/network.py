@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from layerlab.errors import BaseImageError, GitSourceError, LayerlabError, RemoteFileError
 from layerlab.model import Failure
 
 NO_NETWORK: Final = (
@@ -33,6 +34,6 @@ def advice(failure: Failure, log: str) -> str:
     return NO_NETWORK if failure.kind == "step-failed" and wants_network(log) else failure.remedy or ""
 
 
-def advice_before(kind: str, message: str) -> str:
+def advice_before(error: LayerlabError) -> str:
     """The same for what fails before any step: a base image that is not here, and ADD of a URL. Empty where it is about neither."""
-    return NO_NETWORK if kind in ("base-image", "remote-file") or (kind == "unsupported" and "ADD from a git" in message) else ""
+    return NO_NETWORK if isinstance(error, BaseImageError | RemoteFileError | GitSourceError) else ""

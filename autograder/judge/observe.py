@@ -29,8 +29,8 @@ from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.builds.steps import DISK_FULL
 from layerlab.engines.embedded.images import queries as images
 from layerlab.engines.embedded.rootfs.messages import Who
-from layerlab.errors import LayerlabError, StepBusyError
-from layerlab.model import BuildRecord, ImageView, StepRecord
+from layerlab.errors import LayerlabError, OutOfSpaceError, StepBusyError
+from layerlab.model import BuildRecord, Failure, ImageView, StepRecord
 
 # Which checks look at what happens after which edit. In a build with stages an edit may cost a whole build, so no other is tried,
 # and where a check looks at the steps of one role alone, the plan need not decide the others.
@@ -47,7 +47,7 @@ _REPLAYED: Final = frozenset({"edit-source"})
 # Files that a message names.
 _LARGEST: Final = 3
 
-_KILLED: Final = "exit code: 137"
+_KILLED: Final = 137
 
 
 class InfrastructureError(Exception):
@@ -274,7 +274,7 @@ class Observer:
         try:
             planned = self._engine.plan(self._options).steps
         except LayerlabError as error:
-            self._fault(error.kind, error.message, error.line)
+            self._fault(Failure.of(error))
             return (), Replay()
         decided = not any(step.status == "undecided" for step in planned)
         again = {step.number for step in planned if step.status == "executed"}
@@ -321,27 +321,28 @@ class Observer:
         except StepBusyError:
             raise
         except LayerlabError as error:
-            what_to_do = advice_before(error.kind, error.message)
-            problem = self._fault(error.kind, error.message, error.line)
+            what_to_do = advice_before(error)
+            problem = self._fault(Failure.of(error))
             return Built(problem=f"{problem}. {what_to_do}" if what_to_do else problem)
         if record.failure is not None:
             failure = record.failure
             log = next((step.log for step in record.steps if step.status == "failed"), "")
-            problem = f"{self._fault(failure.kind, failure.message, failure.line)}. {advice(failure, log)}".rstrip()
-            return Built(steps=record.steps, problem=problem, log=log, ended=_KILLED in failure.message)
+            problem = f"{self._fault(failure)}. {advice(failure, log)}".rstrip()
+            return Built(steps=record.steps, problem=problem, log=log, ended=failure.exit_status == _KILLED)
         return self._built(record)
 
     def _built(self, record: BuildRecord) -> Built:
         assert record.image is not None
         return Built(steps=record.steps, roles=self._reader.roles(record), image=record.image, stand_in=record.stand_in)
 
-    def _fault(self, kind: str, message: str, line: int | None) -> str:
-        if kind == "store" and message.startswith(DISK_FULL) and self._engine.has_room:
+    def _fault(self, failure: Failure) -> str:
+        message = failure.message
+        if failure.code == OutOfSpaceError.code and self._engine.has_room:
             # The engine goes by the words of the command, which anybody can print to have no score instead of a bad one.
             message = f"it says that there is no room, but the disk was not full: {message.removeprefix(DISK_FULL)}"
-        elif not is_students(kind, message):
-            raise InfrastructureError(f"{kind}: {message}")
-        return f"Dockerfile line {line}: {message}" if line else message
+        elif not is_students(failure.kind, failure.code or ""):
+            raise InfrastructureError(f"{failure.kind}: {message}")
+        return f"Dockerfile line {failure.line}: {message}" if failure.line else message
 
     def _after(self, edit: Edit, matter: frozenset[int] | None) -> tuple[StepRecord, ...]:
         with self._workspace.edited(edit):
@@ -353,7 +354,7 @@ class Observer:
         try:
             steps = self._engine.plan(self._options).steps
         except LayerlabError as error:
-            self._fault(error.kind, error.message, error.line)
+            self._fault(Failure.of(error))
             return ()
         if any(step.status == "undecided" and (matter is None or step.number in matter) for step in steps):
             return self._build().steps

@@ -68,7 +68,7 @@ def ask(engine: EmbeddedEngine, image: str, *, environment: Mapping[str, str], p
         reader.join(timeout=5)
     except LayerlabError as error:
         # An image without a command is one that cannot be used.
-        if not (is_students(error.kind, error.message) or isinstance(error, UsageError)):
+        if not (is_students(error.kind, error.code) or isinstance(error, UsageError)):
             raise
         return Answer(problem=error.message)
     text = bytes(log[-_LOG_LIMIT:]).decode("utf-8", "replace")

@@ -12,11 +12,9 @@ from layerlab.context import load_context
 from layerlab.dockerfile import parse
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.inputs import Inputs, build_arguments, check_frontend, dockerfile_of, dockerfile_text, shown_path
-from layerlab.errors import DockerfileError, InvalidReferenceError
+from layerlab.errors import CheckOptionsError, CheckViolationError, DockerfileError, InvalidReferenceError
 from layerlab.linter import check
-from layerlab.linter.check import VIOLATION
 from layerlab.linter.options import CHECKS
-from layerlab.linter.text import UNREADABLE
 from layerlab.model import CheckRecord
 from layerlab.oci.references import parse_reference
 from layerlab.solver.graph import Resolve
@@ -61,7 +59,7 @@ def checked(options: BuildOptions, inputs: Inputs) -> Inputs:
     )
     failure = record.failure
     # Of anything else the graph, which is made by the rules that were asked for, has spoken.
-    if failure is not None and failure.message.startswith((VIOLATION, UNREADABLE)):
+    if failure is not None and failure.code in (CheckViolationError.code, CheckOptionsError.code):
         raise DockerfileError(failure.message, file=failure.file, line=failure.line, column=failure.column, remedy=failure.remedy)
     return msgspec.structs.replace(inputs, checks=record.warnings)
 

@@ -120,7 +120,8 @@ class _WhatIf:
         self._options = options
         graph, context = inputs.graph, inputs.context
         solution = solve_looking(graph, context, cache, look)
-        if any(decided.decision == "run" for decided in solution.steps):
+        self._unbuilt = any(decided.decision == "run" for decided in solution.steps)
+        if self._unbuilt:
             text = "not everything has been built yet; the plan shows what the edits would cost once it has"
             inputs = msgspec.structs.replace(inputs, warnings=(*inputs.warnings, text))
         self._inputs = inputs
@@ -146,7 +147,7 @@ class _WhatIf:
         _refuse_what_fails(solution)
         record = _record(self._engine, self._options, self._inputs, solution, self._before, edits)
         context.save()
-        return record
+        return msgspec.structs.replace(record, assumed=True) if self._unbuilt else record
 
     def _certain(self, solution: Solution, root: Directory) -> Solution:
         """The same, with what runs in any case."""

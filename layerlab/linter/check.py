@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
 
 from layerlab.context.ignore import IgnoreRules
 from layerlab.dockerfile.lines import decode
-from layerlab.errors import LayerlabError
+from layerlab.errors import CheckViolationError, LayerlabError
 from layerlab.linter.findings import Findings
 from layerlab.linter.options import CheckOptions
 from layerlab.linter.stages import Stages, check_defaults
 from layerlab.linter.text import read
 from layerlab.model import CheckRecord, Failure
 from layerlab.solver.graph import Resolve, build_graph
-
-VIOLATION: Final = "lint violation found for rules: "
 
 
 def check(
@@ -58,11 +55,9 @@ def check(
         if findings.options.error and findings.warnings:
             rules = ", ".join(sorted({warning.rule for warning in findings.warnings}))
             remedy = "layerlab build --check shows where. Mend them, or take error=true away."
-            raise LayerlabError(f"{VIOLATION}{rules}", file=file, remedy=remedy)
+            raise CheckViolationError(f"lint violation found for rules: {rules}", file=file, remedy=remedy)
     except LayerlabError as error:
-        failure = Failure(
-            kind=error.kind, message=error.message, file=error.file, line=error.line, column=error.column, remedy=error.remedy
-        )
+        failure = Failure.of(error)
     warnings = tuple(sorted(findings.warnings, key=lambda warning: warning.line))
     try:
         source = decode(text, file)

@@ -15,11 +15,10 @@ from layerlab.dockerfile.directives import detect
 from layerlab.dockerfile.instructions import build_instruction, stage_name
 from layerlab.dockerfile.lines import LineReader, decode
 from layerlab.dockerfile.nodes import Node, read_nodes
-from layerlab.errors import DockerfileError
+from layerlab.errors import CheckOptionsError
 from layerlab.linter.findings import Findings
 from layerlab.linter.options import CHECKS, parse_options
 
-UNREADABLE: Final = "failed to parse check options: "
 _RESERVED: Final = ("context", "scratch")
 _NAMED: Final = 3
 
@@ -30,7 +29,7 @@ def read(text: bytes, file: str, arguments: Mapping[str, str], findings: Finding
     try:
         findings.options = parse_options(arguments.get(CHECKS) or detect("check", reader.physical) or "")
     except ValueError as error:
-        raise DockerfileError(f"{UNREADABLE}{error}", file=file, line=1, remedy="Write # check=skip=RULE.") from error
+        raise CheckOptionsError(f"failed to parse check options: {error}", file=file, line=1, remedy="Write # check=skip=RULE.") from error
     nodes = read_nodes(reader)
     for line in reader.gaps:
         findings.add_lines("NoEmptyContinuation", line, line, "Empty continuation line")

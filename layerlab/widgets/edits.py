@@ -22,6 +22,7 @@ _LESSON: Final[tuple[str, ...]] = (
 )
 _NEW_FILE: Final = "src/new-file.ts"
 _MOST: Final = 8
+_UNBUILT: Final = "Not everything has been built yet; the plan shows what the edits would cost once it has."
 EMPTY: Final[dict[str, Any]] = {"columns": [], "rows": [], "note": ""}
 
 
@@ -48,8 +49,8 @@ def matrix_data(rows: Iterable[tuple[str, PlanRecord]], directory: str) -> dict[
             cells.append({key: cell[key] for key in ("verdict", "word", "sign", "why")})
         exists = os.path.lexists(os.path.join(directory, edit))
         lines.append({"edit": edit, "new": not exists, "cells": cells, "runs": sum(cell["verdict"] == "runs" for cell in cells)})
-        note = next((text for text in plan.warnings if text.startswith("not everything has been built")), note)
-    return {"columns": columns, "rows": lines, "note": note[:1].upper() + note[1:] + "." if note else ""}
+        note = _UNBUILT if plan.assumed else note
+    return {"columns": columns, "rows": lines, "note": note}
 
 
 def matrix_html(data: dict[str, Any], dockerfile: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from autograder.judge.network import NO_NETWORK, advice, advice_before, wants_network
+from layerlab.errors import BaseImageError, DockerfileError, GitSourceError, LayerlabError, RemoteFileError, UnsupportedError
 from layerlab.model import Failure
 
 # The ends of outputs, as the programs write them.
@@ -50,15 +51,9 @@ def test_another_failure_keeps_the_words_of_the_engine(log: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "message", "told"),
-    [
-        ("base-image", "alpine:3.20: failed to resolve source metadata", True),
-        ("remote-file", "http://host/f is not fetched: this build is offline", True),
-        ("unsupported", "ADD from a git repository is not supported by the embedded engine: …", True),
-        ("unsupported", "the external frontend is not supported", False),
-        ("dockerfile", "unknown instruction", False),
-    ],
+    ("error", "told"),
+    [(BaseImageError, True), (RemoteFileError, True), (GitSourceError, True), (UnsupportedError, False), (DockerfileError, False)],
 )
-def test_what_fails_before_any_step(kind: str, message: str, told: bool) -> None:
-    """A base image that is not here, and ADD of a URL."""
-    assert advice_before(kind, message) == (NO_NETWORK if told else "")
+def test_what_fails_before_any_step(error: type[LayerlabError], told: bool) -> None:
+    """A base image that is not here, and ADD of a URL or from a repository."""
+    assert advice_before(error("boom")) == (NO_NETWORK if told else "")

@@ -244,7 +244,7 @@ def remove(api: Any, container: str, *, force: bool) -> None:
         with translated():
             api.remove_container(found["Id"], force=force, v=True)
     except DockerError as error:
-        if "is running" in error.message or "running container" in error.message:
+        if not force and found["State"]["Running"]:
             name = str(found["Name"]).removeprefix("/")
             raise UsageError(error.message, remedy=f"layerlab stop {name}, or layerlab rm -f {name}") from error
         raise

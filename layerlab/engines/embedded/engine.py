@@ -38,7 +38,7 @@ from layerlab.engines.inputs import (
     read_inputs,
     refuse_typed_text,
 )
-from layerlab.errors import BuildInterruptedError, StoreError, UnsupportedError, UsageError
+from layerlab.errors import BuildInterruptedError, GitSourceError, StoreError, UsageError
 from layerlab.fsutil import collection_paused
 from layerlab.interrupt import Stop
 from layerlab.model import (
@@ -192,7 +192,7 @@ class EmbeddedEngine:
         def remote(source: Source) -> RemoteFile | None:
             if source.kind == "git":
                 if runs:
-                    raise UnsupportedError(
+                    raise GitSourceError(
                         f"ADD from a git repository is not supported by the embedded engine: {source.url}",
                         remedy="Clone it into the build context and COPY it, or build with Docker.",
                     )

@@ -23,7 +23,7 @@ from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.engines.forecast import make_plan
 from layerlab.engines.inputs import Inputs
 from layerlab.engines.step_records import step_record
-from layerlab.errors import BuildInterruptedError, ExecutorError, LayerlabError, StepBusyError, StepFailedError, StoreError
+from layerlab.errors import BuildInterruptedError, ExecutorError, LayerlabError, StepBusyError, StoreError
 from layerlab.interrupt import Stop
 from layerlab.model import BuildRecord, Cause, Failure, ImageRow, Status, StepRecord
 from layerlab.oci.references import canonical_name
@@ -353,16 +353,7 @@ class Build:
         if self.failed is None:
             image = self._image(solution)
         else:
-            error = self.failed[1]
-            failure = Failure(
-                kind=error.kind,
-                message=error.message,
-                file=error.file,
-                line=error.line,
-                column=error.column,
-                remedy=error.remedy,
-                exit_status=error.exit_status if isinstance(error, StepFailedError) else None,
-            )
+            failure = Failure.of(self.failed[1])
         host = self.engine.host
         record = BuildRecord(
             engine="embedded",

@@ -29,7 +29,7 @@ from layerlab.engines.embedded.rootfs.paths import OF_THE_TREE
 from layerlab.engines.embedded.snapshotters import Active, Snapshotter
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
-from layerlab.errors import ContextError, DockerfileError, StepFailedError, StoreError
+from layerlab.errors import ContextError, DockerfileError, OutOfSpaceError, StepFailedError, StoreError
 from layerlab.fsutil import remove_written
 from layerlab.interrupt import Stop
 from layerlab.offline import offline_folder
@@ -313,7 +313,7 @@ class StepRunner:
     def _failure(self, op: RunOp, decided: Decided, status: int, log: str, kills: int) -> Exception:
         # Not every program says why it could not write.
         if _DISK_WORDS.search(log[-4096:]) or self.store.is_full():
-            return StoreError(
+            return OutOfSpaceError(
                 f"{DISK_FULL}{decided.step.instruction} ended with exit code {status}",
                 file=self.graph.file,
                 line=decided.step.line,
