@@ -176,7 +176,8 @@ class _Solver:
             waits = decided.waits_for
             if decided.decision in ("run", "failed") or (decided.decision == "undecided" and waits is None):
                 waits = step.number
-            tip = _Tip(decided.out_key, decided.layers, step.number, waits, forced=tip.forced or _ignores_cache(stage, step))
+            forced = (tip.forced and not self._by_content(step.op)) or _ignores_cache(stage, step)
+            tip = _Tip(decided.out_key, decided.layers, step.number, waits, forced=forced)
         self.tips[stage.index] = tip
 
     def _step(self, stage: GraphStage, step: Step, tip: _Tip) -> Decided:
@@ -219,7 +220,7 @@ class _Solver:
                 digests.append(found.digest)
             contents.append(found)
         parent_key = tip.key
-        if isinstance(op, RunOp) and (op.mounts_parent or (self.graph.like == "26" and _has_secrets(op))):
+        if self._by_content(op):
             # What is in the root file system counts, and not how it came there: two mounts of one input (``getMountDeps``). Until
             # BuildKit 0.16 a secret did so, too.
             content = None if tip.layers is None else self.cache.content(tip.layers, _EVERYTHING)
@@ -230,7 +231,8 @@ class _Solver:
         key = step_key(op, parent_key, tuple(digests))
         out_key = merge_key(tip.key, key) if isinstance(op, CopyOp) and op.link else key
         # What stands on a step that ran without the cache runs too, WORKDIR and child stages included; what only copies from it does not.
-        ignore = (tip.forced or _ignores_cache(stage, step)) and key not in self.fresh
+        forced = tip.forced and not self._by_content(op)
+        ignore = (forced or _ignores_cache(stage, step)) and key not in self.fresh
         record = None if ignore else self.cache.lookup(key)
         if record is None and missed is not None:
             return _failed(step, tip, missed, in_turn=True)
@@ -256,6 +258,10 @@ class _Solver:
             below=tip.layers,
             layers=layers,
         )
+
+    def _by_content(self, op: Op) -> bool:
+        """Whether of what a step stands on the content counts, and not how it came about."""
+        return isinstance(op, RunOp) and (op.mounts_parent or (self.graph.like == "26" and _has_secrets(op)))
 
     def _lacking(self, step: Step, op: Op, tip: _Tip) -> Decided | None:
         """The failure of a step that cannot be decided yet: what the context lacks is missing whatever the steps before it give."""
