@@ -67,6 +67,7 @@ class DockerRunner:
         """
         check_private(told=told)
         self._live = live
+        self._told = told
         self.engine = engine_name()
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(borrowed("docker", [base.name for base in bases.bases()]))
@@ -87,6 +88,9 @@ class DockerRunner:
         if self._made:
             subprocess.run(["docker", "rmi", "-f", *sorted(self._made)], capture_output=True, check=False)
             self._made.clear()
+        if not self._told:
+            # What a run that was killed has left; the classic store keeps the cache of it.
+            subprocess.run(["docker", "image", "prune", "-f"], capture_output=True, check=False)
 
     def build(self, directory: Path, settings: Settings, *, want_image: bool) -> Outcome:
         """Build a context without network. Raises ``RuntimeError`` where the client says nothing that can be understood."""

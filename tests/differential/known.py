@@ -48,11 +48,15 @@ def _of_one_step(case: dict[str, Any], found: Found, wanted: str, actual: str) -
     if _older_words(wanted, actual) or _names_the_target(case, found.build, wanted, actual):
         return "26.1.5 has other words for it"
     every = _sources(rows[0])
-    sources = [posixpath.normpath(f"/{source}") for source in every if not re.search(r"[*?\[\\]", source)]
+    sources = [posixpath.normpath("/" + source.lstrip("/")) for source in every if not re.search(r"[*?\[\\]", source)]
     missing, missed = _NOT_FOUND.search(wanted), _NOT_FOUND.search(actual)
     # What a pattern matches is never missing: where Docker or we say so, it is no race.
     if missing and missed and len(sources) > 1 and {missing[1], missed[1]} <= set(sources):
         return "several sources of one step are missing, and which is told of is a race"
+    # What a link in a directory of a pattern leads to.
+    nested = len(sources) < len(every) and "failed to build" not in wanted and bool(_links(case, found.build))
+    if missing and missed and missed[1] in sources and nested:
+        return "several sources of one step are missing, one of them where a link leads, and which is told of is a race"
     if len(every) > 1 and {_LOOP.search(text) is not None for text in (wanted, actual)} == {True, False}:
         other = missing or missed
         if other and other[1] in sources:

@@ -121,6 +121,7 @@ def test_a_step_that_one_finished_in_a_failed_build_is_no_difference_later() -> 
     [
         ("COPY a b /d/", '"/a": not found', '"/b": not found', True),
         ("COPY [a, x y, /d/]", '"/a": not found', '"/x y": not found', True),
+        ("COPY /a //b /d/", '"/b": not found', '"/a": not found', True),
         ("COPY ./a lib/../b /d/", '"/b": not found', '"/a": not found', True),
         # A pattern is not missing: that what it matches is, is a difference.
         ("COPY a dirlink/* /d/", '"/dirlink/b": not found', '"/a": not found', False),

@@ -330,7 +330,18 @@ class _Archive(_Unpacked):
             self._hard_link(member, shown, path)
         elif not self._make(member, path):
             return
+        elif member.kind == "symlink" and member.xattrs:
+            self._check_target(shown, next(iter(member.xattrs)))
         self._dress(member, path)
+
+    def _check_target(self, name: str, attribute: str) -> None:
+        """Attributes of a link are for what it leads to, which must be there; it does not get them (the hardened ``go-archive``)."""
+        try:
+            target = resolve(self._base, name)
+        except OSError as error:
+            raise ArchiveError("too many links") from error
+        if not os.path.lexists(target):
+            raise ArchiveError(f'lsetxattr /{inside(self._base, target)}: xattr "{attribute}": no such file or directory')
 
     def finish(self) -> None:
         for name, mtime in self._times:
