@@ -32,7 +32,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bench.contexts import OPTIMISED, app, many_files  # noqa: E402
-from layerlab.context import Selection, load_context, select  # noqa: E402
+from layerlab.context import Selection, select  # noqa: E402
+from layerlab.context.build_context import load_context  # noqa: E402
 from layerlab.engines.api import BuildOptions  # noqa: E402
 from layerlab.engines.embedded.engine import EmbeddedEngine  # noqa: E402
 from layerlab.engines.embedded.rootfs.messages import Export, Remove  # noqa: E402

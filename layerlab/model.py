@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final, Literal
 
-import msgspec
-
 from layerlab.errors import LayerlabError, StepFailedError
+from layerlab.records import UNSET, Record, UnsetType
 
 SCHEMA = 1
 # Between the words of a Dockerfile (BuildKit ``parser.reWhitespace``).
@@ -36,7 +35,7 @@ CauseKind = Literal[
 ]
 
 
-class Cause(msgspec.Struct, frozen=True, kw_only=True):
+class Cause(Record, frozen=True, kw_only=True):
     """Why a step missed the cache.
 
     ``origin``  number of the step where the chain of misses began (the step itself, unless ``kind`` is ``parent``).
@@ -54,7 +53,7 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
 MAX_PATHS = 50
 
 
-class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
+class StepRecord(Record, frozen=True, kw_only=True):
     """What one step did, or (in a plan) would do.
 
     ``number``       counts all steps of the stages that were needed, FROM and metadata included, from 1.
@@ -79,7 +78,7 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     cause: Cause | None = None
     log: str = ""
     waits_for: int | None = None
-    seen: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    seen: tuple[str, ...] | UnsetType = UNSET
 
     @property
     def keyword(self) -> str:
@@ -95,7 +94,7 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
         return "what is in an image whose layers are not here"
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
+class Failure(Record, frozen=True, kw_only=True):
     """Why a build ended without an image. ``kind`` and ``code``: see ``LayerlabError``."""
 
     kind: str
@@ -105,7 +104,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     column: int | None = None
     remedy: str | None = None
     exit_status: int | None = None
-    code: str | msgspec.UnsetType = msgspec.UNSET
+    code: str | UnsetType = UNSET
 
     @classmethod
     def of(cls, error: LayerlabError) -> Failure:
@@ -118,11 +117,11 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
             column=error.column,
             remedy=error.remedy,
             exit_status=error.exit_status if isinstance(error, StepFailedError) else None,
-            code=error.code or msgspec.UNSET,
+            code=error.code or UNSET,
         )
 
 
-class CheckWarning(msgspec.Struct, frozen=True, kw_only=True):
+class CheckWarning(Record, frozen=True, kw_only=True):
     """What a build check objects to, in lines ``line`` to ``end_line`` of the Dockerfile. ``url``: Docker's page on it, or empty."""
 
     rule: str
@@ -132,7 +131,7 @@ class CheckWarning(msgspec.Struct, frozen=True, kw_only=True):
     end_line: int
 
 
-class CheckRecord(msgspec.Struct, frozen=True, kw_only=True):
+class CheckRecord(Record, frozen=True, kw_only=True):
     """What build checks found, by line. ``source``: the Dockerfile. ``failure``: an error that a build would end with."""
 
     dockerfile: str
@@ -142,7 +141,7 @@ class CheckRecord(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = SCHEMA
 
 
-class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
+class BuildRecord(Record, frozen=True, kw_only=True):
     """All that one build did. ``image`` is ``None`` when it failed.
 
     ``executor``  ``bwrap``; ``snapshotter`` ``overlay`` or ``copy``; ``ids`` ``full`` or ``single``.
@@ -175,7 +174,7 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(step for step in self.steps if step.status == "executed")
 
 
-class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
+class PlanRecord(Record, frozen=True, kw_only=True):
     """The verdicts of a build that has not been run. ``edits`` are the paths that were assumed to change.
 
     ``assumed``: not everything has been built, and the verdicts are those that the edits would have once it has.
@@ -189,11 +188,11 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
     edits: tuple[str, ...] = ()
     stand_in: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    assumed: bool | msgspec.UnsetType = msgspec.UNSET
+    assumed: bool | UnsetType = UNSET
     schema: int = SCHEMA
 
 
-class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
+class HistoryEntry(Record, frozen=True, kw_only=True):
     """One row of ``history``: oldest last, as docker prints it."""
 
     created_by: str
@@ -204,7 +203,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     diff_id: str | None = None
 
 
-class ImageSummary(msgspec.Struct, frozen=True, kw_only=True):
+class ImageSummary(Record, frozen=True, kw_only=True):
     """One row of ``images``. ``size``: bytes of the files in all layers; ``stand_in``: a sentence, or empty."""
 
     name: str
@@ -215,7 +214,7 @@ class ImageSummary(msgspec.Struct, frozen=True, kw_only=True):
     stand_in: str = ""
 
 
-class LayerView(msgspec.Struct, frozen=True, kw_only=True):
+class LayerView(Record, frozen=True, kw_only=True):
     """What one layer does to the merged view, as ``dive`` shows it.
 
     ``added``, ``changed``, ``removed``: paths. ``wasted``: bytes of this layer's files that a later layer replaces or hides.
@@ -231,7 +230,7 @@ class LayerView(msgspec.Struct, frozen=True, kw_only=True):
     wasted: int
 
 
-class ImageView(msgspec.Struct, frozen=True, kw_only=True):
+class ImageView(Record, frozen=True, kw_only=True):
     """An image seen as its layers. ``origin``: for each path of the merged view, the number of the layer it comes from."""
 
     image: str
@@ -242,7 +241,7 @@ class ImageView(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = SCHEMA
 
 
-class Damage(msgspec.Struct, frozen=True, kw_only=True):
+class Damage(Record, frozen=True, kw_only=True):
     """Something that ``verify`` found. ``images`` are the names of those that need it; ``found`` is empty where nothing is left."""
 
     what: str
@@ -251,7 +250,7 @@ class Damage(msgspec.Struct, frozen=True, kw_only=True):
     images: tuple[str, ...]
 
 
-class Verification(msgspec.Struct, frozen=True, kw_only=True):
+class Verification(Record, frozen=True, kw_only=True):
     """The outcome of ``verify``: how much was read, and what is wrong."""
 
     blobs: int
@@ -260,7 +259,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = SCHEMA
 
 
-class Pruned(msgspec.Struct, frozen=True, kw_only=True):
+class Pruned(Record, frozen=True, kw_only=True):
     """What ``prune`` removed. ``freed`` and ``kept``: bytes of files in layers; ``blobs`` and ``blob_bytes``: configurations, manifests,
     packed layers and unfinished downloads that nothing here needs."""
 
@@ -273,7 +272,7 @@ class Pruned(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = SCHEMA
 
 
-class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
+class PublishedPort(Record, frozen=True, kw_only=True):
     """A port of this machine that leads to a port of a container. ``ip``: the address it was asked for on, or empty."""
 
     host: int
@@ -281,7 +280,7 @@ class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
     ip: str = ""
 
 
-class ContainerSummary(msgspec.Struct, frozen=True, kw_only=True):
+class ContainerSummary(Record, frozen=True, kw_only=True):
     """One row of ``ps``.
 
     ``image``  as it was named when the container was made; ``image_id`` its ID. ``command``: the words that run.
@@ -302,14 +301,14 @@ class ContainerSummary(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[PublishedPort, ...] = ()
 
 
-class PathChange(msgspec.Struct, frozen=True, kw_only=True):
+class PathChange(Record, frozen=True, kw_only=True):
     """What a container did to one path of its image: ``A`` added, ``C`` changed, ``D`` deleted (with all that was below it)."""
 
     kind: Literal["A", "C", "D"]
     path: str
 
 
-class ImageRow(msgspec.Struct, frozen=True, kw_only=True):
+class ImageRow(Record, frozen=True, kw_only=True):
     """An image under a name: digests of its configuration and manifest; ``stand_in`` is a sentence or empty."""
 
     name: str
@@ -319,7 +318,7 @@ class ImageRow(msgspec.Struct, frozen=True, kw_only=True):
     stand_in: str = ""
 
 
-class SentLayer(msgspec.Struct, frozen=True, kw_only=True):
+class SentLayer(Record, frozen=True, kw_only=True):
     """One layer of a push. ``size``: bytes of the blob; ``sent`` false where the registry had it, in whichever repository."""
 
     diff_id: str
@@ -328,7 +327,7 @@ class SentLayer(msgspec.Struct, frozen=True, kw_only=True):
     sent: bool
 
 
-class Push(msgspec.Struct, frozen=True, kw_only=True):
+class Push(Record, frozen=True, kw_only=True):
     """The outcome of a push. ``digest``: of the manifest; ``sent``: bytes of layers and configuration that went over the wire."""
 
     reference: str
@@ -338,7 +337,7 @@ class Push(msgspec.Struct, frozen=True, kw_only=True):
     schema: int = SCHEMA
 
 
-class EngineSummary(msgspec.Struct, frozen=True, kw_only=True):
+class EngineSummary(Record, frozen=True, kw_only=True):
     """An engine in words: ``name``, and what runs its steps and prepares their root filesystems."""
 
     name: str

@@ -12,25 +12,25 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
-import msgspec
+from layerlab.records import Record
 
 # Masks are kept for so many different characters of a text; more of them would fill the memory.
 _MASKS: Final = 256
 
 
-class Run(msgspec.Struct, frozen=True):
+class Run(Record, frozen=True):
     """Any number of characters but ``but`` (one character, or none)."""
 
     but: str = ""
 
 
-class One(msgspec.Struct, frozen=True):
+class One(Record, frozen=True):
     """One character but ``but`` (one character, or none)."""
 
     but: str = ""
 
 
-class Folders(msgspec.Struct, frozen=True):
+class Folders(Record, frozen=True):
     """Nothing, or anything but ``but`` (one character, or none) that ends with a slash."""
 
     but: str = ""

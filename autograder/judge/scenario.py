@@ -28,7 +28,8 @@ from autograder.quiz.question import (
     changed,
     joined,
 )
-from layerlab.context import Selected, Selection, load_context
+from layerlab.context import Selected, Selection
+from layerlab.context.build_context import load_context
 from layerlab.dockerfile import parse
 from layerlab.engines.forecast import planned
 from layerlab.errors import UsageError
@@ -127,7 +128,7 @@ def apply(question: Question, change: Change, context: Path) -> None:
 def _solved(context: Path, arguments: dict[str, str], cache: _Built) -> tuple[Graph, Solution]:
     file = context / DOCKERFILE
     graph = build_graph(parse(file.read_bytes(), DOCKERFILE), base_image, build_args=arguments)
-    return graph, solve(graph, load_context(str(context), dockerfile=str(file)), cache)
+    return graph, solve(graph, load_context(str(context), dockerfile=str(file)).root, cache)
 
 
 def _complete(graph: Graph, solution: Solution, context: Path, arguments: dict[str, Any], cache: _Built) -> BuildTrace:

@@ -14,9 +14,8 @@ import re
 import sys
 from typing import Final
 
-import msgspec
-
 from layerlab.errors import DockerfileError
+from layerlab.records import Record
 from layerlab.wildcards import Folders, One, Run, Token
 
 Ranges = tuple[tuple[int, int], ...]
@@ -56,13 +55,13 @@ _NAMED: Final[dict[str, Ranges]] = {
 }
 
 
-class Assertion(msgspec.Struct, frozen=True):
+class Assertion(Record, frozen=True):
     """A place in a text, not a character: ``A`` its start, ``z`` its end, ``b`` a word's edge, ``B`` none."""
 
     kind: str
 
 
-class Item(msgspec.Struct, frozen=True):
+class Item(Record, frozen=True):
     """Something that stands ``least`` to ``most`` times (``None``: any number)."""
 
     what: Token | Assertion

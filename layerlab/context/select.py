@@ -13,11 +13,10 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import Final
 
-import msgspec
-
 from layerlab.context.ignore import EXCLUDED, IgnoreRules
 from layerlab.context.tree import Directory, Entry, Row, rows_of
 from layerlab.errors import DockerfileError, MissingSourceError
+from layerlab.records import UNSET, Record, UnsetType
 
 CONTEXT: Final = "the build context"
 _LINK_LIMIT: Final = 255
@@ -29,7 +28,7 @@ NOTHING: Final = hashlib.sha256(_ONE).hexdigest()
 """The digest of a source of which nothing is left, or that is not there."""
 
 
-class Selection(msgspec.Struct, frozen=True):
+class Selection(Record, frozen=True):
     """What is read: ``path`` is absolute within the tree; ``wildcard`` when its pattern characters mean something.
 
     ``exclude`` are the patterns of ``--exclude``; ``parents`` is ``COPY --parents``, whose path is then a pattern below
@@ -42,10 +41,10 @@ class Selection(msgspec.Struct, frozen=True):
     exclude: tuple[str, ...] = ()
     parents: bool = False
     pivot: str = "/"
-    older: bool | msgspec.UnsetType = msgspec.UNSET
+    older: bool | UnsetType = UNSET
 
 
-class Match(msgspec.Struct):
+class Match(Record):
     """One path that a selection reads.
 
     ``path``  as selected (before a symlink was followed); ``real`` where the content is; both without a leading slash.
@@ -62,7 +61,7 @@ class Match(msgspec.Struct):
     followed: dict[str, Match] = {}
 
 
-class Picked(msgspec.Struct, frozen=True, array_like=True):
+class Picked(Record, frozen=True, array_like=True):
     """A ``Match`` without its entry: what a copier needs, and what can be written down."""
 
     path: str
@@ -70,7 +69,7 @@ class Picked(msgspec.Struct, frozen=True, array_like=True):
     is_directory: bool
 
 
-class Missing(msgspec.Struct, frozen=True):
+class Missing(Record, frozen=True):
     """What is not there.
 
     ``path``: absolute, links followed; ``below_file``: the first part of it that stands below a file, or empty.

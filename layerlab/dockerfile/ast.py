@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-import msgspec
+from layerlab.records import Record
 
 Form = Literal["shell", "exec"]
 
 
-class Flag(msgspec.Struct, frozen=True):
+class Flag(Record, frozen=True):
     """``--name=value`` before the arguments. A boolean flag written without a value has ``value == "true"``.
 
     ``line`` and ``column`` are the place of the flag in the file: an instruction may go over several lines.
@@ -25,7 +25,7 @@ class Flag(msgspec.Struct, frozen=True):
     line: int = 0
 
 
-class Heredoc(msgspec.Struct, frozen=True):
+class Heredoc(Record, frozen=True):
     """A here-document of RUN, COPY or ADD.
 
     ``expand`` is false for a quoted marker; ``chomp`` is true for ``<<-`` (leading tabs are already removed from
@@ -41,7 +41,7 @@ class Heredoc(msgspec.Struct, frozen=True):
     raw: str = ""
 
 
-class Instruction(msgspec.Struct, frozen=True):
+class Instruction(Record, frozen=True):
     """One instruction as written.
 
     ``keyword``   upper case (``"RUN"``).
@@ -85,7 +85,7 @@ class Instruction(msgspec.Struct, frozen=True):
         return tuple(flag.value for flag in self.flags if flag.name == name)
 
 
-class Stage(msgspec.Struct, frozen=True):
+class Stage(Record, frozen=True):
     """``FROM base [AS name]`` and the instructions up to the next FROM.
 
     ``base`` is as written, unexpanded. ``name`` is lower case, as BuildKit compares it. ``platform`` is the value of
@@ -100,7 +100,7 @@ class Stage(msgspec.Struct, frozen=True):
     instructions: tuple[Instruction, ...]
 
 
-class Dockerfile(msgspec.Struct, frozen=True):
+class Dockerfile(Record, frozen=True):
     """A whole file: the ARGs before the first FROM, the stages, and the parser directives."""
 
     file: str

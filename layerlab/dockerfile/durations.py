@@ -6,7 +6,6 @@ Rule: Go's ``time.ParseDuration``. Values are nanoseconds, the unit that an imag
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 
 NANOSECONDS = {
     "ns": 1,
@@ -37,6 +36,8 @@ def parse_duration(text: str) -> int:
         return 0
     if not _WHOLE.match(text):
         raise ValueError(f'time: invalid duration "{text}"')
+    from decimal import Decimal  # for HEALTHCHECK alone
+
     total = 0
     for number, unit in _PART.findall(unsigned):
         if not unit:

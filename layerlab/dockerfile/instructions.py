@@ -9,8 +9,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final, NoReturn
 
-import msgspec
-
 from layerlab.dockerfile.ast import Flag, Heredoc, Instruction
 from layerlab.dockerfile.chars import SPACES, quoted
 from layerlab.dockerfile.durations import parse_duration
@@ -20,6 +18,7 @@ from layerlab.dockerfile.mounts import check_mount
 from layerlab.dockerfile.nodes import Node
 from layerlab.dockerfile.suggest import closest
 from layerlab.errors import DockerfileError
+from layerlab.records import replace
 
 NETWORKS = ("default", "none", "host")
 SECURITIES = ("sandbox", "insecure")
@@ -180,7 +179,7 @@ def _copy(node: Node) -> Instruction:
         if announced is not None:
             raw = bodies[announced.name].raw if announced.name in bodies else ""
             content = without_leading_tabs(raw) if announced.chomp else raw
-            heredocs.append(msgspec.structs.replace(announced, raw=raw, content=content))
+            heredocs.append(replace(announced, raw=raw, content=content))
     return _instruction(node, tuple(node.words), flags=flags, heredocs=tuple(heredocs))
 
 

@@ -6,20 +6,19 @@ Knows nothing of instructions. Rule: BuildKit ``frontend/dockerfile/parser/parse
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass, field
 
 from layerlab.dockerfile.ast import Heredoc
 from layerlab.dockerfile.chars import SPACES
 from layerlab.dockerfile.directives import DirectiveError, Directives
 from layerlab.dockerfile.heredoc import without_leading_tabs
 from layerlab.errors import DockerfileError
+from layerlab.records import Record
 
 LONGEST_LINE = 65535
 BYTE_ORDER_MARK = "\ufeff"
 
 
-@dataclass(slots=True)
-class LogicalLine:
+class LogicalLine(Record):
     """One instruction's text with its continuations joined.
 
     ``pieces`` says which physical line (from 1) and column (from 1) each part came from, by offset in ``text``. ``comments`` stand before
@@ -29,8 +28,8 @@ class LogicalLine:
     text: str
     start: int
     end: int
-    offsets: list[int] = field(default_factory=list)
-    places: list[tuple[int, int]] = field(default_factory=list)
+    offsets: list[int] = []
+    places: list[tuple[int, int]] = []
     comments: tuple[str, ...] = ()
 
     def place(self, offset: int) -> tuple[int, int]:

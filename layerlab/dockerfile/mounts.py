@@ -11,11 +11,10 @@ import re
 from collections.abc import Callable
 from typing import Literal, NoReturn, cast
 
-import msgspec
-
 from layerlab.dockerfile.chars import quoted
 from layerlab.dockerfile.suggest import did_you_mean
 from layerlab.errors import DockerfileError
+from layerlab.records import Record
 
 MountType = Literal["bind", "cache", "tmpfs", "secret", "ssh"]
 Sharing = Literal["shared", "private", "locked"]
@@ -38,7 +37,7 @@ _SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?(?:([kmgtp])(?:i?b)?|b)?\Z"
 _QUOTED_FIELD = re.compile(r'"((?:[^"]|"")*)"(?=,|\Z)', re.DOTALL)
 
 
-class Mount(msgspec.Struct, frozen=True):
+class Mount(Record, frozen=True):
     """One mount of a RUN, defaults filled in.
 
     ``source``     path in ``from_stage`` or, without it, in the build context; empty for its root. Only bind and cache have one.

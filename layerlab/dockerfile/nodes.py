@@ -7,7 +7,6 @@ Rule: BuildKit ``frontend/dockerfile/parser/line_parsers.go``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import NoReturn
 
 from layerlab.dockerfile.ast import Heredoc
@@ -16,12 +15,12 @@ from layerlab.dockerfile.heredoc import heredocs_in
 from layerlab.dockerfile.lines import LineReader, LogicalLine
 from layerlab.dockerfile.words import Command, NotStringsError, json_array, split_blanks, split_command, split_words
 from layerlab.errors import DockerfileError
+from layerlab.records import Record
 
 HEREDOC_KEYWORDS = frozenset({"ADD", "COPY", "RUN"})
 
 
-@dataclass(slots=True)
-class Node:
+class Node(Record):
     """The words of one instruction.
 
     ``json`` says that the arguments were a JSON array; ``child`` is the instruction inside ONBUILD.
@@ -31,10 +30,10 @@ class Node:
     line: LogicalLine
     command: Command
     keyword: str
-    words: list[str] = field(default_factory=list)
+    words: list[str] = []
     json: bool = False
-    pairs: list[tuple[str, str]] = field(default_factory=list)
-    heredocs: list[Heredoc] = field(default_factory=list)
+    pairs: list[tuple[str, str]] = []
+    heredocs: list[Heredoc] = []
     child: Node | None = None
     legacy: bool = False
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-import urllib.parse
 from typing import Final, Literal
 
 _PROTOCOL: Final = re.compile(r"([A-Za-z0-9]+)://")
@@ -62,7 +61,9 @@ def checksum_problem(words: list[str]) -> str:
 
 
 def _path(url: str) -> str:
+    from urllib.parse import unquote, urlsplit
+
     try:
-        return urllib.parse.unquote(urllib.parse.urlsplit(url).path, errors="surrogateescape")
+        return unquote(urlsplit(url).path, errors="surrogateescape")
     except ValueError:
         return ""

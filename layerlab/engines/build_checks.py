@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from layerlab.context import load_context
+from layerlab.context.build_context import load_context
 from layerlab.dockerfile import parse
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.inputs import Inputs, build_arguments, check_frontend, dockerfile_of, dockerfile_text, shown_path

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from layerlab.context import BuildContext, Selection
+from layerlab.context import Selection
 from layerlab.context.edits import EditedDirectory
 from layerlab.context.select import Selected, select
 from layerlab.context.tree import Directory, rows_of
@@ -62,7 +62,7 @@ def make_plan(
     """
     if edits:
         return _WhatIf(engine, options, inputs, cache, look).plan(edits)
-    solution = solve_looking(inputs.graph, inputs.context, cache, look)
+    solution = solve_looking(inputs.graph, inputs.context.root, cache, look)
     _refuse_what_fails(solution)
     record = _record(engine, options, inputs, solution, inputs.memory.trace())
     inputs.context.save()
@@ -118,8 +118,8 @@ class _WhatIf:
     def __init__(self, engine: str, options: BuildOptions, inputs: Inputs, cache: CacheView, look: Look | None) -> None:
         self._engine = engine
         self._options = options
-        graph, context = inputs.graph, inputs.context
-        solution = solve_looking(graph, context, cache, look)
+        graph, root = inputs.graph, inputs.context.root
+        solution = solve_looking(graph, root, cache, look)
         self._unbuilt = any(decided.decision == "run" for decided in solution.steps)
         if self._unbuilt:
             text = "not everything has been built yet; the plan shows what the edits would cost once it has"
@@ -128,7 +128,7 @@ class _WhatIf:
         self._assumed = AsBuilt(cache)
         while True:
             # At least once: what is undecided without the assumption runs with it.
-            solution = solve(graph, context, self._assumed)
+            solution = solve(graph, root, self._assumed)
             missing = [decided.key for decided in solution.steps if decided.decision == "run" and decided.key is not None]
             # A step that may not use the cache runs whatever is in it.
             missing = [key for key in missing if self._assumed.lookup(key) is None]
@@ -211,10 +211,10 @@ def _record(
     )
 
 
-def solve_looking(graph: Graph, context: BuildContext | Directory, cache: CacheView, look: Look | None) -> Solution:
+def solve_looking(graph: Graph, root: Directory, cache: CacheView, look: Look | None) -> Solution:
     """Solve, reading stage contents where the stage is cached: that runs nothing."""
     while True:
-        solution = solve(graph, context, cache)
+        solution = solve(graph, root, cache)
         if look is None or not any(_looked(decided, look) for decided in solution.steps):
             return solution
 

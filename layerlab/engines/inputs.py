@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from layerlab.context import BuildContext, load_context
+from layerlab.context.build_context import BuildContext, load_context
 from layerlab.dockerfile import parse
 from layerlab.dockerfile.ast import Dockerfile
 from layerlab.dockerfile.chars import quoted

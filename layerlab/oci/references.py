@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-import msgspec
-
 from layerlab.errors import InvalidReferenceError
+from layerlab.records import Record
 
 DOCKER_HUB: Final = "docker.io"
 _HUB_HOST: Final = "registry-1.docker.io"
@@ -27,7 +26,7 @@ _ID: Final = re.compile(r"[0-9a-f]{64}\Z")
 _LONGEST: Final = 255
 
 
-class Reference(msgspec.Struct, frozen=True):
+class Reference(Record, frozen=True):
     """A parsed reference. Exactly one of ``tag`` and ``digest`` decides what is asked for; a digest wins."""
 
     registry: str

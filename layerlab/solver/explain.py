@@ -7,15 +7,13 @@ change of everything below it. A step that differs in nothing of its own names t
 
 from __future__ import annotations
 
-import difflib
 import stat
 from typing import Final
-
-import msgspec
 
 from layerlab.context import Selected
 from layerlab.context.tree import Row
 from layerlab.model import MAX_PATHS, Cause, CauseKind
+from layerlab.records import Record, replace
 from layerlab.solver.graph import Graph, Step
 from layerlab.solver.keys import base_key, content_sources, operation
 from layerlab.solver.ops import CopyOp, MkdirOp, Op, RunOp, variables
@@ -29,14 +27,14 @@ _NEAR: Final = 20
 _INHERITED: Final = frozenset({"environment", "user", "workdir"})
 
 
-class ContentTrace(msgspec.Struct, frozen=True, array_like=True):
+class ContentTrace(Record, frozen=True, array_like=True):
     """What one source of a step read: its digest and every path below it."""
 
     digest: str
     rows: list[Row]
 
 
-class StepTrace(msgspec.Struct, frozen=True, kw_only=True):
+class StepTrace(Record, frozen=True, kw_only=True):
     """One step of a build, as far as an explanation needs it."""
 
     number: int
@@ -50,7 +48,7 @@ class StepTrace(msgspec.Struct, frozen=True, kw_only=True):
     failed: bool = False
 
 
-class BuildTrace(msgspec.Struct, frozen=True, kw_only=True):
+class BuildTrace(Record, frozen=True, kw_only=True):
     """A build to compare with. ``bases``: key of each stage's base by stage label."""
 
     dockerfile: str
@@ -202,7 +200,7 @@ def _operation_difference(op: Op, old: Op, instruction: str, partner: StepTrace)
     if isinstance(op, RunOp) and isinstance(old, RunOp):
         if op.argv != old.argv or op.shebang != old.shebang:
             return "instruction", (), changed if partner.instruction != instruction else "the command or the SHELL before it changed"
-        if [msgspec.structs.replace(m, source=None) for m in op.mounts] != [msgspec.structs.replace(m, source=None) for m in old.mounts]:
+        if [replace(m, source=None) for m in op.mounts] != [replace(m, source=None) for m in old.mounts]:
             return "instruction", (), changed
         if op.env != old.env:
             return _environment_difference(op, old)
@@ -373,9 +371,14 @@ def edits_between(old: list[str], new: list[str]) -> list[tuple[str, int, int, i
     while end < min(len(old), len(new)) - same and old[-1 - end] == new[-1 - end]:
         end += 1
     left, right = old[same : len(old) - end], new[same : len(new) - end]
-    # What occurs often says little, and costs a square.
-    matcher = difflib.SequenceMatcher(None, left, right, autojunk=len(right) > _MANY)
-    moved = [(tag, low + same, high + same, start + same, stop + same) for tag, low, high, start, stop in matcher.get_opcodes()]
+    moved = []
+    if left or right:
+        # Most builds are of a Dockerfile that has not changed.
+        from difflib import SequenceMatcher
+
+        # What occurs often says little, and costs a square.
+        matcher = SequenceMatcher(None, left, right, autojunk=len(right) > _MANY)
+        moved = [(tag, low + same, high + same, start + same, stop + same) for tag, low, high, start, stop in matcher.get_opcodes()]
     head = [("equal", 0, same, 0, same)] if same else []
     tail = [("equal", len(old) - end, len(old), len(new) - end, len(new))] if end else []
     return [*head, *moved, *tail]
@@ -383,7 +386,9 @@ def edits_between(old: list[str], new: list[str]) -> list[tuple[str, int, int, i
 
 def likeness(one: str, other: str) -> float:
     """From 0 to 1. Of long texts the beginnings count."""
-    return difflib.SequenceMatcher(None, one[:_ALIKE], other[:_ALIKE], autojunk=False).ratio()
+    from difflib import SequenceMatcher
+
+    return SequenceMatcher(None, one[:_ALIKE], other[:_ALIKE], autojunk=False).ratio()
 
 
 def _pair(old: list[StepTrace], steps: list[Step], partners: dict[int, StepTrace]) -> None:

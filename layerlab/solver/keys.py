@@ -16,8 +16,7 @@ import hashlib
 import posixpath
 from typing import Any, Final
 
-import msgspec
-
+from layerlab.records import encode_json
 from layerlab.solver.ops import CopyOp, MkdirOp, MountOp, Op, RunOp, Source
 
 SCRATCH_KEY: Final = hashlib.sha256(b"scratch").hexdigest()
@@ -138,4 +137,4 @@ def _cache_id(mount: MountOp) -> str:
 
 
 def _digest(value: list[Any]) -> str:
-    return hashlib.sha256(msgspec.json.encode(value)).hexdigest()
+    return hashlib.sha256(encode_json(value)).hexdigest()

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal
 
-import msgspec
-
 from layerlab.context import Selected
+from layerlab.records import Record
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-class BaseImage(msgspec.Struct, frozen=True):
+class BaseImage(Record, frozen=True):
     """A resolved base image.
 
     ``name``    normalised reference (``node:alpine``); ``diff_ids`` lowest layer first, ``sha256:…``.
@@ -30,7 +29,7 @@ class BaseImage(msgspec.Struct, frozen=True):
     stand_in: str = ""
 
 
-class RemoteFile(msgspec.Struct, frozen=True):
+class RemoteFile(Record, frozen=True):
     """What a URL gave: a file called ``name`` in ``directory`` (absolute), selected as from a build context."""
 
     name: str
@@ -38,7 +37,7 @@ class RemoteFile(msgspec.Struct, frozen=True):
     selected: Selected
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True):
+class Source(Record, frozen=True, kw_only=True):
     """Where a COPY, ADD or bind mount reads.
 
     ``kind``  ``context``, ``stage`` (``stage`` is its index), ``image`` (``image`` is its name), ``inline`` (a heredoc:
@@ -58,7 +57,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     unpack: bool = False
 
 
-class MkdirOp(msgspec.Struct, frozen=True, tag="mkdir"):
+class MkdirOp(Record, frozen=True, tag="mkdir"):
     """WORKDIR: a directory and its parents, mode 0755, owned by ``owner`` as written in USER (empty: 0:0).
 
     ``created``: its time in seconds since 1970 where a build asks for one with ``SOURCE_DATE_EPOCH``.
@@ -69,7 +68,7 @@ class MkdirOp(msgspec.Struct, frozen=True, tag="mkdir"):
     created: int | None = None
 
 
-class CopyOp(msgspec.Struct, frozen=True, tag="copy", kw_only=True):
+class CopyOp(Record, frozen=True, tag="copy", kw_only=True):
     """COPY or ADD.
 
     ``dest``    absolute; a trailing slash says that it must be a directory.
@@ -90,7 +89,7 @@ class CopyOp(msgspec.Struct, frozen=True, tag="copy", kw_only=True):
     same_as_parent: bool = False
 
 
-class MountOp(msgspec.Struct, frozen=True, kw_only=True):
+class MountOp(Record, frozen=True, kw_only=True):
     """One ``--mount`` of a RUN, resolved: ``target`` is absolute; ``source`` is set for bind and (optionally) cache.
 
     ``written`` is the target of a secret where that is relative, which counts. ``mode``, ``uid`` and ``gid``: all or none.
@@ -111,7 +110,7 @@ class MountOp(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 0
 
 
-class RunOp(msgspec.Struct, frozen=True, tag="run", kw_only=True):
+class RunOp(Record, frozen=True, tag="run", kw_only=True):
     """RUN: ``argv`` after the shell was put before it, the whole environment in order, working directory as text, user.
 
     ``hostname`` is what a build asked for with ``BUILDKIT_SANDBOX_HOSTNAME``, or empty.

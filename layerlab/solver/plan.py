@@ -12,14 +12,13 @@ import re
 from collections.abc import Iterable
 from typing import Final, Literal, Protocol
 
-import msgspec
-
-from layerlab.context import BuildContext, Selected, Selection, select
+from layerlab.context import Selected, Selection, select
 from layerlab.context.filesync import followed, sent, sent_alone
 from layerlab.context.select import NOTHING, fixed_part, missing, resolve
 from layerlab.context.tree import Directory
 from layerlab.dockerfile.chars import quoted
 from layerlab.errors import ContextError, DockerfileError, LayerlabError, MissingSourceError
+from layerlab.records import UNSET, Record
 from layerlab.solver.graph import Graph, GraphStage, Like, Step
 from layerlab.solver.keys import SCRATCH_KEY, base_key, content_sources, inline_digest, merge_key, step_key
 from layerlab.solver.ops import CopyOp, Op, RunOp, Source
@@ -32,7 +31,7 @@ _EVERYTHING: Final = Selection("/", False)
 Decision = Literal["base", "metadata", "cached", "run", "undecided", "failed"]
 
 
-class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
+class CacheRecord(Record, frozen=True, kw_only=True):
     """The result of a step that ran: its layer, found again by the step's key.
 
     ``size`` in bytes of regular files; ``created`` in RFC 3339, UTC. ``seen``: what an executor that watches its commands told of the
@@ -60,7 +59,7 @@ class CacheView(Protocol):
         ...
 
 
-class Decided(msgspec.Struct, frozen=True, kw_only=True):
+class Decided(Record, frozen=True, kw_only=True):
     """One step with its verdict.
 
     ``key`` is ``None`` where it cannot be known yet; ``out_key`` is the key that the next step builds on.
@@ -89,7 +88,7 @@ class Decided(msgspec.Struct, frozen=True, kw_only=True):
     in_turn: bool = False
 
 
-class Solution(msgspec.Struct, frozen=True):
+class Solution(Record, frozen=True):
     """All verdicts, by step number."""
 
     steps: tuple[Decided, ...]
@@ -128,13 +127,13 @@ class _Tip:
         self.forced = forced
 
 
-def solve(graph: Graph, context: BuildContext | Directory, cache: CacheView, *, fresh: frozenset[str] = frozenset()) -> Solution:
-    """Decide every step.
+def solve(graph: Graph, root: Directory, cache: CacheView, *, fresh: frozenset[str] = frozenset()) -> Solution:
+    """Decide every step. ``root``: of the build context.
 
     ``fresh`` are keys that were made in this very build: they count as hits even where the cache is to be ignored.
     A missing source does not raise: it is the ``error`` of its step.
     """
-    return _Solver(graph, context.root if isinstance(context, BuildContext) else context, cache, fresh).solve()
+    return _Solver(graph, root, cache, fresh).solve()
 
 
 class _Solver:
@@ -428,5 +427,5 @@ def _ignores_cache(stage: GraphStage, step: Step) -> bool:
 def selection_of(source: Source, op: Op, like: Like) -> Selection:
     """The selection that reads a source of an operation."""
     exclude = op.exclude if isinstance(op, CopyOp) else ()
-    older = True if like == "26" else msgspec.UNSET
+    older = True if like == "26" else UNSET
     return Selection(source.path, source.wildcard, exclude, bool(source.pivot), source.pivot or "/", older)

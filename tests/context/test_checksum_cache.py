@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from layerlab.context import BuildContext, load_context
+from layerlab.context.build_context import BuildContext, load_context
 
 OLD = time.time_ns() - 3600 * 1_000_000_000
 

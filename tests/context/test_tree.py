@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from layerlab.context import load_context
+from layerlab.context.build_context import load_context
 from layerlab.context.tree import DiskDirectory, directory_digest, rows_of, tree_of
 
 Tree = dict[str, "bytes | str | Tree"]  # bytes: a file; text: a link

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from layerlab.context import load_context
+from layerlab.context.build_context import load_context
 from layerlab.engines.build_checks import is_reference
 from layerlab.linter import check
 from layerlab.model import CheckRecord

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from layerlab.context import Selected, Selection, load_context
+from layerlab.context import Selected, Selection
+from layerlab.context.build_context import load_context
 from layerlab.dockerfile import parse
 from layerlab.solver.graph import Graph, build_graph
 from layerlab.solver.ops import BaseImage
@@ -44,7 +45,7 @@ class Lab:
         return build_graph(parse(dockerfile.encode(), "Dockerfile"), self._base, build_args=more)
 
     def plan(self, dockerfile: str, **build_args: str) -> Solution:
-        return solve(self.graph(dockerfile, **build_args), load_context(str(self.place)), self.cache)
+        return solve(self.graph(dockerfile, **build_args), load_context(str(self.place)).root, self.cache)
 
     def verdicts(self, dockerfile: str, **build_args: str) -> list[str]:
         """Keyword and decision of each step that makes a layer."""

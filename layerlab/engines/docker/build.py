@@ -61,7 +61,7 @@ class DockerBuild:
         self.progress = progress
         self.stop = stop
         self.before: BuildTrace | None = inputs.memory.trace()
-        self.predicted: Solution = solve(self.graph, inputs.context, records)
+        self.predicted: Solution = solve(self.graph, inputs.context.root, records)
         self.image_id = ""
         # Under what a daemon may know it: containerd's store has manifests, and says the digest of a configuration all the same.
         self.image_names: tuple[str, ...] = ()
@@ -275,7 +275,7 @@ class DockerBuild:
         fresh: set[str] = set()
         while True:
             # What was made in this build counts even where the cache was to be ignored.
-            solution = solve(self.graph, self.inputs.context, self.records, fresh=frozenset(fresh))
+            solution = solve(self.graph, self.inputs.context.root, self.records, fresh=frozenset(fresh))
             if not (self._learn_steps(solution, known, fresh, generation) or self._learn_content(solution)):
                 break
         steps = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 
 from layerlab.dockerfile.ast import Instruction
@@ -45,8 +44,11 @@ def _port_range(text: str) -> tuple[int, int] | None:
 
 
 def _is_address(text: str) -> bool:
+    # Seldom written, and it takes 3 ms to import.
+    from ipaddress import ip_address
+
     try:
-        ipaddress.ip_address(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
+        ip_address(text[1:-1] if text.startswith("[") and text.endswith("]") else text)
     except ValueError:
         return False
     return True

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
-import msgspec
-
+from layerlab.records import Record
 from layerlab.solver.ops import BaseImage, Op, RemoteFile, Source
 
 EPOCH: Final = "SOURCE_DATE_EPOCH"
@@ -20,7 +19,7 @@ Resolve = Callable[[str], BaseImage]
 Remote = Callable[[Source], RemoteFile | None]
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class Step(Record, frozen=True, kw_only=True):
     """One instruction of one needed stage, resolved.
 
     ``number`` counts from 1 over all needed stages; ``op`` is ``None`` for FROM and for metadata.
@@ -38,7 +37,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     created_by: str | None = None
 
 
-class GraphStage(msgspec.Struct, frozen=True, kw_only=True):
+class GraphStage(Record, frozen=True, kw_only=True):
     """A needed stage. Exactly one of ``base_image`` and ``base_stage`` is set, none of them for ``scratch``.
 
     ``config`` is the OCI image configuration after the last step, without ``rootfs`` and ``history``.
@@ -53,7 +52,7 @@ class GraphStage(msgspec.Struct, frozen=True, kw_only=True):
     no_cache: bool = False
 
 
-class Graph(msgspec.Struct, frozen=True, kw_only=True):
+class Graph(Record, frozen=True, kw_only=True):
     """All that a build needs to know.
 
     ``stages`` are in file order; ``images`` are those that COPY or mounts name; ``remotes`` what ADD takes from elsewhere, as far as it is

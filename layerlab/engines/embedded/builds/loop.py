@@ -187,7 +187,7 @@ class Build:
         return bool(waiting)
 
     def _solve(self) -> Solution:
-        return solve(self.graph, self.inputs.context, self.committer, fresh=frozenset(self.fresh))
+        return solve(self.graph, self.inputs.context.root, self.committer, fresh=frozenset(self.fresh))
 
     def _look(self, solution: Solution) -> bool:
         """Read the content that an undecided step waits for; false when nothing is undecided."""

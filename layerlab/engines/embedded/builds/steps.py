@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from layerlab.context import BuildContext
+from layerlab.context.build_context import BuildContext
 from layerlab.context.select import fixed_part
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded import oom
