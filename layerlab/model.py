@@ -338,8 +338,9 @@ class Push(Record, frozen=True, kw_only=True):
 
 
 class EngineSummary(Record, frozen=True, kw_only=True):
-    """An engine in words: ``name``, and what runs its steps and prepares their root filesystems."""
+    """An engine in words: its ``name``, its ``title`` for people, and what runs its steps and prepares their root filesystems."""
 
     name: str
+    title: str
     executor: str
     snapshotter: str

@@ -18,4 +18,4 @@ def engine_for(engine: Engine | str | None) -> Engine:
 def described(engine: Engine) -> dict[str, str]:
     """Engine and executor in words. May take a moment: it looks at what this machine allows. Raises ``StoreError``."""
     about = engine.about()
-    return {"engine": f"{'Docker' if about.name == 'docker' else about.name} engine", "executor": f"{about.executor}, {about.snapshotter}"}
+    return {"engine": about.title, "executor": f"{about.executor}, {about.snapshotter}"}

@@ -12,10 +12,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import Any, Final, Unpack
 
 import msgspec
 
+from layerlab import model
 from layerlab.engines.api import BuildOptions, ContainerOptions, Event, Output, Progress, Report
 from layerlab.engines.build_checks import check_build, checked, obeyed
 from layerlab.engines.build_history import BuildHistory
@@ -25,33 +26,11 @@ from layerlab.engines.docker.build import DockerBuild, ImageFacts
 from layerlab.engines.docker.client import DockerError, connect_api, find_builder, find_client, said, translated
 from layerlab.engines.docker.known_builds import DaemonRecords
 from layerlab.engines.forecast import file_groups, make_matrix, make_plan
-from layerlab.engines.inputs import (
-    Inputs,
-    dockerfile_of,
-    edit_path,
-    not_here,
-    read_inputs,
-    refuse_typed_text,
-)
+from layerlab.engines.inputs import Inputs, dockerfile_of, edit_path, not_here, read_inputs, refuse_typed_text
 from layerlab.errors import BaseImageError, StoreError, UsageError
 from layerlab.interrupt import Stop
-from layerlab.model import (
-    BuildRecord,
-    CheckRecord,
-    ContainerSummary,
-    EngineSummary,
-    HistoryEntry,
-    ImageRow,
-    ImageSummary,
-    ImageView,
-    PathChange,
-    PlanRecord,
-)
 from layerlab.oci.references import parse_reference
 from layerlab.solver.ops import BaseImage
-
-if TYPE_CHECKING:
-    from layerlab.model import Push
 
 _STAND_IN_LABEL: Final = "layerlab.stand-in"
 _MAKES_LAYER: Final = re.compile(r"(?:RUN|COPY|ADD|WORKDIR)\b")
@@ -97,9 +76,9 @@ class DockerEngine:
         """Close the connection."""
         self.api.close()
 
-    def about(self) -> EngineSummary:
+    def about(self) -> model.EngineSummary:
         """See ``Engine.about``."""
-        return EngineSummary(name=self.name, executor=self.executor, snapshotter=self.snapshotter)
+        return model.EngineSummary(name=self.name, title="Docker engine", executor=self.executor, snapshotter=self.snapshotter)
 
     def twin(self) -> DockerEngine:
         """See ``Engine.twin``: it has a connection of its own."""
@@ -169,7 +148,7 @@ class DockerEngine:
                 return None
         return found
 
-    def build(self, options: BuildOptions, progress: Progress | None = None, stop: Stop | None = None) -> BuildRecord:
+    def build(self, options: BuildOptions, progress: Progress | None = None, stop: Stop | None = None) -> model.BuildRecord:
         """Build an image; see ``Engine.build``. Raises ``DockerError`` where Docker could not even try."""
         refuse_typed_text(options)
         watch = progress or _silent
@@ -194,24 +173,24 @@ class DockerEngine:
             "use --engine embedded.",
         )
 
-    def plan(self, options: BuildOptions, edits: tuple[str, ...] = ()) -> PlanRecord:
+    def plan(self, options: BuildOptions, edits: tuple[str, ...] = ()) -> model.PlanRecord:
         """What layerlab's solver expects of the next build, by the builds that it has seen; see ``Engine.plan``."""
         inputs = obeyed(options, self._inputs(options, _quiet))
         paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
         return _with_doubt(make_plan("docker", options, inputs, DaemonRecords(self.state), paths))
 
-    def check(self, options: BuildOptions) -> CheckRecord:
+    def check(self, options: BuildOptions) -> model.CheckRecord:
         """See ``Engine.check``."""
         return check_build(options, lambda name: self._base(name, options, lambda _text: None))
 
-    def matrix(self, options: BuildOptions, edits: tuple[str, ...]) -> tuple[tuple[str, PlanRecord], ...]:
+    def matrix(self, options: BuildOptions, edits: tuple[str, ...]) -> tuple[tuple[str, model.PlanRecord], ...]:
         """A plan for each edit alone; see ``Engine.matrix``."""
         inputs = obeyed(options, self._inputs(options, _quiet))
         paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
         plans = make_matrix("docker", options, inputs, DaemonRecords(self.state), paths)
         return tuple((edit, _with_doubt(plan)) for edit, plan in zip(edits, plans, strict=True))
 
-    def explain(self, options: BuildOptions) -> BuildRecord | None:
+    def explain(self, options: BuildOptions) -> model.BuildRecord | None:
         """The last build's record; where nothing ran in it, the last one in which something did."""
         path, file = dockerfile_of(options)
         memory = BuildHistory(self._context_directory(path), file, options.target)
@@ -229,12 +208,12 @@ class DockerEngine:
             raise UsageError(f"No such image: {image}", remedy="`layerlab images --engine docker` lists those that are here.")
         return found
 
-    def image_row(self, image: str) -> ImageRow:
+    def image_row(self, image: str) -> model.ImageRow:
         """The image under a name or an ID. Raises ``UsageError``."""
         found = self._found(image)
         tags = found.get("RepoTags") or []
         label = ((found.get("Config") or {}).get("Labels") or {}).get(_STAND_IN_LABEL, "")
-        return ImageRow(name=tags[0] if tags else image, config=found["Id"], manifest="", source="docker", stand_in=label)
+        return model.ImageRow(name=tags[0] if tags else image, config=found["Id"], manifest="", source="docker", stand_in=label)
 
     def image_config(self, image: str) -> dict[str, Any]:
         """The configuration of an image, as far as Docker tells it. Raises ``UsageError``."""
@@ -247,7 +226,7 @@ class DockerEngine:
             "rootfs": {"type": "layers", "diff_ids": found["RootFS"].get("Layers") or []},
         }
 
-    def images(self, *, unnamed: bool = False) -> tuple[ImageSummary, ...]:
+    def images(self, *, unnamed: bool = False) -> tuple[model.ImageSummary, ...]:
         """All images, newest first."""
         with translated():
             listed = self.api.images(all=False)
@@ -259,7 +238,9 @@ class DockerEngine:
             layers = len((self._inspect(item["Id"]) or {}).get("RootFS", {}).get("Layers") or [])
             label = (item.get("Labels") or {}).get(_STAND_IN_LABEL, "")
             rows += [
-                ImageSummary(name=name, id=item["Id"], created=_moment(item["Created"]), size=item["Size"], layers=layers, stand_in=label)
+                model.ImageSummary(
+                    name=name, id=item["Id"], created=_moment(item["Created"]), size=item["Size"], layers=layers, stand_in=label
+                )
                 for name in names
             ]
         return tuple(sorted(rows, key=lambda row: (row.created, row.name), reverse=True))
@@ -285,7 +266,7 @@ class DockerEngine:
         gone = [item["Untagged"] for item in answer if "Untagged" in item]
         return ", ".join(gone) or image, any("Deleted" in item for item in answer)
 
-    def history(self, image: str) -> tuple[HistoryEntry, ...]:
+    def history(self, image: str) -> tuple[model.HistoryEntry, ...]:
         """Rows of an image's history, newest first. Raises ``UsageError``."""
         layers = list(self._found(image)["RootFS"].get("Layers") or [])
         with translated():
@@ -298,7 +279,7 @@ class DockerEngine:
         found = []
         for row, is_empty in zip(rows, empty, strict=True):
             found.append(
-                HistoryEntry(
+                model.HistoryEntry(
                     created_by=row.get("CreatedBy") or "",
                     size=row.get("Size") or 0,
                     empty_layer=is_empty,
@@ -309,7 +290,7 @@ class DockerEngine:
             )
         return tuple(found)
 
-    def view(self, image: str, report: Report | None = None) -> ImageView:
+    def view(self, image: str, report: Report | None = None) -> model.ImageView:
         """An image seen as its layers. Docker writes the whole image out for that, which can take a while, so ``report`` is told.
 
         Raises ``UsageError``, ``DockerError``.
@@ -324,7 +305,7 @@ class DockerEngine:
 
     # --- moving images ----------------------------------------------------------------------------------------------
 
-    def pull(self, name: str, report: Report) -> ImageRow:
+    def pull(self, name: str, report: Report) -> model.ImageRow:
         """Let the daemon fetch an image from its registry. Raises ``DockerError``."""
         reference = parse_reference(name)
         report(f"docker pulls {reference.full}")
@@ -336,10 +317,8 @@ class DockerEngine:
                     report(f"{item.get('id', '')}: {item['status']}")
         return self.image_row(name)
 
-    def push(self, name: str, report: Report) -> Push:
+    def push(self, name: str, report: Report) -> model.Push:
         """Let the daemon send an image to the registry that its name says. Raises ``DockerError``, ``UsageError``."""
-        from layerlab.model import Push, SentLayer
-
         reference = parse_reference(name)
         diff_ids: list[str] = list(self._found(name)["RootFS"].get("Layers") or [])
         digest = ""
@@ -357,10 +336,10 @@ class DockerEngine:
                     sent[layer] = status == "Pushed"
                     report(f"{layer}: {status.lower()}")
         layers = tuple(
-            SentLayer(diff_id=diff_id, digest="", size=sizes.get(diff_id[7:19], 0), sent=sent.get(diff_id[7:19], False))
+            model.SentLayer(diff_id=diff_id, digest="", size=sizes.get(diff_id[7:19], 0), sent=sent.get(diff_id[7:19], False))
             for diff_id in diff_ids
         )
-        return Push(reference=reference.full, digest=digest, layers=layers, sent=sum(layer.size for layer in layers if layer.sent))
+        return model.Push(reference=reference.full, digest=digest, layers=layers, sent=sum(layer.size for layer in layers if layer.sent))
 
     def save(self, names: tuple[str, ...], path: str | None) -> None:
         """Write images to an archive, or to standard output, as ``docker save``. Raises ``UsageError``, ``DockerError``."""
@@ -416,11 +395,11 @@ class DockerEngine:
         """See ``Containers.run_detached``."""
         return containers.detached(self.api, self._wanted(image, options), remove=options.get("remove", False))
 
-    def containers(self, *, stopped: bool = False) -> tuple[ContainerSummary, ...]:
+    def containers(self, *, stopped: bool = False) -> tuple[model.ContainerSummary, ...]:
         """The running containers, with ``stopped`` all, newest first."""
         return containers.listed(self.api, stopped=stopped)
 
-    def container_diff(self, container: str) -> tuple[PathChange, ...]:
+    def container_diff(self, container: str) -> tuple[model.PathChange, ...]:
         """What a container changed in its image, sorted by path. Raises ``UsageError``."""
         return containers.changes(self.api, container)
 
@@ -437,7 +416,7 @@ class DockerEngine:
         containers.remove(self.api, container, force=force)
 
 
-def _with_doubt(plan: PlanRecord) -> PlanRecord:
+def _with_doubt(plan: model.PlanRecord) -> model.PlanRecord:
     """A plan that says what it cannot know: BuildKit tells nobody the keys of its cache, and a guess by descriptions would be wrong."""
     if all(step.status not in ("executed", "undecided") for step in plan.steps):
         return plan

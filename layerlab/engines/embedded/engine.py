@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Unpack
 
+from layerlab import model
 from layerlab.engines.api import BuildOptions, ContainerOptions, Event, Progress
 from layerlab.engines.build_checks import check_build, checked, obeyed
 from layerlab.engines.build_history import BuildHistory
@@ -30,31 +31,10 @@ from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.engines.forecast import file_groups, make_matrix, make_plan
-from layerlab.engines.inputs import (
-    Inputs,
-    dockerfile_of,
-    edit_path,
-    not_here,
-    read_inputs,
-    refuse_typed_text,
-)
+from layerlab.engines.inputs import Inputs, dockerfile_of, edit_path, not_here, read_inputs, refuse_typed_text
 from layerlab.errors import BuildInterruptedError, GitSourceError, StoreError, UsageError
 from layerlab.fsutil import collection_paused
 from layerlab.interrupt import Stop
-from layerlab.model import (
-    BuildRecord,
-    CheckRecord,
-    ContainerSummary,
-    EngineSummary,
-    HistoryEntry,
-    ImageRow,
-    ImageSummary,
-    ImageView,
-    PathChange,
-    PlanRecord,
-    Pruned,
-    Verification,
-)
 from layerlab.oci.references import canonical_name, parse_reference
 from layerlab.oci.tar_entries import LayerEntry
 from layerlab.solver.graph import Remote, Resolve
@@ -63,7 +43,6 @@ from layerlab.solver.ops import BaseImage, RemoteFile, Source
 if TYPE_CHECKING:
     from layerlab.context import Selection
     from layerlab.engines.embedded.containers.task import Task
-    from layerlab.model import Push
 
 
 class EmbeddedEngine:
@@ -104,9 +83,10 @@ class EmbeddedEngine:
                 worker.close()
         self._worker = self._spare = None
 
-    def about(self) -> EngineSummary:
+    def about(self) -> model.EngineSummary:
         """See ``Engine.about``."""
-        return EngineSummary(name=self.name, executor=self.host.executor or "no executor", snapshotter=self.host.snapshotter)
+        executor = self.host.executor or "no executor"
+        return model.EngineSummary(name=self.name, title="embedded engine", executor=executor, snapshotter=self.host.snapshotter)
 
     def twin(self) -> EmbeddedEngine:
         """See ``Engine.twin``: it has a worker process of its own."""
@@ -211,7 +191,7 @@ class EmbeddedEngine:
 
     # --- build ------------------------------------------------------------------------------------------------------
 
-    def build(self, options: BuildOptions, progress: Progress | None = None, stop: Stop | None = None) -> BuildRecord:
+    def build(self, options: BuildOptions, progress: Progress | None = None, stop: Stop | None = None) -> model.BuildRecord:
         """Build an image; see ``Engine.build``."""
         refuse_typed_text(options)
         for name in (options.tag, *options.more_tags):
@@ -239,7 +219,7 @@ class EmbeddedEngine:
             finally:
                 self.worker.settle()
 
-    def plan(self, options: BuildOptions, edits: tuple[str, ...] = ()) -> PlanRecord:
+    def plan(self, options: BuildOptions, edits: tuple[str, ...] = ()) -> model.PlanRecord:
         """Verdicts without running anything; see ``Engine.plan``.
 
         With ``edits``, the files as they are count as built, so that the plan shows what the edits alone would cost.
@@ -249,19 +229,19 @@ class EmbeddedEngine:
             paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
             return make_plan(self.name, options, inputs, self.store, paths, self.look)
 
-    def check(self, options: BuildOptions) -> CheckRecord:
+    def check(self, options: BuildOptions) -> model.CheckRecord:
         """See ``Engine.check``."""
         with self.store.in_use():
             return check_build(options, self._resolver(options, _Throttled(_silent), runs=False))
 
-    def matrix(self, options: BuildOptions, edits: tuple[str, ...]) -> tuple[tuple[str, PlanRecord], ...]:
+    def matrix(self, options: BuildOptions, edits: tuple[str, ...]) -> tuple[tuple[str, model.PlanRecord], ...]:
         """A plan for each edit alone; see ``Engine.matrix``."""
         with collection_paused(), self.store.in_use():
             inputs = obeyed(options, self._inputs(options))
             paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
             return tuple(zip(edits, make_matrix(self.name, options, inputs, self.store, paths, self.look), strict=True))
 
-    def explain(self, options: BuildOptions) -> BuildRecord | None:
+    def explain(self, options: BuildOptions) -> model.BuildRecord | None:
         """The last build's record; where nothing ran in it, the last one in which something did."""
         path, file = dockerfile_of(options)
         memory = BuildHistory(self.store.context_directory(path), file, options.target)
@@ -292,12 +272,12 @@ class EmbeddedEngine:
 
     # --- images -----------------------------------------------------------------------------------------------------
 
-    def import_layout(self, path: str, reference: str) -> ImageRow:
+    def import_layout(self, path: str, reference: str) -> model.ImageRow:
         """Import an image from an OCI layout as ``reference``. Raises ``BaseImageError``."""
         with self.store.in_use():
             return self.bases.import_layout(path, reference)
 
-    def image_row(self, image: str) -> ImageRow:
+    def image_row(self, image: str) -> model.ImageRow:
         """The image under a name or an ID (or the start of one). Raises ``UsageError``."""
         return image_store.find(self.store, image)
 
@@ -306,7 +286,7 @@ class EmbeddedEngine:
         with self.store.in_use():
             return image_store.config_of(self.store, self.image_row(image))
 
-    def images(self, *, unnamed: bool = False) -> tuple[ImageSummary, ...]:
+    def images(self, *, unnamed: bool = False) -> tuple[model.ImageSummary, ...]:
         """All images, newest first."""
         with self.store.in_use():
             return image_store.list_images(self.store, unnamed=unnamed)
@@ -329,26 +309,26 @@ class EmbeddedEngine:
         with self.store.in_use():
             return image_store.untag(self.store, image, in_use=() if force else self._containers.rows())
 
-    def view(self, image: str, report: Report | None = None) -> ImageView:  # noqa: ARG002
+    def view(self, image: str, report: Report | None = None) -> model.ImageView:  # noqa: ARG002
         """An image seen as its layers; quick, so ``report`` is told nothing. Raises ``UsageError``."""
         with self.store.in_use():
             return image_store.view(self.store, self.image_row(image), self.layer_entries(image))
 
-    def verify(self, report: Report) -> Verification:
+    def verify(self, report: Report) -> model.Verification:
         """Compare every blob and layer with its digest."""
         with self.store.in_use():
             return image_store.verify(self.store, self.worker, report)
 
-    def prune(self, keep: int, report: Report) -> Pruned:
+    def prune(self, keep: int, report: Report) -> model.Pruned:
         """Remove layers that no image needs, least recently used first, down to ``keep`` bytes of cache; then blobs that nothing needs."""
         return image_store.prune(self.store, self.worker, report, keep=keep, containers=self._containers)
 
-    def pull(self, name: str, report: Report) -> ImageRow:
+    def pull(self, name: str, report: Report) -> model.ImageRow:
         """Fetch an image from its registry. Raises ``RegistryError``."""
         with self.store.in_use():
             return self.bases.pull(parse_reference(name), report)
 
-    def push(self, name: str, report: Report) -> Push:
+    def push(self, name: str, report: Report) -> model.Push:
         """Send an image to the registry that its name says. Raises ``RegistryError``, ``UsageError``."""
         from layerlab.engines.embedded.images.push import push
 
@@ -362,7 +342,7 @@ class EmbeddedEngine:
         with self.store.in_use():
             self._save(archives.save, [self.image_row(name) for name in names], path)
 
-    def _save(self, write: Callable[..., None], rows: list[ImageRow], path: str | None) -> None:
+    def _save(self, write: Callable[..., None], rows: list[model.ImageRow], path: str | None) -> None:
         if path is None:
             write(self.store, self.worker, rows, sys.stdout.buffer)
             return
@@ -384,7 +364,7 @@ class EmbeddedEngine:
         with self.store.in_use():
             return archives.load(self.store, self.bases, path)
 
-    def history(self, image: str) -> tuple[HistoryEntry, ...]:
+    def history(self, image: str) -> tuple[model.HistoryEntry, ...]:
         """Rows of an image's history, newest first. Raises ``UsageError``."""
         config = self.image_config(image)
         diff_ids = iter(config["rootfs"]["diff_ids"])
@@ -394,7 +374,7 @@ class EmbeddedEngine:
             diff_id = None if empty else next(diff_ids, None)
             layer = self.store.layer(diff_id) if diff_id is not None else None
             rows.append(
-                HistoryEntry(
+                model.HistoryEntry(
                     created_by=item.get("created_by", ""),
                     size=layer.size if layer is not None else 0,
                     empty_layer=empty,
@@ -459,18 +439,18 @@ class EmbeddedEngine:
             launch(os.path.realpath(self.store_path), row)
         return row.id
 
-    def containers(self, *, stopped: bool = False) -> tuple[ContainerSummary, ...]:
+    def containers(self, *, stopped: bool = False) -> tuple[model.ContainerSummary, ...]:
         """The running containers, with ``stopped`` all, newest first."""
         containers = self._containers
         found = [containers.summary(row) for row in containers.rows()]
         return tuple(row for row in found if stopped or row.state == "running")
 
-    def container_diff(self, container: str) -> tuple[PathChange, ...]:
+    def container_diff(self, container: str) -> tuple[model.PathChange, ...]:
         """What a container changed in its image, sorted by path. Raises ``UsageError``."""
         row = self._containers.find(container)
         layers = [path for path in (self.store.layer_path(diff_id) for diff_id in row.diff_ids) if path]
         answer = self.worker.ask(FindChanges(directory=row.directory, layers=layers))
-        return tuple(PathChange(kind=kind, path=f"/{path}") for kind, path in answer.changes)
+        return tuple(model.PathChange(kind=kind, path=f"/{path}") for kind, path in answer.changes)
 
     def container_logs(self, container: str, output: Output, *, follow: bool = False) -> None:
         """Pass on what a container wrote, with ``follow`` until it ends. The last 5 to 10 MB are kept. Raises ``UsageError``."""

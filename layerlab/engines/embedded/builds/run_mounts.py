@@ -17,7 +17,8 @@ from typing import Final
 
 from layerlab.engines.embedded.executors.base import HOST_NAME, BindMount, FileMount, Mount, TmpfsMount
 from layerlab.engines.embedded.executors.memory_files import sweep
-from layerlab.engines.embedded.rootfs.messages import ContextSource, CopyOut, LayersSource, Remove
+from layerlab.engines.embedded.rootfs.messages import ContextSource, CopyOut, LayersSource, Prepared, PrepareRun, Remove
+from layerlab.engines.embedded.snapshotters import Active
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import DockerfileError, UnsupportedError
@@ -216,7 +217,22 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
             uid, gid = (mount.uid or 0, mount.gid or 0) if owned else (0, 0)
             self._plan(FileMount(target=mount.target, content=value, mode=mode, uid=uid, gid=gid), directory=False)
 
-    def targets(self) -> list[tuple[str, bool]]:
+    def look_over(self, active: Active, search: str) -> Prepared:
+        """What an executor must know of the image that the command stands on. ``search``: its PATH."""
+        return self._worker.ask(
+            PrepareRun(
+                layers=active.lowers,
+                upper=active.upper,
+                work=active.work,
+                cwd=self._op.cwd,
+                user=self._op.user,
+                targets=self._targets(),
+                command=self._op.argv[0],
+                search=search,
+            )
+        )
+
+    def _targets(self) -> list[tuple[str, bool]]:
         """Mount points as written, and whether each is a directory."""
         return [*((target, True) for target in _FIXED), *((mount.target, directory) for mount, directory in self._planned)]
 

@@ -24,7 +24,7 @@ from layerlab.engines.embedded.builds.host_environment import CA_TARGET, ambient
 from layerlab.engines.embedded.builds.run_mounts import RunMounts
 from layerlab.engines.embedded.executors.base import Executor, Mount, Process
 from layerlab.engines.embedded.npm_cache import lend
-from layerlab.engines.embedded.rootfs.messages import ContextSource, Copy, InlineSource, LayersSource, MakeDirectories, PrepareRun
+from layerlab.engines.embedded.rootfs.messages import ContextSource, Copy, InlineSource, LayersSource, MakeDirectories
 from layerlab.engines.embedded.rootfs.paths import OF_THE_TREE
 from layerlab.engines.embedded.snapshotters import Active, Snapshotter
 from layerlab.engines.embedded.store import Store
@@ -231,21 +231,9 @@ class StepRunner:
                 network = Network("host") if op.network == "host" else network_for(executor.helper, ambient)
             mounts = stack.enter_context(self._mounts(op, decided, solution, network.resolver))
             environment = variables(op.env)
-            targets = mounts.targets()
             told = unsuccessful(op)
             try:
-                prepared = self.worker.ask(
-                    PrepareRun(
-                        layers=active.lowers,
-                        upper=active.upper,
-                        work=active.work,
-                        cwd=op.cwd,
-                        user=op.user,
-                        targets=targets,
-                        command=op.argv[0],
-                        search=environment.get("PATH", ""),
-                    )
-                )
+                prepared = mounts.look_over(active, environment.get("PATH", ""))
             except DockerfileError as error:
                 raise DockerfileError(f"{told}: {error.message}", remedy=error.remedy) from error
             if not prepared.command:

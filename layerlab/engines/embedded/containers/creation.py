@@ -11,7 +11,6 @@ from layerlab.engines.api import ContainerOptions
 from layerlab.engines.embedded.builds.run_mounts import RunMounts
 from layerlab.engines.embedded.containers.store import ContainerRow
 from layerlab.engines.embedded.executors.base import Executor, Process, Running
-from layerlab.engines.embedded.rootfs.messages import PrepareRun
 from layerlab.engines.embedded.rootfs.paths import OF_THE_TREE
 from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.store import Store
@@ -77,20 +76,8 @@ def started(row: ContainerRow, *, store: Store, worker: WorkerProcess, snapshott
     active = snapshotter.prepare(row.diff_ids, row.directory)
     with contextlib.ExitStack() as stack:
         mounts = stack.enter_context(RunMounts(op, store=store, worker=worker, secrets={}, file="", line=0, sources=[]))
-        targets = mounts.targets()
         try:
-            prepared = worker.ask(
-                PrepareRun(
-                    layers=active.lowers,
-                    upper=active.upper,
-                    work=active.work,
-                    cwd=row.cwd,
-                    user=op.user,
-                    targets=targets,
-                    command=row.argv[0],
-                    search=env["PATH"],
-                )
-            )
+            prepared = mounts.look_over(active, env["PATH"])
         except OSError as error:
             if error.errno not in OF_THE_TREE:
                 raise
