@@ -26,13 +26,12 @@ from autograder.submission.notebook_reader import Rejected, Skipped, Submission,
 from autograder.submission.record import ClassRecord, SubmissionResult
 from layerlab.errors import LayerlabError, UsageError
 from layerlab.fsutil import locked, write_atomically
+from layerlab.reports import Report
 
 __all__ = ["answers_of", "default_place", "grade_class", "kept_seed", "prepare_class"]
 
 # Of layers between two classes.
 _KEPT_BYTES: Final = 20 << 30
-
-Report = Callable[[str], None]
 
 
 def grade_class(

@@ -13,6 +13,7 @@ import msgspec
 
 from layerlab.errors import LayerlabError, UnsupportedError, UsageError
 from layerlab.platform import PLATFORM, normal_platform
+from layerlab.reports import Report, Transferred, silent
 
 if TYPE_CHECKING:
     from layerlab.engines.api import BuildOptions, Engine
@@ -40,19 +41,19 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def reporter(arguments: argparse.Namespace) -> Callable[[str], None]:
+def reporter(arguments: argparse.Namespace) -> Report:
     """``note``, or nothing where the user wants quiet. How far a transfer is gets said once a second."""
     last = 0.0
 
     def report(text: str) -> None:
         nonlocal last
-        if text.endswith(" MB") and " of " in text:
+        if isinstance(text, Transferred):
             if time.monotonic() - last < 1:
                 return
             last = time.monotonic()
         note(text)
 
-    return (lambda _text: None) if getattr(arguments, "quiet", False) else report
+    return silent if getattr(arguments, "quiet", False) else report
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:

@@ -26,6 +26,7 @@ from layerlab.model import (
     StepRecord,
     Verification,
 )
+from layerlab.reports import Report
 from layerlab.solver.graph import NEWEST, Like
 
 
@@ -77,7 +78,6 @@ Progress = Callable[[Event], None]
 
 
 Output = Callable[[bytes], None]
-Report = Callable[[str], None]
 
 
 class Builder(Protocol):

@@ -26,6 +26,7 @@ from layerlab.oci.manifests import DOCUMENT_LIMIT, DocumentError, parse_as, pars
 from layerlab.oci.references import DOCKER_HUB, Reference
 from layerlab.oci.registry_http import NOT_A_REGISTRY, Answer, Http, RegistryError, Upload, joined, origin, plain
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
+from layerlab.reports import Report, Transferred
 from layerlab.version import __version__
 
 __all__ = ["MANIFEST_TYPES", "RegistryClient", "RegistryError"]
@@ -41,8 +42,6 @@ _CHUNK: Final = 1 << 20
 _MANIFEST_LIMIT: Final = 4 << 20
 _TOKEN_LIMIT: Final = 1 << 20
 _OTHER_TAG: Final = "Take another tag of the image, or have it pushed again by a present-day client."
-
-Report = Callable[[str], None]
 
 
 class _Platform(msgspec.Struct):
@@ -270,7 +269,7 @@ class RegistryClient:
                         raise RegistryError(f"{self._host} sent more than the {size} bytes of {digest}")
                     sink.write(block)
                     sha.update(block)
-                    report(f"{digest[7:19]}: {done / 1e6:.1f} of {size / 1e6:.1f} MB")
+                    report(Transferred(digest[7:19], done, size))
         if f"sha256:{sha.hexdigest()}" != digest:
             os.unlink(part)
             raise RegistryError(f"{self._host} sent other bytes than the digest {digest} asks for", remedy="Try again.")
@@ -374,7 +373,7 @@ class RegistryClient:
             raise RegistryError(f"{self._host} does not say where to upload to", remedy=NOT_A_REGISTRY)
         location = self._upload_to(answer)
         location += ("&" if "?" in location else "?") + f"digest={digest}"
-        upload = Upload(source, size, lambda done: report(f"{digest[7:19]}: {done / 1e6:.1f} of {size / 1e6:.1f} MB"))
+        upload = Upload(source, size, lambda done: report(Transferred(digest[7:19], done, size)))
         answer, body = self._ask("PUT", location, data=upload, headers={"Content-Type": "application/octet-stream"})
         if answer.status != 201:
             raise self._refusal(answer, body, "taking a layer")

@@ -14,7 +14,7 @@ import posixpath
 import re
 import tarfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, Any, Final
 
 from layerlab.engines.docker.client import DockerError
@@ -24,14 +24,13 @@ from layerlab.oci.layer_view import view_of
 from layerlab.oci.references import parse_reference
 from layerlab.oci.tar_entries import OPAQUE, WHITEOUT, LayerEntry
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
+from layerlab.reports import Report
 
 _AUFS: Final = WHITEOUT + WHITEOUT
 _JSON_LIMIT: Final = 16 << 20
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _HEAD: Final = 512
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})\Z")
-
-Report = Callable[[str], None]
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from typing import Any, Final, Unpack
 import msgspec
 
 from layerlab import model
-from layerlab.engines.api import BuildOptions, ContainerOptions, Event, Output, Progress, Report
+from layerlab.engines.api import BuildOptions, ContainerOptions, Event, Output, Progress
 from layerlab.engines.build_checks import check_build, checked, obeyed
 from layerlab.engines.build_history import BuildHistory
 from layerlab.engines.data_directory import default_store
@@ -30,6 +30,7 @@ from layerlab.engines.inputs import Inputs, dockerfile_of, edit_path, not_here, 
 from layerlab.errors import BaseImageError, StoreError, UsageError
 from layerlab.interrupt import Stop
 from layerlab.oci.references import parse_reference
+from layerlab.reports import Report
 from layerlab.solver.ops import BaseImage
 
 _STAND_IN_LABEL: Final = "layerlab.stand-in"

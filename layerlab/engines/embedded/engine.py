@@ -25,7 +25,7 @@ from layerlab.engines.embedded.containers.store import ContainerRow, ContainerSt
 from layerlab.engines.embedded.executors.base import Executor, Output
 from layerlab.engines.embedded.host import Host, find_host
 from layerlab.engines.embedded.images import queries as image_store
-from layerlab.engines.embedded.images.base_images import Bases, Report
+from layerlab.engines.embedded.images.base_images import Bases
 from layerlab.engines.embedded.rootfs.messages import FindChanges, ListEntries, ReadContent
 from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.store import Store
@@ -37,6 +37,7 @@ from layerlab.fsutil import collection_paused
 from layerlab.interrupt import Stop
 from layerlab.oci.references import canonical_name, parse_reference
 from layerlab.oci.tar_entries import LayerEntry
+from layerlab.reports import Report, Transferred
 from layerlab.solver.graph import Remote, Resolve
 from layerlab.solver.ops import BaseImage, RemoteFile, Source
 
@@ -481,7 +482,7 @@ class EmbeddedEngine:
 
 
 class _Throttled:
-    """Passes on notes, but those that follow one another within a second only once."""
+    """Passes on notes; how far a transfer is, once a second."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -489,7 +490,7 @@ class _Throttled:
 
     def __call__(self, text: str) -> None:
         now = time.monotonic()
-        if now - self._last >= 1 or "MB" not in text:
+        if not isinstance(text, Transferred) or now - self._last >= 1:
             self._last = now
             self._progress(Event(kind="note", text=text))
 

@@ -12,7 +12,6 @@ import os
 import re
 import shutil
 import urllib.parse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +27,13 @@ from layerlab.oci.manifests import DOCUMENT_LIMIT, DocumentError, parse_configur
 from layerlab.oci.references import Reference, canonical_name, parse_reference
 from layerlab.offline import offline_folder
 from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
+from layerlab.reports import Report, silent
 from layerlab.solver.ops import BaseImage
 
 _STAND_IN = re.compile(r"node:(?:[\w.]+-)?alpine[\d.]*\Z")
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 _LAYER = "application/vnd.oci.image.layer.v1.tar"
-
-Report = Callable[[str], None]
-
-
-def _silent(_text: str) -> None:
-    """Progress that nobody watches."""
 
 
 def is_for_this_machine(entry: dict[str, Any]) -> bool:
@@ -55,7 +49,7 @@ class Bases:
         self.store = store
         self.worker = worker
 
-    def resolve(self, name: str, *, offline: bool = False, pull: bool = False, report: Report = _silent) -> BaseImage:
+    def resolve(self, name: str, *, offline: bool = False, pull: bool = False, report: Report = silent) -> BaseImage:
         """The base image for a reference. Raises ``BaseImageError`` with BuildKit's key words when it cannot be had.
 
         A name that the store knows is never asked for again, unless ``pull`` says so; an image built here stays what it is.
@@ -71,7 +65,7 @@ class Bases:
                 raise BaseImageError(f"{name}: its layer {diff_id} is missing from the store", remedy="Import or build the image again.")
         return BaseImage(canonical, diff_ids, config, row.stand_in)
 
-    def describe(self, name: str, *, offline: bool = False, report: Report = _silent) -> BaseImage:
+    def describe(self, name: str, *, offline: bool = False, report: Report = silent) -> BaseImage:
         """What a plan needs to know of a base image: its configuration, and the names of its layers, none of which is fetched.
 
         One that nobody answers for is a placeholder, whose ``stand_in`` says so. Raises ``BaseImageError`` for one that is refused.
@@ -132,7 +126,7 @@ class Bases:
                 return self._compose(canonical, why)
         raise self._unresolved(name, why, remedy)
 
-    def pull(self, reference: Reference, report: Report = _silent) -> ImageRow:
+    def pull(self, reference: Reference, report: Report = silent) -> ImageRow:
         """Pull an image and pin its name to it. A download that breaks off is continued next time.
 
         Raises ``RegistryError``, ``StoreError``.

@@ -18,7 +18,7 @@ import os
 import re
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -31,10 +31,9 @@ from layerlab.engines.embedded.store import Store
 from layerlab.errors import RemoteFileError
 from layerlab.fsutil import locked, remove_written, write_atomically
 from layerlab.oci.registry_http import NOT_A_REGISTRY, Answer, Http, RegistryError, origin
+from layerlab.reports import Report, Transferred
 from layerlab.solver.ops import RemoteFile
 from layerlab.version import __version__
-
-Report = Callable[[str], None]
 
 _MODE: Final = 0o600
 _GZIP: Final = 31
@@ -195,7 +194,7 @@ class RemoteFiles:
             came += len(block)
             if time.monotonic() - told > _REPORT_SECONDS:
                 told = time.monotonic()
-                self._report(f"fetching {url}: {came / 1e6:.1f} MB")
+                self._report(Transferred(f"fetching {url}", came))
             yield block
 
 

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable
 from typing import IO, Final
 
 import msgspec
@@ -20,6 +19,7 @@ from layerlab.errors import StoreError, UsageError
 from layerlab.model import ImageRow, Push, SentLayer
 from layerlab.oci.references import Reference, parse_reference
 from layerlab.oci.registry import RegistryClient
+from layerlab.reports import Report
 
 _MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 _CONFIG: Final = "application/vnd.oci.image.config.v1+json"
@@ -28,8 +28,6 @@ _LEVEL: Final = 6
 _CHUNK: Final = 1 << 20
 # Each try that fails costs two requests.
 _MOUNT_TRIES: Final = 3
-
-Report = Callable[[str], None]
 
 
 def push(store: Store, worker: WorkerProcess, row: ImageRow, reference: Reference, report: Report) -> Push:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -19,10 +19,9 @@ from layerlab.model import Damage, ImageRow, ImageSummary, ImageView, Pruned, Ve
 from layerlab.oci.layer_view import view_of
 from layerlab.oci.references import canonical_name
 from layerlab.oci.tar_entries import LayerEntry
+from layerlab.reports import Report
 
 _SHORTEST_ID = 4
-
-Report = Callable[[str], None]
 
 
 def find(store: Store, image: str) -> ImageRow:
