@@ -119,7 +119,7 @@ class Explainer:
         number = decided.step.number
         self._origins[number] = number
         self._why[number] = text
-        return Cause(kind=kind, origin=number, paths=paths[:MAX_PATHS], text=_sentence(text))
+        return Cause(kind=kind, origin=number, paths=paths[:MAX_PATHS], text=_sentence(text, paths))
 
     def _inherited(self, decided: Decided, partner: StepTrace, solution: Solution) -> Cause:
         origin = self._origin(decided, solution)
@@ -306,10 +306,10 @@ def _short(value: str) -> str:
     return repr(value if len(value) <= 40 else value[:37] + "...")
 
 
-def _sentence(text: str) -> str:
-    first = text.split(" ", 1)[0].rstrip(",")
+def _sentence(text: str, paths: tuple[str, ...] = ()) -> str:
     # A sentence may begin with the name of a file, which must stay as it is.
-    return (text if "/" in first or "." in first else text[:1].upper() + text[1:]) + "."
+    named = any(text.startswith((f"{path} ", f"{path},")) for path in paths)
+    return (text if named else text[:1].upper() + text[1:]) + "."
 
 
 # --- alignment ------------------------------------------------------------------------------------------------------
