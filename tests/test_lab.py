@@ -21,13 +21,16 @@ ROOT = Path(__file__).resolve().parent.parent
 SITE_PACKAGES = f"lib/python{sysconfig.get_python_version()}/site-packages"
 
 
-def load(path: Path) -> ModuleType:
-    loader = importlib.machinery.SourceFileLoader("lab_under_test", str(path))
+def load(root: Path, name: str = "") -> ModuleType:
+    """``lab`` of a clone, or one of the modules in its ``launcher``."""
+    for known in [known for known in sys.modules if known.partition(".")[0] == "launcher"]:
+        del sys.modules[known]
+    loader = importlib.machinery.SourceFileLoader("lab_under_test", str(root / "lab"))
     spec = importlib.util.spec_from_loader("lab_under_test", loader)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
-    return module
+    return importlib.import_module(f"launcher.{name}") if name else module
 
 
 @pytest.fixture
@@ -36,6 +39,7 @@ def clone(tmp_path: Path) -> Path:
     root = tmp_path / "a clone"
     (root / "layerlab").mkdir(parents=True)
     shutil.copy(ROOT / "lab", root / "lab")
+    shutil.copytree(ROOT / "launcher", root / "launcher", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "layerlab/__init__.py").touch()
     (root / "layerlab/version.py").write_text('__version__ = "9.8.7"\n')
     (root / "layerlab/__main__.py").write_text('import os, sys\nprint("called", sys.argv[1:], os.getcwd())\nsys.exit(7)\n')
@@ -48,9 +52,9 @@ def clone(tmp_path: Path) -> Path:
 def ready(clone: Path) -> Path:
     """A clone whose .venv is made and stamped, as after a first run."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", clone / ".venv"], check=True)
-    lab = load(clone / "lab")
-    lab.link_project()
-    lab.write(lab.BASE_STAMP, lab.stamp(lab.BASE_PINS))
+    load(clone, "setting_up").link_project()
+    places = load(clone, "places")
+    places.write(places.BASE_STAMP, places.stamp(places.BASE_PINS))
     return clone
 
 
@@ -94,7 +98,7 @@ def test_help_on_a_verb_of_the_launcher_does_nothing_else(clone: Path, verb: str
     ],
 )
 def test_every_verb_can_do_without_a_network(words: str, offline: bool, passed_on: str) -> None:
-    assert load(ROOT / "lab").without_network(words.split()) == (offline, passed_on.split())
+    assert load(ROOT).without_network(words.split()) == (offline, passed_on.split())
 
 
 def test_fetch_is_told_all_that_was_typed(ready: Path, tmp_path: Path) -> None:
@@ -161,7 +165,7 @@ def test_works_through_a_link_and_after_a_move(ready: Path, tmp_path: Path) -> N
 
 def test_what_the_launcher_itself_adds_is_renewed_without_an_installation(ready: Path) -> None:
     """An update of the repository must not take away what works where there is no network."""
-    lab = load(ready / "lab")
+    lab = load(ready, "places")
     stamp = ready / ".venv/lab.stamp"
     stamp.write_bytes(b"0" + lab.stamp(lab.BASE_PINS)[len(lab.LAYOUT) :])
     settings = ready / ".venv/etc/jupyter/jupyter_config.py"
@@ -178,15 +182,15 @@ def test_what_the_launcher_itself_adds_is_renewed_without_an_installation(ready:
 
 def test_the_usual_run_imports_nothing_slow() -> None:
     code = "import os, sys; before = set(sys.modules); exec(compile(sys.stdin.read(), 'lab', 'exec')); print(set(sys.modules) - before)"
-    code = "__name__ = 'x'; __file__ = '/x/lab'; " + code
+    code = f"__name__ = 'x'; __file__ = {str(ROOT / 'lab')!r}; " + code
     with (ROOT / "lab").open() as source:
         done = subprocess.run([sys.executable, "-c", code], stdin=source, capture_output=True, text=True, check=True)
-    assert done.stdout == "set()\n"
+    assert ast.literal_eval(done.stdout) == {"launcher", "launcher.places"}
 
 
 @pytest.mark.parametrize("change", ["requirements.txt", "constraints.txt"])
 def test_changed_pins_need_a_set_up(ready: Path, change: str) -> None:
-    lab = load(ready / "lab")
+    lab = load(ready, "places")
     assert lab.is_ready(with_tests=False)
     assert not lab.is_ready(with_tests=True)
     (ready / change).write_text("# changed\n")
@@ -194,7 +198,7 @@ def test_changed_pins_need_a_set_up(ready: Path, change: str) -> None:
 
 
 def test_another_interpreter_needs_a_set_up(ready: Path, tmp_path: Path) -> None:
-    lab = load(ready / "lab")
+    lab = load(ready, "places")
     other = tmp_path / "python3.99"
     other.write_text("#!/bin/sh\n")
     other.chmod(0o755)
@@ -283,7 +287,7 @@ def test_a_folder_that_cannot_be_written_is_named(clone: Path) -> None:
     ],
 )
 def test_a_path_among_the_arguments_of_test(arguments: list[str], expected: bool) -> None:
-    assert load(ROOT / "lab").names_a_path(arguments) is expected
+    assert load(ROOT, "testing").names_a_path(arguments) is expected
 
 
 @pytest.mark.parametrize(
@@ -298,7 +302,7 @@ def test_a_path_among_the_arguments_of_test(arguments: list[str], expected: bool
     ],
 )
 def test_remedy_fits_the_installers_words(line: str, expected: str) -> None:
-    assert expected in load(ROOT / "lab").remedy(["Collecting something", line])
+    assert expected in load(ROOT, "installing").remedy(["Collecting something", line])
 
 
 def test_every_pin_is_exact_and_in_the_constraints() -> None:
