@@ -192,6 +192,13 @@ class PlanRecord(Record, frozen=True, kw_only=True):
     schema: int = SCHEMA
 
 
+class Forecast(Record, frozen=True, kw_only=True):
+    """What the next build would do, and what it would do after each of some edits (path, plan)."""
+
+    plan: PlanRecord
+    matrix: tuple[tuple[str, PlanRecord], ...]
+
+
 class HistoryEntry(Record, frozen=True, kw_only=True):
     """One row of ``history``: oldest last, as docker prints it."""
 

@@ -14,6 +14,7 @@ from layerlab.model import (
     CheckRecord,
     ContainerSummary,
     EngineSummary,
+    Forecast,
     HistoryEntry,
     ImageRow,
     ImageSummary,
@@ -104,6 +105,10 @@ class Builder(Protocol):
 
     def matrix(self, options: BuildOptions, edits: tuple[str, ...]) -> tuple[tuple[str, PlanRecord], ...]:
         """``plan(options, (edit,))`` for each edit, reading the Dockerfile and the build context once."""
+        ...
+
+    def forecast(self, options: BuildOptions, edits: tuple[str, ...]) -> Forecast:
+        """``plan(options)`` and ``matrix(options, edits)`` in one answer, which sees the files at one moment and reads them once."""
         ...
 
     def explain(self, options: BuildOptions) -> BuildRecord | None:

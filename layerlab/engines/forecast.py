@@ -86,6 +86,13 @@ def make_matrix(
     return tuple(what_if.plan((edit,)) for edit in edits)
 
 
+def make_forecast(
+    engine: str, options: BuildOptions, inputs: Inputs, cache: CacheView, edits: tuple[str, ...], look: Look | None = None
+) -> tuple[PlanRecord, tuple[PlanRecord, ...]]:
+    """The plan without an edit, and those of ``make_matrix``."""
+    return make_plan(engine, options, inputs, cache, (), look), make_matrix(engine, options, inputs, cache, edits, look)
+
+
 def file_groups(inputs: Inputs) -> tuple[tuple[str, ...], ...]:
     """The files that an ignore file lets through, together where an edit of one does what an edit of the other does.
 

@@ -250,13 +250,12 @@ class Workbench(LabWidget):
                 self.about = {**self.about, **described(self._planner)}
             options = self._plan_options()
             with self._planner_lock:
-                rows = self._planner.matrix(options, self._edits)
-                plan = self._planner.plan(options)
+                forecast = self._planner.forecast(options, self._edits)
         except LayerlabError as error:
             self.plan_problem = problem_of(error)
             self.forecast = []
             return
-        matrix = what_if.matrix_data(rows, self._copy.directory)
+        matrix = what_if.matrix_data(forecast.matrix, self._copy.directory)
         with self._lock:
             if options.file != self._build_options().file:
                 # Another Dockerfile was chosen meanwhile, and a run for that one was asked for.
@@ -265,7 +264,7 @@ class Workbench(LabWidget):
             self.what_if = matrix
             self.forecast = [
                 {"line": step.line, "end_line": step.end_line, "verdict": "runs" if step.status == "executed" else step.status}
-                for step in plan.steps
+                for step in forecast.plan.steps
             ]
 
     # --- builds -----------------------------------------------------------------------------------------------------

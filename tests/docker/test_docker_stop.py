@@ -52,6 +52,8 @@ def test_matrix(docker_engine: DockerEngine, context: Path) -> None:
     options = options_of(context, "FROM base:1\nCOPY file /\nRUN cat /file\n")
     docker_engine.build(options)
     edits = ("file", "other")
+    assert docker_engine.forecast(options, edits).plan == docker_engine.plan(options)
+    assert docker_engine.forecast(options, edits).matrix == docker_engine.matrix(options, edits)
     assert docker_engine.matrix(options, edits) == tuple((edit, docker_engine.plan(options, (edit,))) for edit in edits)
     with pytest.raises(UsageError, match="plans"):
         docker_engine.build(BuildOptions(context=str(context), dockerfile_text="FROM base:1\n"))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from layerlab.errors import BaseImageError, DockerfileError, UsageError
+from layerlab.model import Forecast
 from layerlab.render import group_names
 
 from .conftest import verdicts
@@ -37,6 +38,7 @@ def test_it_equals_the_single_plans(app: Lab, dockerfile: str, built: bool) -> N
     if built:
         app.build(dockerfile)
     rows = app.engine.matrix(options, EDITS)
+    assert app.engine.forecast(options, EDITS) == Forecast(plan=app.engine.plan(options), matrix=rows)
     assert [edit for edit, _ in rows] == list(EDITS)
     for edit, plan in rows:
         assert plan == app.engine.plan(options, (edit,))

@@ -25,7 +25,7 @@ from layerlab.engines.docker import containers
 from layerlab.engines.docker.build import DockerBuild, ImageFacts
 from layerlab.engines.docker.client import DockerError, connect_api, find_builder, find_client, said, translated
 from layerlab.engines.docker.known_builds import DaemonRecords
-from layerlab.engines.forecast import file_groups, make_matrix, make_plan
+from layerlab.engines.forecast import file_groups, make_forecast, make_matrix, make_plan
 from layerlab.engines.inputs import Inputs, dockerfile_of, edit_path, not_here, read_inputs, refuse_typed_text
 from layerlab.errors import BaseImageError, StoreError, UsageError
 from layerlab.interrupt import Stop
@@ -190,6 +190,13 @@ class DockerEngine:
         paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
         plans = make_matrix("docker", options, inputs, DaemonRecords(self.state), paths)
         return tuple((edit, _with_doubt(plan)) for edit, plan in zip(edits, plans, strict=True))
+
+    def forecast(self, options: BuildOptions, edits: tuple[str, ...]) -> model.Forecast:
+        """See ``Engine.forecast``."""
+        inputs = obeyed(options, self._inputs(options, _quiet))
+        paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
+        plan, plans = make_forecast(self.name, options, inputs, DaemonRecords(self.state), paths)
+        return model.Forecast(plan=_with_doubt(plan), matrix=tuple(zip(edits, map(_with_doubt, plans), strict=True)))
 
     def explain(self, options: BuildOptions) -> model.BuildRecord | None:
         """The last build's record; where nothing ran in it, the last one in which something did."""

@@ -30,7 +30,7 @@ from layerlab.engines.embedded.rootfs.messages import FindChanges, ListEntries, 
 from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
-from layerlab.engines.forecast import file_groups, make_matrix, make_plan
+from layerlab.engines.forecast import file_groups, make_forecast, make_matrix, make_plan
 from layerlab.engines.inputs import Inputs, dockerfile_of, edit_path, not_here, read_inputs, refuse_typed_text
 from layerlab.errors import BuildInterruptedError, GitSourceError, StoreError, UsageError
 from layerlab.fsutil import collection_paused
@@ -241,6 +241,14 @@ class EmbeddedEngine:
             inputs = obeyed(options, self._inputs(options))
             paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
             return tuple(zip(edits, make_matrix(self.name, options, inputs, self.store, paths, self.look), strict=True))
+
+    def forecast(self, options: BuildOptions, edits: tuple[str, ...]) -> model.Forecast:
+        """See ``Engine.forecast``."""
+        with collection_paused(), self.store.in_use():
+            inputs = obeyed(options, self._inputs(options))
+            paths = tuple(edit_path(inputs.context.path, edit) for edit in edits)
+            plan, plans = make_forecast(self.name, options, inputs, self.store, paths, self.look)
+            return model.Forecast(plan=plan, matrix=tuple(zip(edits, plans, strict=True)))
 
     def explain(self, options: BuildOptions) -> model.BuildRecord | None:
         """The last build's record; where nothing ran in it, the last one in which something did."""
