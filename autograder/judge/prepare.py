@@ -20,7 +20,7 @@ from autograder.exercise.workspace import tree_digest
 from autograder.judge.loaded_modules import observe_app
 from autograder.sandbox.sandbox import Filling, GradingEngine
 from layerlab.engines.api import BuildOptions
-from layerlab.engines.embedded.npm_cache import make_lendable
+from layerlab.engines.embedded.stacks.npm import make_lendable
 from layerlab.errors import ExecutorError, LayerlabError, UsageError
 from layerlab.fsutil import locked, write_atomically
 from layerlab.lesson.fetching import lock_digest

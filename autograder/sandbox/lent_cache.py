@@ -1,7 +1,7 @@
 """The npm cache as graded commands see it: its packages are links to a directory in which the kernel tells what is opened.
 
 What an overlay opens below itself nobody is told, so the files themselves must lie beside it, in a read-only mount. Everywhere else the
-cache is as writable as any (``npm_cache``): what a command removes, or adds, is gone with it.
+cache is as writable as any (``stacks.npm``): what a command removes, or adds, is gone with it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from layerlab.engines.embedded.executors.base import BindMount, Mount, OverlayMount
-from layerlab.engines.embedded.npm_cache import CONTENT, INDEX, NPM_CACHE, OFFLINE, PACKAGES, Lent, make_lendable
+from layerlab.engines.embedded.stacks.npm import CONTENT, INDEX, NPM_CACHE, OFFLINE, PACKAGES, Lent, make_lendable
 from layerlab.fsutil import remove_written
 
 _GZIP: Final = b"\x1f\x8b"
@@ -57,7 +57,7 @@ class Shelf:
         remove_written(self._place)
 
     def lend(self, *, overlay: bool) -> OnShelf:
-        """For one command; see ``npm_cache.lend``. Raises ``OSError``."""
+        """For one command; see ``stacks.npm.lend``. Raises ``OSError``."""
         place = tempfile.mkdtemp(prefix="npm-", dir=self._directory)
         try:
             packages, upper, work = (os.path.join(place, name) for name in ("packages", "upper", "work"))

@@ -25,8 +25,8 @@ from autograder.sandbox.watch import Peak, Watch
 from layerlab.engines.api import BuildOptions, Progress
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.executors.base import BindMount, Executor, Mount, Output, OverlayMount, Process, Root, Running
-from layerlab.engines.embedded.npm_cache import NPM_CACHE, lend
 from layerlab.engines.embedded.rootfs.messages import Answer, Copy, CopyOut, Request, Weigh
+from layerlab.engines.embedded.stacks.npm import NPM_CACHE, lend
 from layerlab.engines.embedded.workers import CopyLimitError, WorkerProcess
 from layerlab.errors import ExecutorError, StepFailedError
 from layerlab.fsutil import remove_written

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from layerlab.engines.embedded.engine import EmbeddedEngine
-from layerlab.engines.embedded.images import standin
+from layerlab.engines.embedded.stacks import node_alpine
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MTIME = 1_600_000_000
@@ -127,7 +127,7 @@ def _tools() -> dict[str, Member]:
 
 
 def _is_static(program: Path) -> bool:
-    return program.is_file() and standin._elf_interpreter(program) is None
+    return program.is_file() and node_alpine._elf_interpreter(program) is None
 
 
 def _busybox() -> dict[str, Member]:
@@ -139,16 +139,16 @@ def _busybox() -> dict[str, Member]:
 
 def _host_tools() -> dict[str, Member]:
     # The stand-in for node:alpine already knows how to find a tool and the libraries that it needs.
-    libraries = standin._Libraries()
-    shell = standin._find("dash") or standin._find("sh")
+    libraries = node_alpine._Libraries()
+    shell = node_alpine._find("dash") or node_alpine._find("sh")
     if shell is None:
         raise RuntimeError("this machine has neither a static BusyBox nor a shell: install the package busybox-static")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         libraries.need(shell)
-        standin._copy(shell, root / "bin/sh", 0o755)
+        node_alpine._copy(shell, root / "bin/sh", 0o755)
         for name in HOST_TOOLS:
-            standin._install(root, "bin", name, libraries)
+            node_alpine._install(root, "bin", name, libraries)
         libraries.write(root)
         return _read_tree(root)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from layerlab.engines.embedded.images import standin
-from layerlab.engines.embedded.images.standin import APK_MESSAGE, LABEL, MTIME, StandIn, compose
+from layerlab.engines.embedded.stacks import node_alpine
+from layerlab.engines.embedded.stacks.node_alpine import APK_MESSAGE, LABEL, MTIME, StandIn, compose
 from layerlab.errors import BaseImageError
 
 ESSENTIAL = {
@@ -168,9 +168,10 @@ def test_apk_says_what_to_do(run: Run) -> None:
 def test_without_the_node_package_the_remedy_is_named(tmp_path: Path) -> None:
     # Asking for a package of another name is as good as taking the real one away.
     code = (
-        "from pathlib import Path; from layerlab.engines.embedded.images import standin; standin.PACKAGE = 'no-such-package-at-all'\n"
-        f"try: standin.compose(Path({os.fspath(tmp_path)!r}))\n"
-        "except standin.BaseImageError as error: print(error.describe())"
+        "from pathlib import Path\n"
+        "from layerlab.engines.embedded.stacks import node_alpine; node_alpine.PACKAGE = 'no-such-package-at-all'\n"
+        f"try: node_alpine.compose(Path({os.fspath(tmp_path)!r}))\n"
+        "except node_alpine.BaseImageError as error: print(error.describe())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "pip install no-such-package-at-all" in done.stdout
@@ -187,4 +188,4 @@ def test_a_program_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
     broken.write_bytes(bytes(data))
     broken.chmod(0o755)
     with pytest.raises(BaseImageError, match="broken cannot run on this host"):
-        standin._Libraries().need(broken)
+        node_alpine._Libraries().need(broken)

@@ -21,7 +21,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from layerlab.engines.embedded.images.standin import ENTRYPOINT, GROUP, NODE_GROUP, NODE_PASSWD, PACKAGE, PASSWD
+from layerlab.engines.embedded.stacks.node_alpine import ENTRYPOINT, GROUP, NODE_GROUP, NODE_PASSWD, PACKAGE, PASSWD
 
 SUITE: Final = "trixie"
 BUSYBOX: Final = Path("/bin/busybox")

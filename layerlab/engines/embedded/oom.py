@@ -12,12 +12,12 @@ import os
 import re
 from typing import Final
 
+from layerlab.engines.embedded.stacks.advice import ran_out_of_memory
+
 _MOUNT: Final = "/sys/fs/cgroup"
 # Version 1 says "no limit" with the largest number of whole pages.
 _NO_LIMIT: Final = 1 << 60
 _KILLS: Final = re.compile(r"^oom_kill (\d+)$", re.MULTILINE)
-# V8 gives up before the kernel has to, when its heap is full.
-_HEAP: Final = "JavaScript heap out of memory"
 
 
 def limit() -> int | None:
@@ -44,14 +44,14 @@ def kills() -> int:
 def remedy(status: int, log: str, kills_before: int) -> str | None:
     """What to tell about a command that failed, if memory is the reason; ``None`` otherwise."""
     killed = kills() > kills_before
-    if not killed and status != 137 and _HEAP not in log:
+    if not killed and status != 137 and not ran_out_of_memory(log):
         return None
     size = limit()
     bound = f"everything that runs here may use {size / 1e6:.0f} MB together" if size is not None else "this machine has no more"
     what = "Shut down other notebooks (Kernel, Shut Down All Kernels) and build again, or build where there is more memory."
     if killed:
         return f"The kernel killed it because memory ran out: {bound}. {what}"
-    if _HEAP in log:
+    if ran_out_of_memory(log):
         return f"Node's memory ran out: {bound}. {what}"
     return f"It was killed (signal 9), most often because memory ran out: {bound}. {what}"
 

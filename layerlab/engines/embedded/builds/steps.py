@@ -23,10 +23,11 @@ from layerlab.engines.embedded import oom
 from layerlab.engines.embedded.builds.host_environment import CA_TARGET, ambient_environment, ca_bundle, proxy_arguments
 from layerlab.engines.embedded.builds.run_mounts import RunMounts
 from layerlab.engines.embedded.executors.base import Executor, Mount, Process
-from layerlab.engines.embedded.npm_cache import lend
 from layerlab.engines.embedded.rootfs.messages import ContextSource, Copy, InlineSource, LayersSource, MakeDirectories
 from layerlab.engines.embedded.rootfs.paths import OF_THE_TREE
 from layerlab.engines.embedded.snapshotters import Active, Snapshotter
+from layerlab.engines.embedded.stacks.advice import advice
+from layerlab.engines.embedded.stacks.npm import lend
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import ContextError, DockerfileError, OutOfSpaceError, StepFailedError, StoreError
@@ -46,7 +47,6 @@ _NETWORK_WORDS: Final = re.compile(
     r"[Nn]etwork is unreachable|ENOTCACHED|bad address|Name or service not known"
 )
 _DISK_WORDS: Final = re.compile(r"ENOSPC|No space left on device|Disk quota exceeded")
-_APK: Final = re.compile(r"apk.*stand-in|stand-in.*apk")
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
@@ -307,15 +307,10 @@ class StepRunner:
                 line=decided.step.line,
                 remedy="Free some space, or put the store elsewhere (LAYERLAB_STORE), and build again.",
             )
-        remedy = None
-        if _APK.search(log):
-            remedy = "The stand-in for node:alpine has no apk: remove the line, or build where the real node:alpine can be pulled."
-        elif "ENOTCACHED" in log[-8192:] and offline_folder() is not None:
-            remedy = "This is offline: npm has only the packages of the app's own package-lock.json, as `./lab fetch` found it."
-        elif _NETWORK_WORDS.search(log[-8192:]):
+        remedy = advice(log)
+        if remedy is None and _NETWORK_WORDS.search(log[-8192:]):
             remedy = "The step wanted the network and did not reach it: check the connection, the proxy variables and --network."
-        else:
-            remedy = oom.remedy(status, log, kills)
+        remedy = remedy or oom.remedy(status, log, kills)
         return StepFailedError(
             f"{unsuccessful(op)}: exit code: {status}",
             exit_status=status,

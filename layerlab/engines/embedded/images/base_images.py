@@ -149,12 +149,12 @@ class Bases:
 
     def _compose(self, canonical: str, why: str) -> ImageRow:
         # Composing is rare and its imports are not free.
-        from layerlab.engines.embedded.images import standin
+        from layerlab.engines.embedded.stacks import node_alpine
 
         scratch = os.path.join(self.store.path, self.store.scratch(), "stand-in")
         shutil.rmtree(scratch, ignore_errors=True)
         os.mkdir(scratch)
-        made = standin.compose(Path(scratch))
+        made = node_alpine.compose(Path(scratch))
         diff_ids: list[str] = []
         history: list[dict[str, Any]] = []
         sizes: list[int] = []
