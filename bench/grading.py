@@ -29,13 +29,9 @@ from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-# The bench is run as a program, not as a package.
-sys.path.insert(0, str(ROOT / "bench"))
-
-from engine import _load_image  # noqa: E402
-
 from autograder.exercise.workspace import Workspace  # noqa: E402
 from autograder.release import reference  # noqa: E402
+from bench.engine import _load_image  # noqa: E402
 from layerlab.engines.api import BuildOptions  # noqa: E402
 from layerlab.engines.embedded.engine import EmbeddedEngine  # noqa: E402
 from tests.docker.private import FLAG, FLAG_HELP, SharedDaemonError, borrowed, check_private, empty_cache  # noqa: E402

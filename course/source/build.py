@@ -10,6 +10,7 @@ import hashlib
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import jupytext
 import nbformat
@@ -31,7 +32,7 @@ def build(text: str) -> str:
         digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
         seen[digest] += 1
         name = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
-        make = nbformat.v4.new_code_cell if cell.cell_type == "code" else nbformat.v4.new_markdown_cell
+        make: Any = nbformat.v4.new_code_cell if cell.cell_type == "code" else nbformat.v4.new_markdown_cell
         tags = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
         cells.append(make(cell.source, id=name, metadata=tags))
     notebook = nbformat.v4.new_notebook(cells=cells, metadata=METADATA, nbformat_minor=5)

@@ -126,6 +126,7 @@ def test_drawn_answers_never_earn_more_than_they_deserve(prepared: Prepared, num
     print(f"LAYERLAB_HOSTILE_SEED={SEED}, number {number}: {answer.choices}\n{answer.dockerfile}")
     result = graded(prepared, answer.dockerfile, f"{SEED}-{number}")
     assert result.status == "graded", result.reason
+    assert result.score is not None
     assert answer.deserves or result.score < ps1().max_score, result.checks
     if answer.deserves and answer.plain:
         assert result.score == ps1().max_score, result.checks

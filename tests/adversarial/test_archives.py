@@ -13,6 +13,7 @@ import stat
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -144,7 +145,8 @@ def test_devices_of_an_added_archive_are_in_the_layer_and_not_in_the_store(engin
     context = tmp_path / "context"
     context.mkdir()
     data = _tar(DEVICES)
-    with tarfile.open(context / f"a.{suffix}", f"w:{suffix[4:]}") as out, tarfile.open(fileobj=io.BytesIO(data)) as source:
+    packed: Literal["w:gz", "w"] = "w:gz" if suffix == "tar.gz" else "w"
+    with tarfile.open(context / f"a.{suffix}", packed) as out, tarfile.open(fileobj=io.BytesIO(data)) as source:
         for info in source:
             out.addfile(info)
     _build(
@@ -192,7 +194,7 @@ def test_a_file_of_holes_fills_no_disk(engine: EmbeddedEngine, tmp_path: Path, f
     before = _used(tmp_path)
     (context / "a.tar").write_bytes(bomb)
     _image([bomb], tmp_path / "image.tar")
-    acts = {
+    acts: dict[str, Callable[[], object]] = {
         "the archive": lambda: engine.load(str(context / "a.tar")),
         "a layer": lambda: engine.load(str(tmp_path / "image.tar")),
         "an added archive": lambda: _build(engine, context, "FROM base:1\nADD a.tar /x/\n"),

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from autograder.sandbox import watch
+from autograder.sandbox import processes, watch
 from autograder.sandbox.disk import memory_files
 from autograder.sandbox.memory import watches
 from autograder.sandbox.sandbox import GradingEngine
@@ -128,6 +128,7 @@ def test_memory_that_no_process_shows_is_counted(confined: Confined, kind: str) 
         # Other tests take memory at the same time, and a step that they meet is tried again.
         if not confined.watch.trouble:
             break
+    assert confined.watch is not None
     assert record.failure is not None, confined.lab.output
     assert re.search("it used .* MiB of memory; at most 200 are allowed", "".join(confined.watch.told[:1])), confined.watch.told
     assert not confined.watch.trouble
@@ -179,13 +180,14 @@ def test_nor_of_one_that_could(confined: Confined, neighbour: Callable[[int], No
         # Other tests give memory back at the same time, and then the machine has not lost what the neighbour took.
         if confined.watch.trouble:
             break
+    assert confined.watch is not None
     assert "not to the step that was ended" in confined.watch.trouble
     assert not any("it used" in sentence for sentence in confined.watch.told)
 
 
 def with_neighbour(confined: Confined, neighbour: Callable[[int], None], monkeypatch: pytest.MonkeyPatch) -> None:
     """The neighbour takes memory when the step runs: as soon as its processes are seen."""
-    real = watch.sandboxed
+    real = processes.sandboxed
     taken: list[bool] = []
 
     def sandboxed() -> frozenset[int]:

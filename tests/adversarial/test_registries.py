@@ -18,8 +18,9 @@ import sys
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -178,7 +179,7 @@ def _below_nothing(request: Request, status: int = 200) -> None:
 
 
 def _challenge(request: Request) -> None:
-    port = request.server.server_address[1]
+    _, port = cast("tuple[str, int]", request.server.server_address)
     request.answer(401, WWW_Authenticate=f'Bearer realm="http://127.0.0.1:{port}/token"')
 
 
@@ -431,7 +432,8 @@ def test_credentials_are_given_over_https_alone(home: Path, monkeypatch: pytest.
     @contextlib.contextmanager
     def keep(_method: str, url: str, *, authorization: str = "", **_more: object) -> Iterator[None]:
         seen.append((url, authorization))
-        raise KeyboardInterrupt
+        if seen:
+            raise KeyboardInterrupt
         yield
 
     monkeypatch.setattr(client._http, "open", keep)
@@ -491,7 +493,9 @@ def test_a_proxy_is_not_asked_about_this_machine(serve: Callable[[], Hostile], m
     ],
 )
 def test_where_a_registry_may_send_on_to(before: str, after: str, followed: bool) -> None:
-    step = lambda: registry_http.Http("a.example", "test", "").check_step(origin(before), origin(after))  # noqa: E731
+    def step() -> None:
+        registry_http.Http("a.example", "test", "").check_step(origin(before), origin(after))
+
     if followed:
         step()
     else:
@@ -583,7 +587,7 @@ _IMAGE = {
 
 
 @st.composite
-def _documents(draw: st.DrawFn, whole: dict[str, object]) -> bytes:
+def _documents(draw: st.DrawFn, whole: Mapping[str, object]) -> bytes:
     return json.dumps(_shaped(draw, whole)).encode()
 
 

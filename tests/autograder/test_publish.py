@@ -21,6 +21,7 @@ from sqlalchemy.exc import OperationalError
 from autograder.cli import main
 from autograder.exercise.assignment import load_assignment
 from autograder.publish import publisher as publisher_module
+from autograder.publish import rebuild as rebuild_module
 from autograder.publish.background import Meanwhile
 from autograder.publish.gradebook import STALE, row, withdraw
 from autograder.publish.publisher import Published, Publisher, publish, summary
@@ -433,7 +434,7 @@ def test_who_stops_the_grading_stops_publishing(course: Course, monkeypatch: pyt
     submit(course.root, "ann", notebook())
     submit(course.root, "bob", notebook())
     begun, go_on = threading.Event(), threading.Event()
-    rebuild = publisher_module.published_notebook
+    rebuild = rebuild_module.published_notebook
 
     def slow(*arguments: Any) -> Any:
         begun.set()

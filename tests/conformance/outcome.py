@@ -29,7 +29,9 @@ class Runner(Protocol):
 
     name: str
     engine: str
-    like: str
+
+    @property
+    def like(self) -> str: ...
 
     @property
     def lacks(self) -> Mapping[str, str]:

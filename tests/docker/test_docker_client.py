@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import docker.errors
 import pytest
@@ -231,14 +232,14 @@ def _engine(daemon: _Daemon) -> DockerEngine:
 
 
 def test_an_image_that_is_known_by_its_name_alone() -> None:
-    facts = _engine(_Daemon(app="sha256:b"))._facts("sha256:a", "app")
+    facts = _engine(_Daemon(app="sha256:b"))._facts(("sha256:a",), "app")
     assert (facts.id, facts.diff_ids) == ("sha256:b", ("sha256:1",))
 
 
 @pytest.mark.parametrize("tag", [None, "app"])
 def test_an_image_that_is_gone_when_it_is_built(tag: str | None) -> None:
     with pytest.raises(DockerError, match="does not have it") as caught:
-        _engine(_Daemon())._facts("sha256:a", tag)
+        _engine(_Daemon())._facts(("sha256:a",), tag)
     assert "pruned" in (caught.value.remedy or "")
 
 
@@ -270,7 +271,7 @@ def _read(text: str, *, rawjson: bool) -> tuple[Reader, list[tuple[str, str, str
 @pytest.mark.parametrize("compact", [False, True])
 def test_raw_json(compact: bool) -> None:
     start, end = "2026-01-01T00:00:00.000000001Z", "2026-01-01T00:00:01.500000001Z"
-    documents = [
+    documents: list[dict[str, Any]] = [
         {"vertexes": [{"digest": "a", "name": "[2/3] WORKDIR /app"}, {"digest": "b", "name": "[3/3] RUN exit 3"}]},
         {"vertexes": [{"digest": "a", "name": "[2/3] WORKDIR /app", "started": start, "completed": start, "cached": True}]},
         {"vertexes": [{"digest": "b", "name": "[3/3] RUN exit 3", "started": start}]},

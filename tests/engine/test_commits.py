@@ -110,7 +110,8 @@ def test_what_was_discarded_is_removed_once(lab: Lab, monkeypatch: pytest.Monkey
     """By then another build may have the number: here it takes it between the two moments at which something could be removed."""
     step = SAME.format(text="mine")
     lab.build(f"FROM base:1\nRUN {step} # first\n")
-    settle, others = WorkerProcess.settle, []
+    settle = WorkerProcess.settle
+    others: list[Any] = []
 
     def full(*_arguments: Any, **_options: Any) -> Any:
         raise StoreError("the disk is full")

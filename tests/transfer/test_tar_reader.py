@@ -32,7 +32,7 @@ from layerlab.engines.embedded.rootfs.unpack import is_archive, unpack
 ROOT = Path(__file__).resolve().parents[2]
 GIB = 1 << 30
 _QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-_NAMES = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0/"), min_size=1, max_size=80)
+_NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0/"), min_size=1, max_size=80)
 _PATHS = st.lists(_NAMES, min_size=1, max_size=6).map("/".join)
 _NUMBERS = st.one_of(st.integers(0, 1 << 21), st.integers(0, (1 << 31)))
 

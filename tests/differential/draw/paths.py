@@ -109,7 +109,8 @@ def source(dice: Dice, context: Context) -> str:
         # A directory of its way, or the file itself.
         above = path.split("/")
         around = "src/../" if any(name.startswith("src/") for name in context.entries) else ""
-        return dice.one(("", "", "./", around, "/")) + "/".join(above[: dice.number(1, len(above))])
+        before: str = dice.one(("", "", "./", around, "/"))
+        return before + "/".join(above[: dice.number(1, len(above))])
     other: str = dice.right(_SOURCES, _ODD_SOURCES, often=0.25)
     return other
 
