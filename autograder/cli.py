@@ -21,7 +21,7 @@ from layerlab.errors import BuildInterruptedError, LayerlabError
 from layerlab.interrupt import interruptible
 
 if TYPE_CHECKING:
-    from autograder.publish.background import Meanwhile
+    from autograder.publish.background import BackgroundPublisher
     from autograder.submission.notebook_reader import Submission
 
 DEFAULT_COURSE: Final = Path("exercises")
@@ -175,7 +175,7 @@ def _faults(place: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _publisher(arguments: argparse.Namespace) -> Iterator[Meanwhile | None]:
+def _publisher(arguments: argparse.Namespace) -> Iterator[BackgroundPublisher | None]:
     """What hands results to nbgrader while others are graded; ``None`` where that is not wanted, or there is no nbgrader."""
     from autograder.exercise.assignment import load_assignment
 
@@ -188,7 +188,7 @@ def _publisher(arguments: argparse.Namespace) -> Iterator[Meanwhile | None]:
         yield None
         return
     from autograder.classroom.grading import answers_of, default_place, kept_seed
-    from autograder.publish.background import Meanwhile
+    from autograder.publish.background import BackgroundPublisher
 
     place = arguments.place or default_place()
 
@@ -196,7 +196,7 @@ def _publisher(arguments: argparse.Namespace) -> Iterator[Meanwhile | None]:
         seed = kept_seed(place, assignment) if arguments.seed is None else arguments.seed
         return answers_of(arguments.course, assignment, place, result, seed)
 
-    with Meanwhile(arguments.course, assignment.name, answers, _report) as publisher:
+    with BackgroundPublisher(arguments.course, assignment.name, answers, _report) as publisher:
         yield publisher
 
 

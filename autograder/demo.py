@@ -33,7 +33,7 @@ class GradeAct(msgspec.Struct, frozen=True, kw_only=True):
     record: ClassRecord
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
+class GradedDemo(msgspec.Struct, frozen=True, kw_only=True):
     """The whole demo, as ``layerlab demo`` has it, with one act more."""
 
     engine: str
@@ -45,7 +45,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 
 def tell(
     *, store: str | None = None, app: str | None = None, offline: bool = False, quiet: bool = False, engine: str = "auto"
-) -> DemoRecord | Told:
+) -> DemoRecord | GradedDemo:
     """Run the demo. Grading uses the embedded engine, whichever engine builds. Raises ``LayerlabError``."""
     started = time.monotonic()
     lesson = run_demo(store=store, app=app, offline=offline, quiet=quiet, engine=engine)
@@ -61,7 +61,7 @@ def tell(
         record = _grade(course, Path(directory), place)
     print(class_table(record), file=stream, flush=True)
     acts: tuple[Act | GradeAct, ...] = (*lesson.acts, GradeAct(record=record))
-    return Told(engine=lesson.engine, acts=acts, served=lesson.served, seconds=round(time.monotonic() - started, 1))
+    return GradedDemo(engine=lesson.engine, acts=acts, served=lesson.served, seconds=round(time.monotonic() - started, 1))
 
 
 def _grade(course: Path, directory: Path, place: Path) -> ClassRecord:

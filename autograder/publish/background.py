@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from autograder.publish.publisher import Published
 
 
-class Meanwhile(contextlib.AbstractContextManager["Meanwhile"]):
+class BackgroundPublisher(contextlib.AbstractContextManager["BackgroundPublisher"]):
     """Publishes what it is given, in the order in which it comes, until ``finish``; leaving the context before that drops the rest.
 
     ``answers``  gives what a result is about. ``report``: called from the thread, too.

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
 from layerlab.engines.embedded.executors.base import BindMount, Mount, OverlayMount
-from layerlab.engines.embedded.stacks.npm import CONTENT, INDEX, NPM_CACHE, OFFLINE, PACKAGES, Lent, make_lendable
+from layerlab.engines.embedded.stacks.npm import CONTENT, INDEX, NPM_CACHE, OFFLINE, PACKAGES, LentCache, make_lendable
 from layerlab.fsutil import remove_written
 
 _GZIP: Final = b"\x1f\x8b"
@@ -26,7 +26,7 @@ _GZIP: Final = b"\x1f\x8b"
 class OnShelf(NamedTuple):
     """What one command gets, and the directory that its packages are opened in."""
 
-    lent: Lent
+    lent: LentCache
     packages: str
 
 
@@ -79,7 +79,7 @@ class Shelf:
             shutil.rmtree(place, ignore_errors=True)
             raise
         mounts = (mount, BindMount(source=packages, target=PACKAGES, readonly=True, checked=True))
-        return OnShelf(Lent(place, {"npm_config_cache": NPM_CACHE, **OFFLINE}, mounts), packages)
+        return OnShelf(LentCache(place, {"npm_config_cache": NPM_CACHE, **OFFLINE}, mounts), packages)
 
     def packages(self, opened: Iterable[str]) -> set[str]:
         """The packages among opened files, by the names of their archives. What npm knows about packages is none."""

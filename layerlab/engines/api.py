@@ -257,7 +257,7 @@ class Engine(Builder, Images, Containers, Protocol):
         """What builds here. May take a moment: it looks at what this machine allows. Raises ``StoreError``."""
         ...
 
-    def twin(self) -> Engine:
+    def clone(self) -> Engine:
         """Another engine on the same store, so that a plan never waits for a build."""
         ...
 

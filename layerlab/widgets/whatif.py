@@ -15,9 +15,9 @@ from layerlab.model import PlanRecord
 from layerlab.render import matrix as matrix_text
 from layerlab.widgets import edits as what_if
 from layerlab.widgets.base import STATIC, LabWidget
+from layerlab.widgets.coalescing import CoalescingWorker
 from layerlab.widgets.engines import engine_for
 from layerlab.widgets.fallback import paragraph
-from layerlab.widgets.latest import Latest
 from layerlab.widgets.problems import problem_of
 from layerlab.widgets.words import whole
 from layerlab.widgets.workcopy import WorkCopy
@@ -63,9 +63,9 @@ class WhatIf(LabWidget):
         self._options = options
         self._typed = False
         self._edits = tuple(edits or ()) or what_if.default_edits(copy.directory, texts)
-        self._planner = engine_for(engine).twin()
+        self._planner = engine_for(engine).clone()
         self._planner_lock = threading.Lock()
-        self._refresher = Latest(self._refresh)
+        self._refresher = CoalescingWorker(self._refresh)
         super().__init__(kind="whatif", dockerfile=dockerfile, dockerfile_text=texts[dockerfile], editable=editable)
         self.observe(lambda _change: self._refresher.request(), "dockerfile_text")
         self._refresher.request()

@@ -23,10 +23,10 @@ from layerlab.model import BuildRecord, PlanRecord
 from layerlab.render import build_summary
 from layerlab.widgets import edits as what_if
 from layerlab.widgets.base import STATIC, LabWidget
+from layerlab.widgets.coalescing import CoalescingWorker
 from layerlab.widgets.engines import described, engine_for
 from layerlab.widgets.fallback import html_table, paragraph, verbatim
 from layerlab.widgets.history import KEPT, PastBuild, side_by_side
-from layerlab.widgets.latest import Latest
 from layerlab.widgets.live import LiveBuild, finished
 from layerlab.widgets.problems import problem_of
 from layerlab.widgets.runner import Outcome, Runner, was_stopped
@@ -89,7 +89,7 @@ class Workbench(LabWidget):
         self._options = options
         self._edits = tuple(edits or ()) or what_if.default_edits(self._copy.directory, texts)
         self._runner = Runner(engine_for(engine))
-        self._planner = self._runner.engine.twin()
+        self._planner = self._runner.engine.clone()
         self._planner_lock = threading.Lock()
         # One lock for what the page, the builder and cells change beside one another. Never held while something is built or planned.
         self._lock = threading.RLock()
@@ -99,7 +99,7 @@ class Workbench(LabWidget):
         self._builds: list[PastBuild] = []
         self._count = 0
         self._record: BuildRecord | None = None
-        self._refresher = Latest(self._refresh)
+        self._refresher = CoalescingWorker(self._refresh)
         about = {"engine": f"{self._runner.engine.name} engine", "executor": "", "tag": tag, "directory": shown_path(self._copy.directory)}
         super().__init__(kind="workbench", files=texts, dockerfiles=names, dockerfile=dockerfile, about=about)
         self._refresher.request()

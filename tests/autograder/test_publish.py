@@ -22,7 +22,7 @@ from autograder.cli import main
 from autograder.exercise.assignment import load_assignment
 from autograder.publish import publisher as publisher_module
 from autograder.publish import rebuild as rebuild_module
-from autograder.publish.background import Meanwhile
+from autograder.publish.background import BackgroundPublisher
 from autograder.publish.gradebook import STALE, row, withdraw
 from autograder.publish.publisher import Published, Publisher, publish, summary
 from autograder.publish.rebuild import published_notebook, trusted_notebook
@@ -356,7 +356,7 @@ def test_results_are_published_while_others_are_graded(course: Course) -> None:
     """Who was graded first has feedback before the last one is graded; the grades come at the end."""
     submit(course.root, "ann", notebook())
     submit(course.root, "bob", notebook())
-    with Meanwhile(course.root, "ps1", course.answers, course.said.append) as meanwhile:
+    with BackgroundPublisher(course.root, "ps1", course.answers, course.said.append) as meanwhile:
         meanwhile.put(result("bob"))
         page = course.root / "feedback" / "bob" / "ps1" / "ps1.html"
         deadline = time.monotonic() + 60
@@ -423,7 +423,7 @@ def _locked(*_: object) -> str:
 
 def test_trouble_with_the_gradebook_is_told_at_the_end(tmp_path: Path) -> None:
     """The class is graded meanwhile, and its results are kept."""
-    with Meanwhile(tmp_path, "ps1", lambda about: pytest.fail(about.student), lambda _text: None) as meanwhile:
+    with BackgroundPublisher(tmp_path, "ps1", lambda about: pytest.fail(about.student), lambda _text: None) as meanwhile:
         meanwhile.put(result("ann"))
         with pytest.raises(UsageError, match="has no nbgrader_config"):
             meanwhile.finish()
@@ -442,7 +442,7 @@ def test_who_stops_the_grading_stops_publishing(course: Course, monkeypatch: pyt
         return rebuild(*arguments)
 
     monkeypatch.setattr(publisher_module, "published_notebook", slow)
-    with pytest.raises(KeyboardInterrupt), Meanwhile(course.root, "ps1", course.answers, course.said.append) as meanwhile:  # noqa: PT012
+    with pytest.raises(KeyboardInterrupt), BackgroundPublisher(course.root, "ps1", course.answers, course.said.append) as meanwhile:  # noqa: PT012
         meanwhile.put(result("ann"))
         meanwhile.put(result("bob"))
         assert begun.wait(60)

@@ -81,8 +81,8 @@ class DockerEngine:
         """See ``Engine.about``."""
         return model.EngineSummary(name=self.name, title="Docker engine", executor=self.executor, snapshotter=self.snapshotter)
 
-    def twin(self) -> DockerEngine:
-        """See ``Engine.twin``: it has a connection of its own."""
+    def clone(self) -> DockerEngine:
+        """See ``Engine.clone``: it has a connection of its own."""
         return DockerEngine(self.store_path)
 
     @property

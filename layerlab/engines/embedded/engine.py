@@ -89,8 +89,8 @@ class EmbeddedEngine:
         executor = self.host.executor or "no executor"
         return model.EngineSummary(name=self.name, title="embedded engine", executor=executor, snapshotter=self.host.snapshotter)
 
-    def twin(self) -> EmbeddedEngine:
-        """See ``Engine.twin``: it has a worker process of its own."""
+    def clone(self) -> EmbeddedEngine:
+        """See ``Engine.clone``: it has a worker process of its own."""
         return EmbeddedEngine(self.store_path)
 
     # --- parts, opened when first needed ----------------------------------------------------------------------------

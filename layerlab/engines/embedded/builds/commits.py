@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from layerlab.context import Selected, Selection
-from layerlab.engines.embedded.builds.steps import Made
+from layerlab.engines.embedded.builds.steps import UncommittedLayer
 from layerlab.engines.embedded.rootfs import messages
 from layerlab.engines.embedded.store import PENDING, LayerRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
@@ -41,7 +41,7 @@ class _Pending(msgspec.Struct):
     """A layer whose digest is being computed. ``release`` gives the lock of its key back."""
 
     number: int
-    made: Made
+    made: UncommittedLayer
     record: CacheRecord
     answer: Future[messages.Committed]
     release: contextlib.ExitStack
@@ -90,7 +90,7 @@ class Committer:
 
     # --- committing -------------------------------------------------------------------------------------------------
 
-    def add(self, number: int, made: Made, record: CacheRecord, release: contextlib.ExitStack) -> list[Committed]:
+    def add(self, number: int, made: UncommittedLayer, record: CacheRecord, release: contextlib.ExitStack) -> list[Committed]:
         """Commit a step's layer, now if it is small and nothing waits, else beside what comes next. Returns what is now written."""
         try:
             answer = self._committed_now(made)
@@ -110,7 +110,7 @@ class Committer:
         self._worker.tidy()
         return self.flush() if answer.done() and len(self._pending) == 1 else []
 
-    def _committed_now(self, made: Made) -> Future[messages.Committed] | None:
+    def _committed_now(self, made: UncommittedLayer) -> Future[messages.Committed] | None:
         """What came of committing a small layer; ``None`` for one that is not small, or must wait.
 
         Of either only what its step changed is left, while nothing is mounted on it yet.
@@ -129,7 +129,7 @@ class Committer:
         return answer
 
     @staticmethod
-    def _commit(made: Made, limit: int | None = None) -> messages.Commit:
+    def _commit(made: UncommittedLayer, limit: int | None = None) -> messages.Commit:
         epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
         newest = int(epoch) if epoch.isdigit() else None
         return messages.Commit(layer=made.layer, lowers=made.lowers, owners=made.owners, owner=made.owner, newest=newest, limit=limit)
@@ -162,7 +162,7 @@ class Committer:
                 self._abandon(item.made, item.release)
         return done
 
-    def _abandon(self, made: Made, release: contextlib.ExitStack) -> None:
+    def _abandon(self, made: UncommittedLayer, release: contextlib.ExitStack) -> None:
         """Give back the key of a step that gets no record. Its directory goes, unless it is a layer by now: others may name that."""
         with release:
             if all(row.number != made.number for row in self._store.layer_rows()):

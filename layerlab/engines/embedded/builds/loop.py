@@ -17,7 +17,7 @@ import msgspec
 from layerlab.engines.api import BuildOptions, Event, Progress
 from layerlab.engines.embedded.builds.commits import Committer
 from layerlab.engines.embedded.builds.run_mounts import empty_caches
-from layerlab.engines.embedded.builds.steps import Made, StepRunner
+from layerlab.engines.embedded.builds.steps import StepRunner, UncommittedLayer
 from layerlab.engines.embedded.store import PENDING, UNNAMED
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.engines.forecast import make_plan
@@ -128,7 +128,7 @@ class Build:
         self.progress = progress
         self.started = started
         self.stop = stop or Stop()
-        self.made: dict[int, Made] = {}
+        self.made: dict[int, UncommittedLayer] = {}
         self.committer = Committer(engine.store, engine.worker, engine.spare_worker, self._written, self.stop)
         self.executions: dict[int, str] = {}
         self.causes: dict[int, Cause] = {}
@@ -255,7 +255,7 @@ class Build:
                     return
                 self.executions[number] = execution
                 if (known := known_runs.find(execution)) is not None:
-                    self.made[number] = Made(number=0, lowers=[], owners={}, owner=(0, 0), seconds=known.seconds, log="")
+                    self.made[number] = UncommittedLayer(number=0, lowers=[], owners={}, owner=(0, 0), seconds=known.seconds, log="")
                     self.fresh.add(key)
                     engine.store.put_record(msgspec.structs.replace(known, key=key, created=_now(), instruction=decided.step.instruction))
                     self._announced.add(number)

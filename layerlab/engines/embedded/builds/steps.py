@@ -49,7 +49,7 @@ _NETWORK_WORDS: Final = re.compile(
 _DISK_WORDS: Final = re.compile(r"ENOSPC|No space left on device|Disk quota exceeded")
 
 
-class Made(msgspec.Struct, frozen=True, kw_only=True):
+class UncommittedLayer(msgspec.Struct, frozen=True, kw_only=True):
     """What a step made: a layer directory in its final place, without a digest yet.
 
     ``owners``: intended owners by path; ``owner``: of new files that are not in it (uid, gid). ``seen``: see ``CacheRecord``.
@@ -94,7 +94,7 @@ class StepRunner:
         self.log = ""
         self._seen: tuple[str, ...] = ()
 
-    def run(self, decided: Decided, solution: Solution, output: Callable[[str], None]) -> Made:
+    def run(self, decided: Decided, solution: Solution, output: Callable[[str], None]) -> UncommittedLayer:
         """Run the step of ``decided`` on its layers. Raises ``StepFailedError`` and other ``LayerlabError``s; nothing is left behind.
 
         ``log`` is then what the step wrote, whether it failed or not.
@@ -132,7 +132,9 @@ class StepRunner:
             active.discard()
             self._wait_for_room()
         seconds = time.monotonic() - started
-        return Made(number=number, lowers=active.lowers, owners=owners, owner=owner, seconds=seconds, log=log.text(), seen=self._seen)
+        return UncommittedLayer(
+            number=number, lowers=active.lowers, owners=owners, owner=owner, seconds=seconds, log=log.text(), seen=self._seen
+        )
 
     def _wait_for_room(self) -> None:
         # The mounts of a command go a moment after its last process, and with them the space of what was removed.

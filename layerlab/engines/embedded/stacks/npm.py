@@ -23,7 +23,7 @@ CONTENT: Final = "content-v2"
 OFFLINE: Final = {"npm_config_offline": "true", "npm_config_logs_max": "0", "npm_config_audit": "false", "npm_config_fund": "false"}
 
 
-class Lent(NamedTuple):
+class LentCache(NamedTuple):
     """What a command gets. ``place``: the directory that was made for it, which the caller removes."""
 
     place: str
@@ -50,7 +50,7 @@ def _open_to_all(directory: str) -> None:
                 os.chmod(path, 0o666)
 
 
-def lend(cache: str, directory: str | None = None, *, overlay: bool = False) -> Lent:
+def lend(cache: str, directory: str | None = None, *, overlay: bool = False) -> LentCache:
     """Lend a filled cache; what the command writes, and a copy of the index where there is one, is in ``directory``.
 
     ``overlay``  the executor can mount one there, and the cache was made lendable. Raises ``OSError``.
@@ -64,7 +64,7 @@ def lend(cache: str, directory: str | None = None, *, overlay: bool = False) -> 
             # The root of an overlay has the mode of the upper directory.
             os.chmod(upper, 0o777)
             os.mkdir(work)
-            return Lent(place, environment, (OverlayMount(source=cache, target=NPM_CACHE, upper=upper, work=work),))
+            return LentCache(place, environment, (OverlayMount(source=cache, target=NPM_CACHE, upper=upper, work=work),))
         shutil.copytree(os.path.join(cache, "_cacache", INDEX), os.path.join(place, "_cacache", INDEX))
         for name in ("tmp", CONTENT):
             os.mkdir(os.path.join(place, "_cacache", name))
@@ -81,4 +81,4 @@ def lend(cache: str, directory: str | None = None, *, overlay: bool = False) -> 
         BindMount(source=place, target=NPM_CACHE, readonly=False),
         BindMount(source=packages, target=PACKAGES, readonly=True, checked=True),
     )
-    return Lent(place, environment, mounts)
+    return LentCache(place, environment, mounts)

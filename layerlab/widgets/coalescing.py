@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 
-class Latest:
+class CoalescingWorker:
     """Runs ``work`` after each request. A request while it runs makes it run once more, however many come."""
 
     def __init__(self, work: Callable[[], None]) -> None:
