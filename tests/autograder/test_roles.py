@@ -11,6 +11,8 @@ import pytest
 
 from autograder.judge.loaded_modules import GeneratedFile, Loaded, LoadedFile
 from autograder.judge.step_roles import LayerReader, Sought, folder_of, looks_compiled, roles_of
+from layerlab.engines.embedded.rootfs.messages import Entries, ListEntries
+from layerlab.oci.tar_entries import LayerEntry
 
 MARKER, TYPE = "amber0123456789abcdef", "Birch01234567"
 COMPILED = f'const a = {{ dune: "{MARKER}" }};\n'
@@ -34,15 +36,13 @@ class Worker:
     def __init__(self, place: Path) -> None:
         self.place = place
 
-    def ask(self, _verb: str, *, layer: str) -> dict[str, Any]:
+    def ask(self, request: ListEntries) -> Entries:
         """Members of a layer."""
-        root = self.place / layer
-        rows = [
-            {"path": str(path.relative_to(root)), "type": "file", "mode": 0o644, "size": path.stat().st_size}
-            for path in sorted(root.rglob("*"))
-            if path.is_file()
-        ]
-        return {"entries": rows}
+        root = self.place / request.layer
+        files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+        return Entries(
+            entries=[LayerEntry(path=str(path.relative_to(root)), type="file", mode=0o644, size=path.stat().st_size) for path in files]
+        )
 
 
 def reader(place: Path, files: dict[str, str], *, runs: bool = True) -> LayerReader:

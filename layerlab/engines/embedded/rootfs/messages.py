@@ -12,6 +12,7 @@ from typing import Any, Generic, Literal, TypeVar
 import msgspec
 
 from layerlab.context.select import Picked, Selection
+from layerlab.context.tree import Row
 from layerlab.oci.tar_entries import LayerEntry
 
 Answer = TypeVar("Answer")
@@ -40,7 +41,7 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
 
     digest: str
     picked: list[Picked]
-    rows: list[Any]
+    rows: list[Row]
 
 
 class ReadContent(Request[Content]):
@@ -62,7 +63,7 @@ class ContextSource(msgspec.Struct, frozen=True, kw_only=True, tag="context"):
 
     root: str
     picked: list[Picked]
-    rows: list[Any]
+    rows: list[Row]
     unpack: bool | None = None
 
 
