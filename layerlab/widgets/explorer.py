@@ -12,6 +12,7 @@ from layerlab.render import layers_table, size
 from layerlab.widgets.base import LabWidget
 from layerlab.widgets.engines import engine_for
 from layerlab.widgets.fallback import html_table, paragraph
+from layerlab.widgets.shapes import ChooseLayer, Layer, Total, heard, plain
 from layerlab.widgets.trees import layer_tree, merged_tree
 from layerlab.widgets.words import instruction_of
 
@@ -39,20 +40,20 @@ class LayerExplorer(LabWidget):
             if own:
                 used.close()
         layers = [
-            {
-                "number": layer.number,
-                "instruction": instruction_of(layer.created_by),
-                "bytes": layer.size,
-                "size": size(layer.size),
-                "wasted": size(layer.wasted) if layer.wasted else "",
-                "added": len(layer.added),
-                "changed": len(layer.changed),
-                "removed": len(layer.removed),
-            }
+            Layer(
+                number=layer.number,
+                instruction=instruction_of(layer.created_by),
+                bytes=layer.size,
+                size=size(layer.size),
+                wasted=size(layer.wasted) if layer.wasted else "",
+                added=len(layer.added),
+                changed=len(layer.changed),
+                removed=len(layer.removed),
+            )
             for layer in self._view.layers
         ]
-        total = {"size": size(self._view.size), "wasted": size(self._view.wasted), "paths": len(self._view.origin)}
-        super().__init__(kind="explorer", image=image, layers=layers, total=total, tree=merged_tree(self._view))
+        total = Total(size=size(self._view.size), wasted=size(self._view.wasted), paths=len(self._view.origin))
+        super().__init__(kind="explorer", image=image, layers=plain(layers), total=plain(total), tree=merged_tree(self._view))
 
     @property
     def view(self) -> ImageView:
@@ -71,10 +72,10 @@ class LayerExplorer(LabWidget):
 
     def receive(self, message: dict[str, Any]) -> None:
         """A message of the page: the layer that was chosen."""
-        number = message.get("layer")
-        if message.get("type") == "choose" and isinstance(number, int):
+        said = heard(message, ChooseLayer)
+        if said is not None:
             try:
-                self.choose(number)
+                self.choose(said.layer)
             except LayerlabError:
                 # A page of an older kernel; it gets the state that holds.
                 self.send_state()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import threading
-from typing import Any, Final
+from typing import Final
 
 from layerlab.control_characters import without_controls
 from layerlab.engines.api import Event
 from layerlab.model import BuildRecord, PlanRecord, StepRecord
+from layerlab.records import replace
 from layerlab.render import prediction
+from layerlab.widgets.shapes import Step, Verdict
 from layerlab.widgets.words import one_line, shown, summary
 
 LOG_LIMIT: Final = 24_000
@@ -21,7 +23,7 @@ class LiveBuild:
 
     def __init__(self, plan: PlanRecord | None) -> None:
         self._lock = threading.Lock()
-        self._steps: dict[int, tuple[StepRecord, str]] = {}
+        self._steps: dict[int, tuple[StepRecord, Verdict]] = {}
         for step in plan.steps if plan is not None else ():
             self._steps[step.number] = (step, step.status if step.status in ("base", "metadata") else "waiting")
         self._log = ""
@@ -41,20 +43,20 @@ class LiveBuild:
                 self._log = self._log[-LOG_LIMIT:]
 
     def _step(self, kind: str, step: StepRecord) -> None:
-        verdict = "running" if kind == "start" else step.status
+        verdict: Verdict = "running" if kind == "start" else step.status
         self._steps[step.number] = (step, verdict)
         if kind == "start":
             self._status = f"Step {step.number} runs: {one_line(step.instruction)}"
             self._log += f"▸ {step.number}. {one_line(step.instruction)}\n"
 
-    def steps(self) -> list[dict[str, Any]]:
+    def steps(self) -> list[Step]:
         """All steps that are known, in order."""
         with self._lock:
             return [shown(step, verdict) for _, (step, verdict) in sorted(self._steps.items())]
 
-    def stopped(self) -> list[dict[str, Any]]:
+    def stopped(self) -> list[Step]:
         """The steps after a stop: what ran then was stopped, and what waited was not run."""
-        ends = {"running": "stopped", "waiting": "skipped"}
+        ends: dict[Verdict, Verdict] = {"running": "stopped", "waiting": "skipped"}
         with self._lock:
             return [shown(step, ends.get(verdict, verdict)) for _, (step, verdict) in sorted(self._steps.items())]
 
@@ -79,10 +81,10 @@ def cleaned(text: str) -> str:
     return without_controls("\n".join(last), keep="\n\t", instead="")
 
 
-def finished(record: BuildRecord) -> tuple[list[dict[str, Any]], str]:
+def finished(record: BuildRecord) -> tuple[list[Step], str]:
     """Steps and sentence of a build that is over, or that could only be predicted."""
     if record.predicted:
         rows = [shown(step, "runs" if step.status == "executed" else None) for step in record.predicted]
         labelled = ("runs", "cached", "undecided")
-        return [{**row, "word": f"{row['word']} (predicted)"} if row["verdict"] in labelled else row for row in rows], prediction(record)
+        return [replace(row, word=f"{row.word} (predicted)") if row.verdict in labelled else row for row in rows], prediction(record)
     return [shown(step) for step in record.steps], summary(record)

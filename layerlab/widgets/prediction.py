@@ -12,6 +12,7 @@ from layerlab.errors import UsageError
 from layerlab.model import BuildRecord, PlanRecord, StepRecord
 from layerlab.widgets.base import LabWidget
 from layerlab.widgets.fallback import html_table, paragraph, text_table
+from layerlab.widgets.shapes import CommitPrediction, Compared, heard, plain
 from layerlab.widgets.words import one_line, shown
 
 CHOICES: Final = ("cached", "runs", "no verdict")
@@ -68,26 +69,26 @@ class Prediction(LabWidget):
                 asked += 1
                 right += answer == real
             results.append(
-                {
-                    "instruction": instruction,
-                    "answer": answer,
-                    "right": bool(answer) and answer == real,
-                    "counts": bool(answer and real),
-                    "verdict": drawn["verdict"] if drawn else "skipped",
-                    "word": drawn["word"] if drawn else "not in this build",
-                    "sign": drawn["sign"] if drawn else "–",
-                    "why": drawn["why"] if drawn else "",
-                }
+                Compared(
+                    instruction=instruction,
+                    answer=answer,
+                    right=bool(answer) and answer == real,
+                    counts=bool(answer and real),
+                    verdict=drawn.verdict if drawn else "skipped",
+                    word=drawn.word if drawn else "not in this build",
+                    sign=drawn.sign if drawn else "–",
+                    why=drawn.why if drawn else "",
+                )
             )
         self.score = f"{right} of {asked} right" if asked else ""
-        self.results = results
+        self.results = plain(results)
 
     def receive(self, message: dict[str, Any]) -> None:
         """A message of the page: the answers that were committed."""
-        answers = message.get("answers")
-        if message.get("type") == "commit" and isinstance(answers, dict) and not self.committed and not self.results:
+        said = heard(message, CommitPrediction)
+        if said is not None and not self.committed and not self.results:
             numbers = {str(number): number for number in range(1, len(self.steps) + 1)}
-            self.commit({numbers[key]: choice for key, choice in answers.items() if choice in CHOICES and key in numbers})
+            self.commit({numbers[key]: choice for key, choice in said.answers.items() if choice in CHOICES and key in numbers})
 
     def _rows(self) -> tuple[list[str], list[list[str]]]:
         if not self.results:

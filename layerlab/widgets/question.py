@@ -10,6 +10,7 @@ import traitlets
 from layerlab.errors import UsageError
 from layerlab.widgets.base import LabWidget
 from layerlab.widgets.fallback import paragraph
+from layerlab.widgets.shapes import CommitAnswer, Revealed, heard, plain
 
 
 class Question(LabWidget):
@@ -62,14 +63,14 @@ class Question(LabWidget):
                 raise UsageError(f"{answer!r} is no number", remedy="A question without choices has a number for its answer.") from None
             right = given is not None and abs(float(given) - number) <= tolerance
         shown = str(answer) if self.choices else f"{float(answer):g}{' ' + self.unit if self.unit else ''}"
-        self.result = {"answer": shown, "why": why, "right": right, "answered": given is not None}
+        self.result = plain(Revealed(answer=shown, why=why, right=right, answered=given is not None))
 
     def receive(self, message: dict[str, Any]) -> None:
         """A message of the page: the answer that was committed."""
-        answer = message.get("answer")
-        if message.get("type") == "commit" and isinstance(answer, str) and not self.committed and not self.result:
+        said = heard(message, CommitAnswer)
+        if said is not None and not self.committed and not self.result:
             try:
-                self.commit(answer)
+                self.commit(said.answer)
             except UsageError:
                 # Not among the choices or no number: the page asks again.
                 self.send_state()

@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from layerlab.model import ImageView, LayerView
-
-Mark = int | str
+from layerlab.widgets.shapes import Mark, Sign
 
 
 def nested(marks: Mapping[str, Mark], none: Mark) -> list[Any]:
@@ -50,5 +49,5 @@ def layer_tree(layer: LayerView) -> list[Any]:
     return nested(marks, "")
 
 
-def _signed(layer: LayerView) -> Iterable[tuple[str, tuple[str, ...]]]:
+def _signed(layer: LayerView) -> Iterable[tuple[Sign, tuple[str, ...]]]:
     return (("+", layer.added), ("~", layer.changed), ("-", layer.removed))

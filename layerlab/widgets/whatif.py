@@ -19,6 +19,7 @@ from layerlab.widgets.coalescing import CoalescingWorker
 from layerlab.widgets.engines import engine_for
 from layerlab.widgets.fallback import paragraph
 from layerlab.widgets.problems import problem_of
+from layerlab.widgets.shapes import Typed, heard, plain
 from layerlab.widgets.words import whole
 from layerlab.widgets.workcopy import WorkCopy
 
@@ -42,7 +43,7 @@ class WhatIf(LabWidget):
     dockerfile = traitlets.Unicode().tag(sync=True)
     dockerfile_text = traitlets.Unicode().tag(sync=True)
     editable = traitlets.Bool(True).tag(sync=True)
-    what_if: traitlets.Dict[str, Any] = traitlets.Dict(what_if.EMPTY).tag(sync=True)
+    what_if: traitlets.Dict[str, Any] = traitlets.Dict(plain(what_if.EMPTY)).tag(sync=True)
     plan_problem: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
 
     def __init__(
@@ -85,10 +86,10 @@ class WhatIf(LabWidget):
 
     def receive(self, message: dict[str, Any]) -> None:
         """A message of the page: the text as it is now."""
-        text = message.get("text")
-        if message.get("type") == "typed" and isinstance(text, str) and text != self.dockerfile_text:
+        said = heard(message, Typed)
+        if said is not None and said.text != self.dockerfile_text:
             # No echo to the page, which has the text already and may have more of it by now.
-            self._trait_values["dockerfile_text"] = text
+            self._trait_values["dockerfile_text"] = said.text
             self._typed = True
             self._refresher.request()
 
@@ -104,10 +105,10 @@ class WhatIf(LabWidget):
         try:
             data = what_if.matrix_data(self.matrix(), self._directory)
         except LayerlabError as error:
-            self.plan_problem = problem_of(error)
+            self.plan_problem = plain(problem_of(error))
             return
         self.plan_problem = {}
-        self.what_if = data
+        self.what_if = plain(data)
 
     def text(self) -> str:
         """The matrix."""

@@ -1,15 +1,16 @@
-"""Verdicts as words and signs, and steps as the plain data that the front end draws."""
+"""Verdicts as words and signs, and steps as the front end draws them."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from layerlab.control_characters import without_controls
 from layerlab.model import BuildRecord, PlanRecord, StepRecord
 from layerlab.render import size
+from layerlab.widgets.shapes import Step, Verdict
 
 # Word and sign: a verdict is never told by colour alone.
-VERDICTS: Final[dict[str, tuple[str, str]]] = {
+VERDICTS: Final[dict[Verdict, tuple[str, str]]] = {
     "base": ("base", "◆"),
     "cached": ("cached", "✓"),
     "executed": ("ran", "↻"),
@@ -24,12 +25,12 @@ VERDICTS: Final[dict[str, tuple[str, str]]] = {
 }
 
 
-def word(verdict: str) -> str:
+def word(verdict: Verdict) -> str:
     """The word for a verdict."""
     return VERDICTS[verdict][0]
 
 
-def sign(verdict: str) -> str:
+def sign(verdict: Verdict) -> str:
     """The sign for a verdict."""
     return VERDICTS[verdict][1]
 
@@ -55,7 +56,7 @@ def spoken_seconds(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-def shown(step: StepRecord, verdict: str | None = None) -> dict[str, Any]:
+def shown(step: StepRecord, verdict: Verdict | None = None) -> Step:
     """One step as the front end draws it; ``verdict`` stands for the record's own where a build is not over."""
     verdict = verdict or step.status
     took = verdict in ("executed", "failed", "stopped")
@@ -65,21 +66,21 @@ def shown(step: StepRecord, verdict: str | None = None) -> dict[str, Any]:
         why = f"depends on step {step.waits_for}, which must run first"
     elif step.status == "undecided":
         why = f"depends on {step.open_question}"
-    return {
-        "number": step.number,
-        "instruction": one_line(step.instruction),
-        "stage": step.stage,
-        "line": step.line,
-        "end_line": step.end_line,
-        "verdict": verdict,
-        "word": word(verdict),
-        "sign": sign(verdict),
-        "layer": step.makes_layer,
-        "bytes": step.size if has_size else 0,
-        "size": size(step.size) if has_size else "",
-        "seconds": spoken_seconds(step.seconds) if took else "",
-        "why": one_line(why),
-    }
+    return Step(
+        number=step.number,
+        instruction=one_line(step.instruction),
+        stage=step.stage,
+        line=step.line,
+        end_line=step.end_line,
+        verdict=verdict,
+        word=word(verdict),
+        sign=sign(verdict),
+        layer=step.makes_layer,
+        bytes=step.size if has_size else 0,
+        size=size(step.size) if has_size else "",
+        seconds=spoken_seconds(step.seconds) if took else "",
+        why=one_line(why),
+    )
 
 
 def counts(record: BuildRecord | PlanRecord) -> tuple[int, int]:

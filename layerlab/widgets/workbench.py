@@ -26,10 +26,11 @@ from layerlab.widgets.base import STATIC, LabWidget
 from layerlab.widgets.coalescing import CoalescingWorker
 from layerlab.widgets.engines import described, engine_for
 from layerlab.widgets.fallback import html_table, paragraph, verbatim
-from layerlab.widgets.history import KEPT, PastBuild, side_by_side
+from layerlab.widgets.history import KEPT, NO_BUILDS, PastBuild, side_by_side
 from layerlab.widgets.live import LiveBuild, finished
 from layerlab.widgets.problems import problem_of
 from layerlab.widgets.runner import Outcome, Runner, was_stopped
+from layerlab.widgets.shapes import About, Build, Choose, Edit, Ending, LineVerdict, Look, Matrix, Stop, WorkbenchMessage, heard, plain
 from layerlab.widgets.words import counts, whole
 from layerlab.widgets.workcopy import WorkCopy, is_dockerfile
 
@@ -63,8 +64,8 @@ class Workbench(LabWidget):
     steps: traitlets.List[Any] = traitlets.List().tag(sync=True)
     notes: traitlets.List[Any] = traitlets.List().tag(sync=True)
     log = traitlets.Unicode("").tag(sync=True)
-    past: traitlets.Dict[str, Any] = traitlets.Dict({"columns": [], "rows": []}).tag(sync=True)
-    what_if: traitlets.Dict[str, Any] = traitlets.Dict(what_if.EMPTY).tag(sync=True)
+    past: traitlets.Dict[str, Any] = traitlets.Dict(plain(NO_BUILDS)).tag(sync=True)
+    what_if: traitlets.Dict[str, Any] = traitlets.Dict(plain(what_if.EMPTY)).tag(sync=True)
     forecast: traitlets.List[Any] = traitlets.List().tag(sync=True)
     problem: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
     plan_problem: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
@@ -100,8 +101,8 @@ class Workbench(LabWidget):
         self._count = 0
         self._record: BuildRecord | None = None
         self._refresher = CoalescingWorker(self._refresh)
-        about = {"engine": f"{self._runner.engine.name} engine", "executor": "", "tag": tag, "directory": shown_path(self._copy.directory)}
-        super().__init__(kind="workbench", files=texts, dockerfiles=names, dockerfile=dockerfile, about=about)
+        about = About(engine=f"{self._runner.engine.name} engine", executor="", tag=tag, directory=shown_path(self._copy.directory))
+        super().__init__(kind="workbench", files=texts, dockerfiles=names, dockerfile=dockerfile, about=plain(about))
         self._refresher.request()
 
     # --- what cells call --------------------------------------------------------------------------------------------
@@ -173,32 +174,33 @@ class Workbench(LabWidget):
 
     def receive(self, message: dict[str, Any]) -> None:
         """A message of the page: ``edit``, ``choose``, ``build`` or ``stop``; ``look`` when somebody comes to it."""
-        what = message.get("type")
+        # A union of types is no type to mypy.
+        shape: Any = WorkbenchMessage
         try:
-            if what == "stop":
-                self.stop()
-            elif what == "look":
-                self.reload()
-            elif what in ("edit", "choose", "build"):
-                files = message.get("files")
-                self._take(files if isinstance(files, dict) else {}, message.get("dockerfile"))
-                if what == "build":
+            match heard(message, shape):
+                case Stop():
+                    self.stop()
+                case Look():
+                    self.reload()
+                case Build(files=files, dockerfile=dockerfile):
+                    self._take(files, dockerfile)
                     self._begin()
-                else:
+                case Edit(files=files, dockerfile=dockerfile) | Choose(files=files, dockerfile=dockerfile):
+                    self._take(files, dockerfile)
                     self._refresher.request()
         except LayerlabError as error:
-            self.problem = problem_of(error)
+            self.problem = plain(problem_of(error))
 
-    def _take(self, files: dict[str, Any], dockerfile: str | None) -> None:
+    def _take(self, files: dict[str, str], dockerfile: str) -> None:
         """Keep and write what was edited. During a build it waits: a build reads its files when it needs them."""
         with self._lock:
             for name, text in files.items():
-                if name in self.files and isinstance(text, str) and self._copy.holds(name):
+                if name in self.files and self._copy.holds(name):
                     # In place: the page has the text already, and an echo would run into what is typed meanwhile.
                     self._typed = self._typed or (name == self.dockerfile and text != self.files[name])
                     self.files[name] = text
                     self._unsaved[name] = text
-            if isinstance(dockerfile, str) and dockerfile in self.dockerfiles:
+            if dockerfile in self.dockerfiles:
                 self._build_with(dockerfile)
             if not self._runner.busy:
                 self._save()
@@ -208,7 +210,7 @@ class Workbench(LabWidget):
             if dockerfile != self.dockerfile:
                 # First, so that the page never paints the verdicts of one Dockerfile beside the lines of another.
                 self.forecast = []
-                self.what_if = what_if.EMPTY
+                self.what_if = plain(what_if.EMPTY)
                 self.dockerfile = dockerfile
                 # Here already: an edit that cannot be saved keeps the caller from it.
                 self._refresher.request()
@@ -252,7 +254,7 @@ class Workbench(LabWidget):
             with self._planner_lock:
                 forecast = self._planner.forecast(options, self._edits)
         except LayerlabError as error:
-            self.plan_problem = problem_of(error)
+            self.plan_problem = plain(problem_of(error))
             self.forecast = []
             return
         matrix = what_if.matrix_data(forecast.matrix, self._copy.directory)
@@ -261,11 +263,13 @@ class Workbench(LabWidget):
                 # Another Dockerfile was chosen meanwhile, and a run for that one was asked for.
                 return
             self.plan_problem = {}
-            self.what_if = matrix
-            self.forecast = [
-                {"line": step.line, "end_line": step.end_line, "verdict": "runs" if step.status == "executed" else step.status}
-                for step in forecast.plan.steps
-            ]
+            self.what_if = plain(matrix)
+            self.forecast = plain(
+                [
+                    LineVerdict(line=step.line, end_line=step.end_line, verdict="runs" if step.status == "executed" else step.status)
+                    for step in forecast.plan.steps
+                ]
+            )
 
     # --- builds -----------------------------------------------------------------------------------------------------
 
@@ -286,7 +290,7 @@ class Workbench(LabWidget):
         self.busy = True
         self.problem = {}
         self.status = live.status
-        self.steps = live.steps()
+        self.steps = plain(live.steps())
         self.notes = []
         self.log = ""
         over = threading.Event()
@@ -312,12 +316,13 @@ class Workbench(LabWidget):
         while not over.wait(_SECONDS_BETWEEN_UPDATES):
             if self.status != "Stopping …":
                 self.status = live.status
-            self.steps = live.steps()
+            self.steps = plain(live.steps())
             self.log = live.log
 
     def _end(self, live: LiveBuild, outcome: Outcome, options: BuildOptions, seconds: float) -> None:
         log = live.log
         notes: list[str] = []
+        word: Ending | None = None
         if isinstance(outcome, BuildRecord):
             self._record = outcome
             steps, status = finished(outcome)
@@ -326,20 +331,20 @@ class Workbench(LabWidget):
             word = "predicted" if outcome.predicted else "failed" if outcome.failure is not None else "built"
             if outcome.failure is not None:
                 failed = next((step for step in outcome.steps if step.status == "failed"), None)
-                self.problem = problem_of(outcome.failure, failed.log if failed is not None else "")
+                self.problem = plain(problem_of(outcome.failure, failed.log if failed is not None else ""))
         elif was_stopped(outcome):
             steps, status, word = live.stopped(), "Stopped. Steps that had finished stay cached.", "stopped"
         else:
-            self.problem = problem_of(outcome)
-            steps, status, word = [], "Not built: see the error.", "refused"
-        self.steps = steps
+            self.problem = plain(problem_of(outcome))
+            steps, status = [], "Not built: see the error."
+        self.steps = plain(steps)
         self.log = log
         self.notes = notes
-        if word != "refused":
+        if word is not None:
             self._count += 1
             name = os.path.relpath(options.file or "Dockerfile", self._copy.directory)
             self._builds = [*self._builds, PastBuild(self._count, name, seconds, word, steps)][-KEPT:]
-            self.past = side_by_side(self._builds)
+            self.past = plain(side_by_side(self._builds))
         # In one go: an edit of the page comes before this and is saved here, or finds the turn over and is saved at once.
         with self._lock:
             with contextlib.suppress(LayerlabError):
@@ -381,5 +386,5 @@ class Workbench(LabWidget):
         if problem:
             parts.append(paragraph(problem["message"]) + paragraph(problem["remedy"]))
         elif ready and self.what_if["rows"]:
-            parts.append(what_if.matrix_html(self.what_if, self.dockerfile))
+            parts.append(what_if.matrix_html(msgspec.convert(self.what_if, Matrix), self.dockerfile))
         return "".join(parts)

@@ -12,6 +12,7 @@ from layerlab.model import ImageView, LayerView
 from layerlab.widgets import LayerExplorer, Prediction, Question, WhatIf, Workbench
 from layerlab.widgets.history import PastBuild, side_by_side
 from layerlab.widgets.live import cleaned
+from layerlab.widgets.shapes import Step, Verdict
 from layerlab.widgets.trees import layer_tree, merged_tree
 
 from .conftest import until
@@ -121,16 +122,30 @@ def test_question() -> None:
     assert unanswered.text().endswith("It is 3.")
 
 
-def step(instruction: str, verdict: str = "cached") -> dict[str, str]:
-    return {"stage": "0", "instruction": instruction, "verdict": verdict, "word": verdict, "sign": "", "why": "", "seconds": ""}
+def step(instruction: str, verdict: Verdict = "cached") -> Step:
+    return Step(
+        number=1,
+        instruction=instruction,
+        stage="0",
+        line=1,
+        end_line=1,
+        verdict=verdict,
+        word=verdict,
+        sign="",
+        layer=True,
+        bytes=0,
+        size="",
+        seconds="",
+        why="",
+    )
 
 
 def test_builds_are_aligned_by_instruction() -> None:
     first = PastBuild(1, "Dockerfile", 1, "built", [step("FROM a", "base"), step("COPY . .", "executed"), step("CMD x", "metadata")])
     second = PastBuild(2, "Dockerfile", 1, "built", [step("FROM a", "base"), step("COPY p ."), step("COPY . .")])
     table = side_by_side([first, second])
-    assert [row["instruction"] for row in table["rows"]] == ["FROM a", "COPY p .", "COPY . ."]
-    assert [[cell and cell["verdict"] for cell in row["cells"]] for row in table["rows"]] == [
+    assert [row.instruction for row in table.rows] == ["FROM a", "COPY p .", "COPY . ."]
+    assert [[cell and cell.verdict for cell in row.cells] for row in table.rows] == [
         ["base", "base"],
         [None, "cached"],
         ["executed", "cached"],

@@ -1,0 +1,311 @@
+"""What widgets and their pages send each other: the one place where these shapes are written down.
+
+A ``…State`` has the traits of a widget as its page reads them, ``…Message`` is what that page says. ``widgets/js/shapes.py`` makes the
+types of the front end from them; ``./lab build-assets`` runs it. How a verdict becomes a word is in ``words.py``, not here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, TypeAlias, TypeVar
+
+import msgspec
+
+from layerlab.records import Record
+
+Verdict = Literal["base", "cached", "executed", "runs", "failed", "skipped", "metadata", "undecided", "running", "waiting", "stopped"]
+# The number of a layer in the merged tree, a sign in the tree of one layer; 0 and "" stand for none.
+Sign = Literal["", "+", "~", "-"]
+Mark: TypeAlias = int | Sign
+# How a build ended.
+Ending = Literal["built", "predicted", "failed", "stopped"]
+
+
+class Cell(Record, frozen=True, kw_only=True):
+    """A verdict in a table, and what it comes from."""
+
+    verdict: Verdict
+    word: str
+    sign: str
+    why: str
+
+
+class Step(Cell, frozen=True, kw_only=True):
+    """A row of the stack: one step of a build. ``layer`` says whether it makes one."""
+
+    number: int
+    instruction: str
+    stage: str
+    line: int
+    end_line: int
+    layer: bool
+    bytes: int
+    size: str
+    seconds: str
+
+
+class PastCell(Cell, frozen=True, kw_only=True):
+    """What a step did in an earlier build."""
+
+    seconds: str
+
+
+class PastColumn(Record, frozen=True, kw_only=True):
+    """An earlier build; ``ran`` counts its steps that ran."""
+
+    number: int
+    dockerfile: str
+    seconds: str
+    outcome: Ending
+    ran: int
+
+
+class PastRow(Record, frozen=True, kw_only=True):
+    """An instruction in each of the earlier builds; ``None`` where a build has no such step."""
+
+    instruction: str
+    cells: list[PastCell | None]
+
+
+class Past(Record, frozen=True, kw_only=True):
+    """Builds side by side."""
+
+    columns: list[PastColumn]
+    rows: list[PastRow]
+
+
+class EditColumn(Record, frozen=True, kw_only=True):
+    """A step of the what-if matrix."""
+
+    number: int
+    instruction: str
+    line: int
+
+
+class EditRow(Record, frozen=True, kw_only=True):
+    """An edit of the what-if matrix. ``new``: the file is not there yet; ``runs`` counts the steps that would run again."""
+
+    edit: str
+    new: bool
+    cells: list[Cell]
+    runs: int
+
+
+class Matrix(Record, frozen=True, kw_only=True):
+    """Edits × steps."""
+
+    columns: list[EditColumn]
+    rows: list[EditRow]
+    note: str
+
+
+class LineVerdict(Record, frozen=True, kw_only=True):
+    """The verdict of the next build on some lines of a Dockerfile."""
+
+    line: int
+    end_line: int
+    verdict: Verdict
+
+
+class Problem(Record, frozen=True, kw_only=True):
+    """An error. An empty object says that there is none, so a page may count on no field."""
+
+    kind: str = ""
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    message: str = ""
+    remedy: str = ""
+    log: str = ""
+
+
+class About(Record, frozen=True, kw_only=True):
+    """What builds, and what is built. ``executor`` is empty until it is known."""
+
+    engine: str
+    executor: str
+    tag: str
+    directory: str
+
+
+class Layer(Record, frozen=True, kw_only=True):
+    """A layer of an image, with numbers of paths. ``wasted`` is empty where later layers hide nothing of it."""
+
+    number: int
+    instruction: str
+    bytes: int
+    size: str
+    wasted: str
+    added: int
+    changed: int
+    removed: int
+
+
+class Total(Record, frozen=True, kw_only=True):
+    """An image as a whole."""
+
+    size: str
+    wasted: str
+    paths: int
+
+
+class TreeNode(Record, frozen=True, array_like=True):
+    """A file, or a directory with what is in it. An image has tens of thousands: ``trees.py`` writes them as lists, not by this record."""
+
+    name: str
+    mark: Mark
+    children: list[TreeNode] = []
+
+
+class Compared(Cell, frozen=True, kw_only=True):
+    """What a step did, beside what was predicted. ``counts``: there was an answer, and something to compare it with."""
+
+    instruction: str
+    answer: str
+    right: bool
+    counts: bool
+
+
+class Revealed(Record, frozen=True, kw_only=True):
+    """The answer to a question; an empty object until it is shown."""
+
+    answer: str = ""
+    why: str = ""
+    right: bool = False
+    answered: bool = False
+
+
+# --- the traits of each widget ----------------------------------------------------------------------------------------
+
+
+class WorkbenchState(Record, frozen=True, kw_only=True):
+    kind: Literal["workbench"]
+    about: About
+    files: dict[str, str]
+    dockerfile: str
+    dockerfiles: list[str]
+    busy: bool
+    status: str
+    steps: list[Step]
+    notes: list[str]
+    log: str
+    past: Past
+    what_if: Matrix
+    forecast: list[LineVerdict]
+    problem: Problem
+    plan_problem: Problem
+
+
+class WhatIfState(Record, frozen=True, kw_only=True):
+    kind: Literal["whatif"]
+    dockerfile: str
+    dockerfile_text: str
+    editable: bool
+    what_if: Matrix
+    plan_problem: Problem
+
+
+class ExplorerState(Record, frozen=True, kw_only=True):
+    kind: Literal["explorer"]
+    image: str
+    layers: list[Layer]
+    total: Total
+    chosen: int
+    tree: list[TreeNode]
+
+
+class PredictionState(Record, frozen=True, kw_only=True):
+    kind: Literal["prediction"]
+    question: str
+    steps: list[str]
+    choices: list[str]
+    given: dict[str, str]
+    committed: bool
+    results: list[Compared]
+    score: str
+
+
+class QuestionState(Record, frozen=True, kw_only=True):
+    kind: Literal["question"]
+    question: str
+    choices: list[str]
+    unit: str
+    given: str
+    committed: bool
+    result: Revealed
+
+
+# --- what pages say ---------------------------------------------------------------------------------------------------
+
+
+class _Files(Record, frozen=True, kw_only=True, tag_field="type"):
+    """Files that were edited since the last message, by name, and the Dockerfile that is open."""
+
+    files: dict[str, str]
+    dockerfile: str = ""
+
+
+class Edit(_Files, frozen=True, kw_only=True, tag="edit"):
+    pass
+
+
+class Choose(_Files, frozen=True, kw_only=True, tag="choose"):
+    """``dockerfile`` is to be built with from now on."""
+
+
+class Build(_Files, frozen=True, kw_only=True, tag="build"):
+    pass
+
+
+class Stop(Record, frozen=True, kw_only=True, tag_field="type", tag="stop"):
+    pass
+
+
+class Look(Record, frozen=True, kw_only=True, tag_field="type", tag="look"):
+    """Somebody came to the Workbench."""
+
+
+class Typed(Record, frozen=True, kw_only=True, tag_field="type", tag="typed"):
+    text: str
+
+
+class ChooseLayer(Record, frozen=True, kw_only=True, tag_field="type", tag="choose"):
+    layer: int
+
+
+class CommitPrediction(Record, frozen=True, kw_only=True, tag_field="type", tag="commit"):
+    """Answers by the number of the step."""
+
+    answers: dict[str, str]
+
+
+class CommitAnswer(Record, frozen=True, kw_only=True, tag_field="type", tag="commit"):
+    answer: str
+
+
+WorkbenchMessage: TypeAlias = Edit | Choose | Build | Stop | Look
+
+# What the front end calls by name; the other shapes are found in these.
+WORDS: Final[dict[str, Any]] = {"Verdict": Verdict, "Sign": Sign, "Ending": Ending}
+STATES: Final = (WorkbenchState, WhatIfState, ExplorerState, PredictionState, QuestionState)
+MESSAGES: Final[dict[str, Any]] = {
+    "WorkbenchMessage": WorkbenchMessage,
+    "WhatIfMessage": Typed,
+    "ExplorerMessage": ChooseLayer,
+    "PredictionMessage": CommitPrediction,
+    "QuestionMessage": CommitAnswer,
+}
+
+T = TypeVar("T")
+
+
+def plain(value: object) -> Any:
+    """Records as what a trait holds: dictionaries and lists."""
+    return msgspec.to_builtins(value)
+
+
+def heard(message: dict[str, Any], shape: type[T]) -> T | None:
+    """A message of a page, or nothing where it has another shape: it may be of another version, or made by hand."""
+    try:
+        return msgspec.convert(message, shape)
+    except msgspec.ValidationError:
+        return None
