@@ -10,7 +10,7 @@ const out = path.resolve(process.argv[2] ?? path.join(here, "..", "static"));
 
 const result = await build({
   absWorkingDir: here,
-  entryPoints: { workbench: "src/entry-workbench.js", views: "src/entry-views.js", widgets: "src/widgets.css" },
+  entryPoints: { workbench: "src/entry-workbench.ts", views: "src/entry-views.ts", widgets: "src/widgets.css" },
   bundle: true,
   format: "esm",
   minify: true,

@@ -2,15 +2,23 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import * as pure from "./src/pure.js";
+import * as pure from "./src/pure.ts";
 
 test("Dockerfiles are known by their names", () => {
-  for (const name of ["Dockerfile", "Dockerfile.optimized", "sub/Dockerfile", "app.dockerfile"]) assert.equal(pure.isDockerfile(name), true, name);
-  for (const name of [".dockerignore", "Dockerfile.dockerignore", "src/index.ts"]) assert.equal(pure.isDockerfile(name), false, name);
+  for (const name of ["Dockerfile", "Dockerfile.optimized", "sub/Dockerfile", "app.dockerfile"])
+    assert.equal(pure.isDockerfile(name), true, name);
+  for (const name of [".dockerignore", "Dockerfile.dockerignore", "src/index.ts"])
+    assert.equal(pure.isDockerfile(name), false, name);
 });
 
 test("each file gets its mode", () => {
-  const modes = { Dockerfile: "dockerfile", "src/a.ts": "typescript", "a.mjs": "javascript", "package.json": "json", "README.md": "text" };
+  const modes = {
+    Dockerfile: "dockerfile",
+    "src/a.ts": "typescript",
+    "a.mjs": "javascript",
+    "package.json": "json",
+    "README.md": "text",
+  };
   for (const [name, mode] of Object.entries(modes)) assert.equal(pure.modeOf(name), mode);
 });
 
@@ -21,8 +29,17 @@ test("the lesson's source is opened first", () => {
 });
 
 test("what is being typed is not replaced", () => {
-  const mine = new Map([["a", "1"], ["b", "2"]]);
-  assert.deepEqual([...pure.incoming(mine, { a: "x", b: "y", c: "z" }, new Set(["a"]))], [["b", "y"], ["c", "z"]]);
+  const mine = new Map([
+    ["a", "1"],
+    ["b", "2"],
+  ]);
+  assert.deepEqual(
+    [...pure.incoming(mine, { a: "x", b: "y", c: "z" }, new Set(["a"]))],
+    [
+      ["b", "y"],
+      ["c", "z"],
+    ],
+  );
 });
 
 test("an error stands at its line, and within the text", () => {
@@ -36,8 +53,23 @@ test("an error stands at its line, and within the text", () => {
 });
 
 test("a step of several lines marks them all", () => {
-  const marks = pure.verdictsByLine([{ line: 2, end_line: 4, verdict: "runs" }, { line: 5, end_line: 9, verdict: "cached" }], 6);
-  assert.deepEqual([...marks], [[2, "runs"], [3, "runs"], [4, "runs"], [5, "cached"], [6, "cached"]]);
+  const marks = pure.verdictsByLine(
+    [
+      { line: 2, end_line: 4, verdict: "runs" },
+      { line: 5, end_line: 9, verdict: "cached" },
+    ],
+    6,
+  );
+  assert.deepEqual(
+    [...marks],
+    [
+      [2, "runs"],
+      [3, "runs"],
+      [4, "runs"],
+      [5, "cached"],
+      [6, "cached"],
+    ],
+  );
 });
 
 test("bars", () => {
@@ -55,11 +87,27 @@ test("arrow keys go round the tabs", () => {
   assert.equal(pure.nextTab("a", 0, 4), -1);
 });
 
-const tree = [["src", 0, [["deep", 2, [["b.ts", 2]]], ["a.ts", 1]]], ["c", 3]];
+const tree = [
+  [
+    "src",
+    0,
+    [
+      ["deep", 2, [["b.ts", 2]]],
+      ["a.ts", 1],
+    ],
+  ],
+  ["c", 3],
+];
 
 test("files are counted and found", () => {
   assert.equal(pure.countFiles(tree), 3);
-  assert.deepEqual(pure.findFiles(tree, "TS src", 10), { found: [["src/deep/b.ts", 2], ["src/a.ts", 1]], count: 2 });
+  assert.deepEqual(pure.findFiles(tree, "TS src", 10), {
+    found: [
+      ["src/deep/b.ts", 2],
+      ["src/a.ts", 1],
+    ],
+    count: 2,
+  });
   assert.deepEqual(pure.findFiles(tree, "ts", 1), { found: [["src/deep/b.ts", 2]], count: 2 });
   assert.deepEqual(pure.findFiles(tree, "none", 1), { found: [], count: 0 });
 });

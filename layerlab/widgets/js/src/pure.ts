@@ -1,0 +1,149 @@
+// What the views decide without a page: tested by node --test.
+import type { LineVerdict, Problem, Sign, TreeNode, Verdict } from "./shapes.ts";
+
+const baseName = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
+
+// Whether a file is one to build with, by its name.
+export function isDockerfile(name: string): boolean {
+  const base = baseName(name).toLowerCase();
+  return !base.endsWith(".dockerignore") && (base.startsWith("dockerfile") || base.endsWith(".dockerfile"));
+}
+
+export type Mode = "dockerfile" | "json" | "typescript" | "javascript" | "text";
+
+// The mode of the editor for a file.
+export function modeOf(name: string): Mode {
+  if (isDockerfile(name)) return "dockerfile";
+  if (/\.jsonc?$/.test(name)) return "json";
+  if (/\.[cm]?tsx?$/.test(name)) return "typescript";
+  if (/\.[cm]?jsx?$/.test(name)) return "javascript";
+  return "text";
+}
+
+// The names that a person edits beside the Dockerfile, in the order given.
+export function otherFiles(names: Iterable<string>): string[] {
+  return [...names].filter((name) => !isDockerfile(name));
+}
+
+// The file to open first: the source that the lesson edits, else the first.
+export function firstFile(names: readonly string[]): string {
+  const sources = ["src/index.ts", "index.ts", "src/index.js", "index.js"];
+  return sources.find((name) => names.includes(name)) ?? names[0] ?? "";
+}
+
+// What the page has to take over of the files that the kernel has: those that it has not changed itself.
+export function incoming(
+  mine: ReadonlyMap<string, string>,
+  theirs: Record<string, string>,
+  dirty: ReadonlySet<string>,
+): Map<string, string> {
+  return new Map(Object.entries(theirs).filter(([name, text]) => !dirty.has(name) && mine.get(name) !== text));
+}
+
+// The line of a Dockerfile that an error stands at, kept within the text; 0 when it stands at none of it.
+export function lineOf(problem: Problem, dockerfile: string, lines: number): number {
+  if (!problem.message || !problem.line) return 0;
+  const file = baseName(problem.file ?? "");
+  if (file && file !== baseName(dockerfile)) return 0;
+  return Math.min(Math.max(problem.line, 1), lines);
+}
+
+// The sentence above an error's message.
+export function placeOf(problem: Problem, dockerfile: string): string {
+  const file = baseName(problem.file ?? "");
+  return problem.line ? `${file || dockerfile}, line ${problem.line}` : file;
+}
+
+// The verdict beside each line of a Dockerfile, from steps with first and last lines.
+export function verdictsByLine(forecast: readonly LineVerdict[], lines: number): Map<number, Verdict> {
+  const found = new Map<number, Verdict>();
+  for (const step of forecast) {
+    for (let line = step.line; line <= Math.min(step.end_line, lines); line += 1) found.set(line, step.verdict);
+  }
+  return found;
+}
+
+// How wide a layer's bar is, in percent. By the root, so that a small layer beside a base image can still be seen.
+export function barWidth(bytes: number, largest: number): number {
+  if (!bytes || !largest) return 0;
+  return Math.max(2, Math.round(100 * Math.sqrt(bytes / largest)));
+}
+
+// The next tab for a key, or -1 for a key that moves nothing.
+export function nextTab(key: string, current: number, count: number): number {
+  if (key === "ArrowRight") return (current + 1) % count;
+  if (key === "ArrowLeft") return (current + count - 1) % count;
+  if (key === "Home") return 0;
+  if (key === "End") return count - 1;
+  return -1;
+}
+
+// --- file trees: a node is [name, mark] or [name, mark, children] ---
+
+export type Mark = number | Sign;
+export type FoundFile = [path: string, mark: Mark];
+
+// How many files are below a list of nodes.
+export function countFiles(nodes: readonly TreeNode[]): number {
+  let count = 0;
+  for (const [, , children] of nodes) count += children ? countFiles(children) : 1;
+  return count;
+}
+
+// All files below a list of nodes with their marks, in order.
+function* filesBelow(nodes: readonly TreeNode[], prefix = ""): Generator<FoundFile> {
+  for (const [name, mark, children] of nodes) {
+    if (children) yield* filesBelow(children, `${prefix}${name}/`);
+    else yield [prefix + name, mark];
+  }
+}
+
+// Files whose path holds the words, in order: at most `most` of them, and how many there are.
+export function findFiles(
+  nodes: readonly TreeNode[],
+  query: string,
+  most: number,
+): { found: FoundFile[]; count: number } {
+  const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+  const found: FoundFile[] = [];
+  let count = 0;
+  for (const file of filesBelow(nodes)) {
+    const path = file[0].toLowerCase();
+    if (!words.every((word) => path.includes(word))) continue;
+    count += 1;
+    if (found.length < most) found.push(file);
+  }
+  return { found, count };
+}
+
+function inOrder(one: Mark, other: Mark): number {
+  return typeof one === "number" && typeof other === "number" ? one - other : String(one).localeCompare(String(other));
+}
+
+// The marks below a node, for a directory that has several: layers in order, or the signs of one layer.
+export function marksBelow(nodes: readonly TreeNode[]): Mark[] {
+  const marks = new Set<Mark>();
+  for (const [, mark] of filesBelow(nodes)) if (mark) marks.add(mark);
+  return [...marks].sort(inOrder);
+}
+
+// A mark in words.
+export function markText(mark: Mark): string {
+  if (mark === "+") return "added";
+  if (mark === "~") return "changed";
+  if (mark === "-") return "removed";
+  return mark ? `layer ${mark}` : "";
+}
+
+// Several marks in words, kept short.
+export function marksText(marks: readonly Mark[]): string {
+  const [first, ...others] = marks;
+  if (first === undefined) return "";
+  if (others.length === 0) return markText(first);
+  if (typeof first !== "number") return marks.map(markText).join(", ");
+  return marks.length > 4 ? `${marks.length} layers` : `layers ${marks.join(", ")}`;
+}
+
+export function plural(count: number, one: string, many: string): string {
+  return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+}

@@ -1,0 +1,259 @@
+// Made from layerlab/widgets/shapes.py by ./lab build-assets: change it there.
+
+export type Verdict =
+  | "base"
+  | "cached"
+  | "executed"
+  | "failed"
+  | "metadata"
+  | "running"
+  | "runs"
+  | "skipped"
+  | "stopped"
+  | "undecided"
+  | "waiting";
+
+export type Sign = "" | "+" | "-" | "~";
+
+export type Ending = "built" | "failed" | "predicted" | "stopped";
+
+export interface WorkbenchState {
+  kind: "workbench";
+  about: About;
+  files: Record<string, string>;
+  dockerfile: string;
+  dockerfiles: string[];
+  busy: boolean;
+  status: string;
+  steps: Step[];
+  notes: string[];
+  log: string;
+  past: Past;
+  what_if: Matrix;
+  forecast: LineVerdict[];
+  problem: Problem;
+  plan_problem: Problem;
+}
+
+export interface About {
+  engine: string;
+  executor: string;
+  tag: string;
+  directory: string;
+}
+
+export interface Step {
+  verdict: Verdict;
+  word: string;
+  sign: string;
+  why: string;
+  number: number;
+  instruction: string;
+  stage: string;
+  line: number;
+  end_line: number;
+  layer: boolean;
+  bytes: number;
+  size: string;
+  seconds: string;
+}
+
+export interface Past {
+  columns: PastColumn[];
+  rows: PastRow[];
+}
+
+export interface PastColumn {
+  number: number;
+  dockerfile: string;
+  seconds: string;
+  outcome: Ending;
+  ran: number;
+}
+
+export interface PastRow {
+  instruction: string;
+  cells: (PastCell | null)[];
+}
+
+export interface PastCell {
+  verdict: Verdict;
+  word: string;
+  sign: string;
+  why: string;
+  seconds: string;
+}
+
+export interface Matrix {
+  columns: EditColumn[];
+  rows: EditRow[];
+  note: string;
+}
+
+export interface EditColumn {
+  number: number;
+  instruction: string;
+  line: number;
+}
+
+export interface EditRow {
+  edit: string;
+  new: boolean;
+  cells: Cell[];
+  runs: number;
+}
+
+export interface Cell {
+  verdict: Verdict;
+  word: string;
+  sign: string;
+  why: string;
+}
+
+export interface LineVerdict {
+  line: number;
+  end_line: number;
+  verdict: Verdict;
+}
+
+export interface Problem {
+  kind?: string;
+  file?: string;
+  line?: number;
+  column?: number;
+  message?: string;
+  remedy?: string;
+  log?: string;
+}
+
+export interface WhatIfState {
+  kind: "whatif";
+  dockerfile: string;
+  dockerfile_text: string;
+  editable: boolean;
+  what_if: Matrix;
+  plan_problem: Problem;
+}
+
+export interface ExplorerState {
+  kind: "explorer";
+  image: string;
+  layers: Layer[];
+  total: Total;
+  chosen: number;
+  tree: TreeNode[];
+}
+
+export interface Layer {
+  number: number;
+  instruction: string;
+  bytes: number;
+  size: string;
+  wasted: string;
+  added: number;
+  changed: number;
+  removed: number;
+}
+
+export interface Total {
+  size: string;
+  wasted: string;
+  paths: number;
+}
+
+export type TreeNode = [string, number | Sign, TreeNode[]?];
+
+export interface PredictionState {
+  kind: "prediction";
+  question: string;
+  steps: string[];
+  choices: string[];
+  given: Record<string, string>;
+  committed: boolean;
+  results: Compared[];
+  score: string;
+}
+
+export interface Compared {
+  verdict: Verdict;
+  word: string;
+  sign: string;
+  why: string;
+  instruction: string;
+  answer: string;
+  right: boolean;
+  counts: boolean;
+}
+
+export interface QuestionState {
+  kind: "question";
+  question: string;
+  choices: string[];
+  unit: string;
+  given: string;
+  committed: boolean;
+  result: Revealed;
+}
+
+export interface Revealed {
+  answer?: string;
+  why?: string;
+  right?: boolean;
+  answered?: boolean;
+}
+
+export interface Edit {
+  type: "edit";
+  files: Record<string, string>;
+  dockerfile?: string;
+}
+
+export interface Choose {
+  type: "choose";
+  files: Record<string, string>;
+  dockerfile?: string;
+}
+
+export interface Build {
+  type: "build";
+  files: Record<string, string>;
+  dockerfile?: string;
+}
+
+export interface Stop {
+  type: "stop";
+}
+
+export interface Look {
+  type: "look";
+}
+
+export interface Typed {
+  type: "typed";
+  text: string;
+}
+
+export interface ChooseLayer {
+  type: "choose";
+  layer: number;
+}
+
+export interface CommitPrediction {
+  type: "commit";
+  answers: Record<string, string>;
+}
+
+export interface CommitAnswer {
+  type: "commit";
+  answer: string;
+}
+
+export type WorkbenchMessage = Edit | Choose | Build | Stop | Look;
+
+export type WhatIfMessage = Typed;
+
+export type ExplorerMessage = ChooseLayer;
+
+export type PredictionMessage = CommitPrediction;
+
+export type QuestionMessage = CommitAnswer;
