@@ -235,7 +235,7 @@ def test_no_link_leads_out(app: Path, engine: EmbeddedEngine) -> None:
 
 def test_a_dockerfile_that_goes_away_is_said(lab: Workbench, app: Path) -> None:
     (app / "Dockerfile").unlink()
-    lab.receive({"type": "build"})
+    lab.receive({"type": "build", "files": {}})
     with pytest.raises(UsageError, match="failed to read dockerfile"):
         lab.join()
     until(lambda: "no Dockerfile to read" in lab.plan_problem.get("message", ""))
