@@ -44,7 +44,7 @@ def test_workbench(lab: Workbench) -> None:
     until(lambda: bool(lab.forecast and lab.what_if["rows"]))
     built = state(lab, WorkbenchState)
     assert built.problem.line == 6
-    assert [step.verdict for step in built.steps] == ["base", "cached", "cached", "cached", "cached", "failed", "skipped"]
+    assert [step.verdict for step in built.steps] == ["base", "cached", "cached", "cached", "cached", "failed", "metadata"]
     assert len(built.past.columns) == 2
 
 
