@@ -21,6 +21,13 @@ _GET_USER_NAMESPACE = 0xB701
 _ANSWER_SECONDS = 5
 # An answer can ask http.client for all that comes: a chunk of -1 bytes does.
 _MEMORY_BYTES = 256 << 20
+# What http.client, and email's parser below it, let through where an answer's numbers, parameters or character sets are nonsense. Of an
+# error of another kind, or of one of these elsewhere, this program is the cause.
+_NO_HTTP = (ValueError, LookupError, OverflowError, TypeError, AttributeError)
+
+
+class _NoHttpError(Exception):
+    """What came is no answer of HTTP."""
 
 
 def _join(process: int) -> None:
@@ -44,9 +51,12 @@ def _ask(port: int, path: str, limit: int) -> dict[str, object]:
     signal.setitimer(signal.ITIMER_REAL, _ANSWER_SECONDS)
     try:
         connection.request("GET", path)
-        answer = connection.getresponse()
-        body = answer.read(limit).decode("utf-8", "replace")
-        return {"status": answer.status, "body": body, "headers": [name.lower() for name, _ in answer.getheaders()]}
+        try:
+            answer = connection.getresponse()
+            body, headers = answer.read(limit), answer.getheaders()
+        except _NO_HTTP as error:
+            raise _NoHttpError(str(error)) from error
+        return {"status": answer.status, "body": body.decode("utf-8", "replace"), "headers": [name.lower() for name, _ in headers]}
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         connection.close()
@@ -79,7 +89,7 @@ def ask(process: int, port: int, path: str, seconds: float, limit: int) -> dict[
         except (OSError, http.client.HTTPException) as error:
             if time.monotonic() > end or not os.path.exists(f"/proc/{process}"):
                 return {"error": str(error)}
-        except Exception as error:  # noqa: BLE001 - whatever an answer makes of http.client is the answer's fault
+        except _NoHttpError as error:
             return {"error": f"its answer is no HTTP: {error}"}
         time.sleep(0.1)
 

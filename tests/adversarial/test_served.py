@@ -114,6 +114,9 @@ def _drawn(draws: random.Random) -> bytes:
         *(b"Content-Length: " + size for size in sizes),
         *(b"Transfer-Encoding: gzip", b"Content-Length: 3", b"Connection: upgrade", b": y", b"no colon", b"\xff\xfe: \xff", b"X: \x00"),
         *(b"X" * 70_000 + b": y", b" folded", b"X: " + b"\xe9" * 9),
+        # The parser of headers reads what these say of parts that never come (RFC 2231).
+        *(b"Content-Type: multipart/x; boundary" + rest for rest in (b"", b"*=a'b'%FF", b"*=utf-\x00'b'c", b"*1=c", b"*0*=x'", b"*\xe9=1")),
+        *(b"Content-Type: message/" + rest for rest in (b"rfc822", b"delivery-status", b"external-body; x*=;")),
     )
     chunked = b"Transfer-Encoding: chunked"
     versions = (b"HTTP/1.0", b"HTTP/9", b"HTTP", b"\x00", b"ICY", b"")
