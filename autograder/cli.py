@@ -1,4 +1,4 @@
-"""The command line: ``grade`` and ``release``. Results on standard output, progress on standard error."""
+"""The verbs ``grade`` and ``release`` of ``layerlab``. Results on standard output, progress on standard error."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from autograder.submission.record import ClassRecord, SubmissionResult
-from layerlab.commands.common import lacking, print_json, report_error
-from layerlab.commands.lesson import add_demo
+from layerlab.commands.common import print_json
 from layerlab.control_characters import without_controls
-from layerlab.errors import BuildInterruptedError, LayerlabError
-from layerlab.interrupt import interruptible
+from layerlab.errors import LayerlabError
 
 if TYPE_CHECKING:
     from autograder.publish.background import BackgroundPublisher
@@ -27,31 +25,11 @@ if TYPE_CHECKING:
 DEFAULT_COURSE: Final = Path("exercises")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run one command.
-
-    Returns 0 when it is done, 1 when it failed, left a folder out or the grader had trouble of its own, 2 for bad usage, 130 stopped.
-    """
-    parser = argparse.ArgumentParser(prog="autograder", description="Grade exercises on image layers.")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
-    add(verbs)
-    demo = add_demo(verbs)
-    demo.set_defaults(run=_demo)
-    arguments = parser.parse_args(argv)
-    try:
-        with interruptible():
-            status: int = arguments.run(arguments)
-            return status
-    except LayerlabError as error:
-        return report_error(error, as_json=arguments.json)
-    except ModuleNotFoundError as error:
-        return report_error(lacking(error), as_json=arguments.json)
-    except KeyboardInterrupt:
-        return report_error(BuildInterruptedError("stopped; finished results are kept"), as_json=arguments.json)
-
-
 def add(verbs: Any) -> None:
-    """Declare the verbs on an argparse subparsers object. layerlab calls it for an installed autograder (``pyproject.toml``)."""
+    """Declare the verbs on an argparse subparsers object. layerlab finds this as an entry point (``pyproject.toml``).
+
+    ``grade`` returns 1 when it left a folder out or had trouble of its own.
+    """
     grade = verbs.add_parser("grade", help="grade the submissions of an assignment")
     _common(grade)
     grade.add_argument("--workers", type=_count, default=os.cpu_count() or 1, metavar="N", help="submissions at once (default: processors)")
@@ -64,7 +42,7 @@ def add(verbs: Any) -> None:
     grade.add_argument("--student", action="append", default=[], metavar="ID", help="only this one; may be repeated")
     grade.add_argument("--json", action="store_true", help="print the record as JSON")
     grade.add_argument("--no-publish", dest="publish", action="store_false", help="leave nbgrader's gradebook, feedback and grades alone")
-    grade.set_defaults(run=_grade)
+    grade.set_defaults(run=_grade, stopped="stopped; finished results are kept")
     release = verbs.add_parser("release", help="check the reference solution, then write the notebook for students")
     _common(release)
     release.add_argument("--json", action="store_true", help="print what was written as JSON")
@@ -198,15 +176,6 @@ def _publisher(arguments: argparse.Namespace) -> Iterator[BackgroundPublisher | 
 
     with BackgroundPublisher(arguments.course, assignment.name, answers, _report) as publisher:
         yield publisher
-
-
-def _demo(arguments: argparse.Namespace) -> int:
-    from autograder.demo import tell
-
-    told = tell(store=arguments.store, app=arguments.app, offline=arguments.offline, quiet=arguments.json, engine=arguments.engine)
-    if arguments.json:
-        print_json(told)
-    return 0
 
 
 def _release(arguments: argparse.Namespace) -> int:

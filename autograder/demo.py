@@ -1,4 +1,4 @@
-"""``demo`` with its last act: the lesson as ``layerlab demo`` tells it, then two submissions are graded, a good one and a naive one."""
+"""The last act of ``demo``: two submissions are graded, a good one and a naive one. What grading needs is imported when it is played."""
 
 from __future__ import annotations
 
@@ -7,65 +7,46 @@ import secrets
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
+from layerlab.lesson.demo import FurtherAct, Setting
 
-from autograder.classroom.class_table import class_table
-from autograder.classroom.grading import grade_class
-from autograder.exercise.assignment import load_assignment, notebook_of
-from autograder.exercise.places import default_place, make_place, own_course
-from autograder.exercise.starter import replace_answers
-from autograder.submission.record import ClassRecord
-from layerlab.lesson.demo import Act, DemoRecord, run_demo
+if TYPE_CHECKING:
+    from autograder.submission.record import ClassRecord
 
 NAME: Final = "ps1"
 # What a learner writes who understood only that the notebook's own file scores nothing.
 _NAIVE_FOLDER: Final = "/srv/app"
 
 
-class GradeAct(msgspec.Struct, frozen=True, kw_only=True):
-    """The last act."""
+def play(setting: Setting) -> FurtherAct | None:
+    """Grade on the embedded engine, whichever engine built. ``None`` without exercises, which an installed package has not.
 
-    act: str = "grade"
-    record: ClassRecord
+    Raises ``LayerlabError``.
+    """
+    from autograder.exercise.places import default_place, make_place, own_course
 
-
-class GradedDemo(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole demo, as ``layerlab demo`` has it, with one act more."""
-
-    engine: str
-    acts: tuple[Act | GradeAct, ...]
-    served: Any
-    seconds: float
-    schema: int = 1
-
-
-def tell(
-    *, store: str | None = None, app: str | None = None, offline: bool = False, quiet: bool = False, engine: str = "auto"
-) -> DemoRecord | GradedDemo:
-    """Run the demo. Grading uses the embedded engine, whichever engine builds. Raises ``LayerlabError``."""
-    started = time.monotonic()
-    lesson = run_demo(store=store, app=app, offline=offline, quiet=quiet, engine=engine)
     course = own_course()
-    stream = sys.stderr if quiet else sys.stdout
     if not (course / "source" / NAME).is_dir():
-        print(f"\nNothing is graded: the exercises are not installed beside the package ({course}).", file=stream, flush=True)
-        return lesson
-    print("\n8. Two submissions are graded: the optimised file, and a naive one", file=stream, flush=True)
-    place = default_place() if store is None else Path(store).with_name(Path(store).name + "-grading")
+        return None
+    from autograder.classroom.class_table import class_table
+
+    setting.say(f"\n{setting.number}. Two submissions are graded: the optimised file, and a naive one")
+    place = default_place() if setting.store is None else Path(setting.store).with_name(Path(setting.store).name + "-grading")
     make_place(place)
     with tempfile.TemporaryDirectory(dir=place, prefix="demo-") as directory:
         record = _grade(course, Path(directory), place)
-    print(class_table(record), file=stream, flush=True)
-    acts: tuple[Act | GradeAct, ...] = (*lesson.acts, GradeAct(record=record))
-    return GradedDemo(engine=lesson.engine, acts=acts, served=lesson.served, seconds=round(time.monotonic() - started, 1))
+    setting.say(class_table(record))
+    return FurtherAct(act="grade", record=record)
 
 
 def _grade(course: Path, directory: Path, place: Path) -> ClassRecord:
     import nbformat
+
+    from autograder.classroom.grading import grade_class
+    from autograder.exercise.assignment import load_assignment, notebook_of
+    from autograder.exercise.starter import replace_answers
 
     assignment = load_assignment(course, NAME)
     here = directory / "exercises"

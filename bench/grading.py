@@ -57,7 +57,7 @@ c.Execute.timeout = 900
 
 def ours(course: Path, place: Path, workers: int) -> tuple[float, float, dict[str, Any]]:
     """Grade the class with fresh caches. Returns the seconds, the most memory of any worker in bytes, and the record."""
-    command = [sys.executable, "-P", "-m", "autograder", "grade", "ps1", "--json", "--seed", SEED, "--workers", str(workers)]
+    command = [sys.executable, "-P", "-m", "layerlab", "grade", "ps1", "--json", "--seed", SEED, "--workers", str(workers)]
     command += ["--course", str(course), "--place", str(place)]
     with _memory_of_workers() as peak:
         started = time.perf_counter()
@@ -118,7 +118,7 @@ def _course(place: Path, prepared: Path) -> Path:
     shutil.copytree(ROOT / "node-app", place / "node-app", ignore=shutil.ignore_patterns("node_modules", "dist"))
     course = place / "exercises"
     shutil.copytree(ROOT / "exercises", course, ignore=shutil.ignore_patterns("submitted", "release", "autograded", "feedback", "*.db*"))
-    command = [sys.executable, "-P", "-m", "autograder", "release", "ps1", "--course", str(course), "--place", str(prepared)]
+    command = [sys.executable, "-P", "-m", "layerlab", "release", "ps1", "--course", str(course), "--place", str(prepared)]
     subprocess.run(command, check=True, cwd=ROOT, env=_environment(), stdout=subprocess.DEVNULL)
     make(course)
     return course

@@ -16,8 +16,8 @@ OFFLINE = os.path.join(ROOT, "offline")
 CONSTRAINTS = "constraints.txt"
 BASE_PINS = "requirements.txt"
 TEST_PINS = "requirements-test.txt"
-# Raise it when what this launcher itself puts into .venv changes.
-LAYOUT = "2"
+# Raise it when what this launcher itself puts into .venv changes, the project's entry points among it.
+LAYOUT = "3"
 
 
 def is_ready(with_tests: bool) -> bool:

@@ -9,6 +9,7 @@ import sys
 import time
 
 from launcher.installing import SetupError, run_installer
+from launcher.metadata import write_metadata
 from launcher.places import (
     BASE_PINS,
     BASE_STAMP,
@@ -107,12 +108,13 @@ def install(with_tests: bool) -> None:
 
 
 def link_project() -> None:
-    """Make the repository importable in .venv, ``layerlab`` a command of it and our settings Jupyter's, without a build or a network.
+    """Make the repository an installed package of .venv, ``layerlab`` its command and our settings Jupyter's, without a network.
 
     Paths are relative: a clone that is moved, .venv and all, still works.
     """
     for packages in glob.glob(os.path.join(glob.escape(VENV), "lib", "python3.*", "site-packages")):
         write(os.path.join(packages, "layerlab.pth"), os.path.relpath(ROOT, packages).encode() + b"\n")
+        write_metadata(packages)
     command = os.path.join(VENV, "bin", "layerlab")
     write(command, b'#!/bin/sh\nexec "$(dirname -- "$(readlink -f -- "$0")")/python" -P -m layerlab "$@"\n')
     os.chmod(command, 0o755)

@@ -17,7 +17,10 @@ from layerlab.version import __version__
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command. Returns the exit status: 0 done, 1 build failed, 2 bad usage or bad Dockerfile, 130 stopped."""
+    """Run one command. Returns the exit status: 0 done, 1 build failed, 2 bad usage or bad Dockerfile, 130 stopped.
+
+    A verb's ``stopped`` is what Ctrl-C makes it say.
+    """
     words = sys.argv[1:] if argv is None else argv
     parser, verbs = _own_parser()
     if not words or words[0] not in verbs.choices:
@@ -36,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         return report_error(lacking(error), as_json=arguments.json)
     except KeyboardInterrupt:
-        return report_error(BuildInterruptedError("stopped"), as_json=arguments.json)
+        return report_error(BuildInterruptedError(getattr(arguments, "stopped", "stopped")), as_json=arguments.json)
     except BrokenPipeError:
         # Whoever read our output has gone; say nothing more, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.machinery
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -38,7 +40,8 @@ def clone(tmp_path: Path) -> Path:
     """A clone in miniature, in a path with a space: the launcher, empty pins, and a package that says how it was called."""
     root = tmp_path / "a clone"
     (root / "layerlab").mkdir(parents=True)
-    shutil.copy(ROOT / "lab", root / "lab")
+    for name in ("lab", "pyproject.toml"):
+        shutil.copy(ROOT / name, root / name)
     shutil.copytree(ROOT / "launcher", root / "launcher", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "layerlab/__init__.py").touch()
     (root / "layerlab/version.py").write_text('__version__ = "9.8.7"\n')
@@ -178,6 +181,29 @@ def test_what_the_launcher_itself_adds_is_renewed_without_an_installation(ready:
     assert settings.is_symlink()
     assert kept.exists()
     assert stamp.read_bytes() == lab.stamp(lab.BASE_PINS)
+
+
+def test_an_installed_package_s_metadata_is_there(ready: Path) -> None:
+    """What ``pip install .`` would write: the verbs and acts that layerlab finds as entry points, and one version."""
+    packages = ready / ".venv" / SITE_PACKAGES
+    (packages / "layerlab-0.0.1.dist-info").mkdir()
+    load(ready, "setting_up").link_project()
+    (found,) = importlib.metadata.distributions(name="layerlab", path=[str(packages)])
+    assert found.version == "9.8.7"
+    with (ROOT / "pyproject.toml").open("rb") as stream:
+        project = tomllib.load(stream)["project"]
+    wanted = {"console_scripts": project["scripts"], **project["entry-points"]}
+    assert {(point.group, point.name, point.value) for point in found.entry_points} == {
+        (group, name, value) for group, names in wanted.items() for name, value in names.items()
+    }
+
+
+def test_this_environment_has_the_entry_points_of_this_checkout() -> None:
+    """Who changes them in ``pyproject.toml`` raises ``LAYOUT``, or older clones never see the new ones."""
+    with (ROOT / "pyproject.toml").open("rb") as stream:
+        wanted = tomllib.load(stream)["project"]["entry-points"]
+    for group, names in wanted.items():
+        assert {point.name: point.value for point in importlib.metadata.entry_points(group=group)} == names
 
 
 def test_the_usual_run_imports_nothing_slow() -> None:

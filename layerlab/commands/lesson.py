@@ -12,7 +12,11 @@ from layerlab.commands.common import add_engine, note, print_json
 
 def add(verbs: Any) -> None:
     """Declare the verbs."""
-    add_demo(verbs).set_defaults(run=_demo)
+    demo = verbs.add_parser("demo", help="the whole lesson on the real app, measured as it happens")
+    demo.add_argument("--app", metavar="DIR", help="another app than the course's node-app")
+    demo.add_argument("--offline", action="store_true", help="ask no registry for base images")
+    add_engine(demo)
+    demo.set_defaults(run=_demo)
     doctor = verbs.add_parser("doctor", help="which engine and executor this machine gets, and why")
     add_engine(doctor)
     doctor.set_defaults(run=_doctor)
@@ -29,15 +33,6 @@ def add(verbs: Any) -> None:
     reset = verbs.add_parser("reset", help="restore the course's working copy of the app; what was in it goes into an archive")
     reset.add_argument("--json", action="store_true", help="print where it is, and the archive, as JSON")
     reset.set_defaults(run=_reset)
-
-
-def add_demo(verbs: Any) -> argparse.ArgumentParser:
-    """Declare ``demo`` with its flags; who declares it also runs it."""
-    demo: argparse.ArgumentParser = verbs.add_parser("demo", help="the whole lesson on the real app, measured as it happens")
-    demo.add_argument("--app", metavar="DIR", help="another app than the course's node-app")
-    demo.add_argument("--offline", action="store_true", help="ask no registry for base images")
-    add_engine(demo)
-    return demo
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -16,8 +16,10 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -41,6 +43,8 @@ SHARED_TAG: Final = "100x-node:layerlab-demo"
 INSTALLED: Final = Path(__file__).resolve().parent / "node-app"
 _GREETING: Final = re.compile(r'(const GREETING = ")([^"]*)(";)')
 _ANSWER_SECONDS: Final = 60
+# Numbered headings of the story, the running container's among them.
+_OWN_TITLES: Final = 7
 
 
 class Act(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,11 +62,26 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     visits: str
 
 
+class FurtherAct(msgspec.Struct, frozen=True, kw_only=True):
+    """An act that an installed package adds; ``record`` is that package's own."""
+
+    act: str
+    record: Any
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """What a further act is given: its ``number`` in the story, the ``store`` that was asked for, and how to print a line."""
+
+    number: int
+    store: str | None
+    say: Callable[[str], None]
+
+
 class DemoRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The whole demo. ``seconds`` is its wall time."""
 
     engine: str
-    acts: tuple[Act, ...]
+    acts: tuple[Act | FurtherAct, ...]
     served: Served
     seconds: float
     schema: int = 1
@@ -83,9 +102,10 @@ def find_app(given: str | None) -> Path:
 def run_demo(
     *, store: str | None = None, app: str | None = None, offline: bool = False, quiet: bool = False, engine: str = "auto"
 ) -> DemoRecord:
-    """Tell the lesson on the engine of that name. ``quiet`` shows progress on standard error only.
+    """Tell the lesson on the engine of that name, then the acts of installed packages. ``quiet`` shows progress on standard error only.
 
-    Raises ``LayerlabError`` when a build or the app fails.
+    An act is a function of ``Setting`` that returns a ``FurtherAct``, or ``None`` where it has nothing to show, and is found as an entry
+    point of the group ``layerlab.acts``. Raises ``LayerlabError`` when a build or the app fails.
     """
     source = find_app(app)
     started = time.monotonic()
@@ -102,7 +122,17 @@ def run_demo(
         story = _Story(builder, work, offline=offline, quiet=quiet)
         stack.callback(_forget, builder, story)
         acts, served = story.tell()
+    acts += _further(store, story.say)
     return DemoRecord(engine=builder.name, acts=acts, served=served, seconds=round(time.monotonic() - started, 1))
+
+
+def _further(store: str | None, say: Callable[[str], None]) -> tuple[FurtherAct, ...]:
+    found: list[FurtherAct] = []
+    for point in entry_points(group="layerlab.acts"):
+        act: FurtherAct | None = point.load()(Setting(number=_OWN_TITLES + 1 + len(found), store=store, say=say))
+        if act is not None:
+            found.append(act)
+    return tuple(found)
 
 
 def _forget(engine: Engine, story: _Story) -> None:
@@ -124,9 +154,9 @@ class _Story:
         self._edits = 0
         self._greeting = ""
 
-    def tell(self) -> tuple[tuple[Act, ...], Served]:
-        self._say(f"layerlab demo: the lesson on the real app, with the {self.engine.name} engine.")
-        self._say("It installs real npm packages three times, so it takes about a minute.")
+    def tell(self) -> tuple[tuple[Act | FurtherAct, ...], Served]:
+        self.say(f"layerlab demo: the lesson on the real app, with the {self.engine.name} engine.")
+        self.say("It installs real npm packages three times, so it takes about a minute.")
         self._act("naive-first", "1. The naive Dockerfile, built for the first time", "Dockerfile")
         self._history()
         self._act("naive-again", "2. The same build again: everything comes from the cache", "Dockerfile")
@@ -137,21 +167,22 @@ class _Story:
         self._edit()
         record = self._act("optimized-edit", "6. src/index.ts edited again: which steps run now?", "Dockerfile.optimized")
         ran = [step.instruction for step in record.executed]
-        self._say(f"   Ran: {', '.join(ran)}. npm install and prisma generate were reused.")
+        self.say(f"   Ran: {', '.join(ran)}. npm install and prisma generate were reused.")
         served = self._serve()
         before = next(act.record for act in self.acts if act.act == "naive-edit")
-        self._say("")
-        self._say(
+        self.say("")
+        self.say(
             f"The same kind of edit cost {before.seconds:.1f} s with the naive file and {record.seconds:.1f} s with the optimised one."
         )
         return tuple(self.acts), served
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Print a line of the story."""
         print(text, file=sys.stderr if self.quiet else sys.stdout, flush=True)
 
     def _act(self, name: str, title: str, dockerfile: str) -> BuildRecord:
-        self._say("")
-        self._say(title)
+        self.say("")
+        self.say(title)
         options = BuildOptions(context=str(self.work), file=str(self.work / dockerfile), tag=self.tag, offline=self.offline)
         progress = TextProgress(sys.stderr, quiet=True)
 
@@ -164,20 +195,20 @@ class _Story:
         record = self.engine.build(options, shown)
         if name.endswith("-first") and record.failure is None and any(step.status == "cached" for step in record.steps if _installs(step)):
             # Only a daemon's cache outlives the demo; a first build is one that runs.
-            self._say("   Docker's cache has this build from an earlier time; it is built again without the cache.")
+            self.say("   Docker's cache has this build from an earlier time; it is built again without the cache.")
             record = self.engine.build(msgspec.structs.replace(options, no_cache=True), shown)
         self.acts.append(Act(act=name, record=record))
         if record.failure is not None:
             failure = record.failure
             raise LayerlabError(f"{name}: {failure.message}", file=failure.file, line=failure.line, remedy=failure.remedy)
-        self._say(steps_table(record.steps) if self.quiet else build_summary(record))
+        self.say(steps_table(record.steps) if self.quiet else build_summary(record))
         return record
 
     def _history(self) -> None:
         rows = self.engine.history(self.tag)
-        self._say("")
-        self._say(f"$ layerlab history {self.tag}")
-        self._say(history_table(rows, self.engine.image_row(self.tag).config, full=False))
+        self.say("")
+        self.say(f"$ layerlab history {self.tag}")
+        self.say(history_table(rows, self.engine.image_row(self.tag).config, full=False))
 
     def _edit(self) -> None:
         self._edits += 1
@@ -190,8 +221,8 @@ class _Story:
         file.write_text(edited, encoding="utf-8")
 
     def _serve(self) -> Served:
-        self._say("")
-        self._say("7. The image runs, and answers with the edited greeting")
+        self.say("")
+        self.say("7. The image runs, and answers with the edited greeting")
         port = _free_port()
         log: list[bytes] = []
         with self.engine.container(self.tag, environment={"PORT": str(port)}) as running:
@@ -201,9 +232,9 @@ class _Story:
             first = _get(f"http://127.0.0.1:{port}/visits", reader, log)
             visits = _get(f"http://127.0.0.1:{port}/visits", reader, log)
         reader.join(timeout=5)
-        self._say(f"   GET /        {greeting.strip()}")
-        self._say(f"   GET /visits  {first.strip()}")
-        self._say(f"   GET /visits  {visits.strip()}")
+        self.say(f"   GET /        {greeting.strip()}")
+        self.say(f"   GET /visits  {first.strip()}")
+        self.say(f"   GET /visits  {visits.strip()}")
         if greeting.strip() != self._greeting:
             raise LayerlabError(f"the app answered {greeting.strip()!r}, not the edited greeting {self._greeting!r}")
         return Served(expected=self._greeting, greeting=greeting.strip(), visits=visits.strip())

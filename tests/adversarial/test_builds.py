@@ -27,13 +27,13 @@ import msgspec
 import pytest
 
 from autograder.classroom.grading import grade_class, prepare_class
-from autograder.cli import main
 from autograder.exercise.edits import draw
 from autograder.exercise.workspace import read_app
 from autograder.judge.grade import _digest
 from autograder.sandbox.processes import sandboxed
 from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import ClassRecord, SubmissionResult
+from layerlab.cli import main
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.rootfs.messages import Remove
 from tests.adversarial.attacks import ATTACKS, GREEDY, LIMITS, Attack
@@ -297,7 +297,7 @@ def test_a_killed_run_leaves_nothing_running_and_the_next_one_finishes(graded: G
     """kill -9 to the command while a step sleeps: its workers and sandboxes end by themselves."""
     sleeper = Attack(tries="", dockerfile="FROM node:alpine\nRUN sleep 6\n", says="")
     course = _course(tmp_path, {"ann": sleeper}, {}, {})
-    command = [sys.executable, "-m", "autograder", "grade", "ps1", "--course", str(course), "--place", str(graded.place), "--no-publish"]
+    command = [sys.executable, "-m", "layerlab", "grade", "ps1", "--course", str(course), "--place", str(graded.place), "--no-publish"]
     with subprocess.Popen(command, cwd=COURSE.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0) as run:
         _until(lambda: any("sleep 6" in words for words in _processes_of(graded.place)), _LONG_SECONDS)
         run.send_signal(signal.SIGKILL)

@@ -18,13 +18,13 @@ from typing import Any
 
 import pytest
 
-from autograder.cli import main
 from autograder.exercise.assignment import load_assignment
 from autograder.judge.grade import grade
 from autograder.judge.prepare import Prepared, prepare
 from autograder.publish.publisher import publish
 from autograder.submission.notebook_reader import Rejected, collect, read_submission, students_of
 from autograder.submission.record import CheckResult, ClassRecord, SubmissionResult, graded
+from layerlab.cli import main
 from layerlab.errors import ExecutorError
 from tests.adversarial.users import ordinary_user
 from tests.autograder.material import APP, COURSE, cell_of, notebook, ps1, submit

@@ -68,7 +68,7 @@ def _course(root: Path) -> Path:
 def _run(*words: str) -> tuple[str, str]:
     """One command of the autograder: what it prints, and what it says meanwhile."""
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "autograder", *words],
+        [sys.executable, "-P", "-m", "layerlab", *words],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from autograder.cli import main
 from autograder.release import _check_answers, reference
+from layerlab.cli import main
 from layerlab.errors import LayerlabError
 from tests.autograder.material import APP, COURSE, ROOT, cell_of, notebook, ps1, submit
 

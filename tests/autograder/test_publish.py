@@ -18,7 +18,6 @@ from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.utils import determine_grade
 from sqlalchemy.exc import OperationalError
 
-from autograder.cli import main
 from autograder.exercise.assignment import load_assignment
 from autograder.publish import publisher as publisher_module
 from autograder.publish import rebuild as rebuild_module
@@ -28,6 +27,7 @@ from autograder.publish.publisher import Published, Publisher, publish, summary
 from autograder.publish.rebuild import published_notebook, trusted_notebook
 from autograder.submission.notebook_reader import Submission, collect, read_submission
 from autograder.submission.record import CheckResult, ClassRecord, SubmissionResult, graded, without_score
+from layerlab.cli import main
 from layerlab.errors import LayerlabError, UsageError
 from tests.autograder.material import COURSE, cell_of, notebook, ps1, submit
 

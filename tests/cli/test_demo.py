@@ -29,7 +29,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The JSON of ``./lab demo``."""
     env = {**os.environ, "LAYERLAB_STORE": str(tmp_path_factory.mktemp("demo") / "store"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-m", "autograder", "demo", "--json"], env=env, capture_output=True, text=True, timeout=500, check=False
+        [sys.executable, "-m", "layerlab", "demo", "--json"], env=env, capture_output=True, text=True, timeout=500, check=False
     )
     assert done.returncode == 0, done.stderr
     record: dict[str, Any] = json.loads(done.stdout)

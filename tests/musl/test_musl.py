@@ -66,7 +66,7 @@ def test_the_image_has_musl_and_no_other_c_library(folder: Path, tmp_path: Path)
 def told(folder: Path) -> dict[str, Any]:
     """The JSON of ``./lab demo``."""
     env = {**os.environ, "LAYERLAB_STORE": str(folder / "demo" / "store"), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-P", "-m", "autograder", "demo", "--json"]
+    command = [sys.executable, "-P", "-m", "layerlab", "demo", "--json"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stderr
     record: dict[str, Any] = json.loads(done.stdout)
