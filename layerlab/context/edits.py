@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 from layerlab.context.ignore import IgnoreRules
 from layerlab.context.tree import Directory, Entry, directory_digest
+from layerlab.sha256 import sha256
 
 _NEW_FILE = 0o100644
 
@@ -48,7 +48,7 @@ class EditedDirectory:
                         attributes = entry.attributes if entry is not None and entry.directory is not None else b""
                         found[name] = Entry(entry.mode if entry is not None else 0o40755, directory=directory, attributes=attributes)
                 else:
-                    digest = hashlib.sha256(b"assumed edit of " + path.encode("utf-8", "surrogateescape")).digest()
+                    digest = sha256(b"assumed edit of " + path.encode("utf-8", "surrogateescape")).digest()
                     found[name] = Entry(entry.mode if entry is not None and not entry.is_symlink else _NEW_FILE, digest=digest)
             self._entries = found
         return self._entries

@@ -6,7 +6,6 @@ Rules: BuildKit ``cache/contenthash/checksum.go`` (wildcards, symlinks followed 
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
 import re
 import stat
@@ -17,6 +16,7 @@ from layerlab.context.ignore import EXCLUDED, IgnoreRules
 from layerlab.context.tree import Directory, Entry, Row, rows_of
 from layerlab.errors import DockerfileError, MissingSourceError
 from layerlab.records import UNSET, Record, UnsetType
+from layerlab.sha256 import sha256
 
 CONTEXT: Final = "the build context"
 _LINK_LIMIT: Final = 255
@@ -24,7 +24,8 @@ _LINK_LIMIT: Final = 255
 _LONGEST_NAME: Final = 1024
 _NEVER: Final = re.compile(r"(?!)")
 _ONE: Final = b"one"
-NOTHING: Final = hashlib.sha256(_ONE).hexdigest()
+# The SHA-256 of that, written out: hashing is loaded when there is something to hash.
+NOTHING: Final = "7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
 """The digest of a source of which nothing is left, or that is not there."""
 
 
@@ -366,7 +367,7 @@ def _class(items: str, *, negated: bool) -> str:
 
 
 def _digest_of(matches: list[Match], exclude: tuple[str, ...], *, wildcard: bool) -> str:
-    sha = hashlib.sha256(b"list" if wildcard else _ONE)
+    sha = sha256(b"list" if wildcard else _ONE)
     for match in matches:
         directory = match.entry.directory
         if (directory is None or match.linked) and _excludes_all(exclude):

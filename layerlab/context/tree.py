@@ -9,12 +9,13 @@ trees, so that one selection code serves them all and equal content has an equal
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Protocol
+
+from layerlab.sha256 import sha256
 
 READ_SIZE: Final = 1 << 20
 HOLE: Final = bytes(READ_SIZE)
@@ -103,7 +104,7 @@ def directory_digest(entries: Mapping[str, Entry]) -> bytes:
         entry = entries[name]
         parts.append(os.fsencode(name))
         parts.append(b"\0" + entry.header() + entry.digest())
-    return hashlib.sha256(b"".join(parts)).digest()
+    return sha256(b"".join(parts)).digest()
 
 
 def context_directory_digest(rows: list[tuple[str, int, bytes]]) -> bytes:
@@ -112,7 +113,7 @@ def context_directory_digest(rows: list[tuple[str, int, bytes]]) -> bytes:
     The attributes of a directory stand before its digest.
     """
     rows.sort()
-    return hashlib.sha256(b"".join([os.fsencode(name) + b"\0" + _HEADER.pack(mode, 0, 0) + digest for name, mode, digest in rows])).digest()
+    return sha256(b"".join([os.fsencode(name) + b"\0" + _HEADER.pack(mode, 0, 0) + digest for name, mode, digest in rows])).digest()
 
 
 def file_digest(path: str, mode: int, *, dir_fd: int | None = None, rdev: int = 0) -> bytes:
@@ -120,7 +121,7 @@ def file_digest(path: str, mode: int, *, dir_fd: int | None = None, rdev: int = 
 
     Raises ``OSError`` when it cannot be read.
     """
-    sha = hashlib.sha256()
+    sha = sha256()
     if stat.S_ISREG(mode):
         # No O_NONBLOCK games are needed: the caller has seen a regular file, and O_NOFOLLOW refuses a swapped-in link.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
@@ -183,7 +184,7 @@ def _counted_xattrs(target: int | str) -> bytes:
 def directory_attributes(path: str) -> bytes:
     """What ``Entry.attributes`` is of a directory on disk."""
     found = _counted_xattrs(path)
-    return hashlib.sha256(found).digest() if found else b""
+    return sha256(found).digest() if found else b""
 
 
 class DiskDirectory:

@@ -12,14 +12,15 @@ The shape follows BuildKit (``docs/dev/solver.md``; ``CacheMap`` of ``solver/llb
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
 from typing import Any, Final
 
 from layerlab.records import encode_json
+from layerlab.sha256 import sha256
 from layerlab.solver.ops import CopyOp, MkdirOp, MountOp, Op, RunOp, Source
 
-SCRATCH_KEY: Final = hashlib.sha256(b"scratch").hexdigest()
+# The SHA-256 of "scratch", written out: hashing is loaded when there is something to hash.
+SCRATCH_KEY: Final = "5a9cb6b54ea56d52a69891af8c21afb73d3841611bbabb5d7c61312d81e6e041"
 # Another number wherever the same step now makes another layer.
 _VERSION: Final = "3"
 
@@ -83,7 +84,7 @@ def content_sources(op: Op) -> tuple[Source, ...]:
 
 def inline_digest(source: Source) -> str:
     """Content digest of a heredoc."""
-    return hashlib.sha256(b"inline\0" + source.content.encode("utf-8", "surrogateescape")).hexdigest()
+    return sha256(b"inline\0" + source.content.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _source(source: Source, *, whole: bool) -> list[Any]:
@@ -137,4 +138,4 @@ def _cache_id(mount: MountOp) -> str:
 
 
 def _digest(value: list[Any]) -> str:
-    return hashlib.sha256(encode_json(value)).hexdigest()
+    return sha256(encode_json(value)).hexdigest()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from layerlab import plain_records, records
+from layerlab.context.select import NOTHING
+from layerlab.solver.keys import SCRATCH_KEY
 from tests.solver import plainly
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,6 +29,17 @@ def test_every_case_is_solved_alike_without_any_package() -> None:
     ours = json.loads(json.dumps(plainly.every(CASES)))
     assert len(ours) > 300
     assert plain["cases"] == ours
+
+
+def test_loading_it_loads_no_cryptography() -> None:
+    """OpenSSL is a quarter of what its start would take. What is hashed beforehand is written out."""
+    code = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from layerlab.solver import explain, keys, plan; from layerlab.solver.graph import"
+        " builder; print('_hashlib' in sys.modules)"
+    )
+    assert subprocess.run([*PLAIN, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+    assert sha256(b"scratch").hexdigest() == SCRATCH_KEY
+    assert sha256(b"one").hexdigest() == NOTHING
 
 
 class Point(plain_records.Record, frozen=True):
