@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import shutil
+import tarfile
 import threading
 import time
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from autograder.publish.gradebook import STALE, row, withdraw
 from autograder.publish.publisher import Published, Publisher, publish, summary
 from autograder.publish.rebuild import published_notebook, trusted_notebook
 from autograder.submission.notebook_reader import Submission, collect, read_submission
-from autograder.submission.record import CheckResult, ClassRecord, SubmissionResult, graded, without_score
+from autograder.submission.record import CheckResult, ClassRecord, SubmissionResult, fits, graded, without_score
 from layerlab.cli import main
 from layerlab.errors import LayerlabError, UsageError
 from tests.autograder.material import COURSE, cell_of, notebook, ps1, submit
@@ -450,3 +451,35 @@ def test_who_stops_the_grading_stops_publishing(course: Course, monkeypatch: pyt
         raise KeyboardInterrupt
     assert (course.row("ann"), course.row("bob")) == ("graded", "none")
     assert not list(course.root.glob(".publish-*"))
+
+
+@pytest.fixture
+def first_release(course: Course) -> ClassRecord:
+    """What ``grade --json`` of the first release (commit dfdfd2e) printed for two submissions and a folder without one.
+
+    Its gradebook is the course's: ann has 50 points in it, bob none.
+    """
+    with tarfile.open(Path(__file__).with_name("first-release-grades.tar.gz")) as archive:
+        archive.extract("gradebook.db", course.root, filter="data")
+        record = archive.extractfile("class.json")
+        assert record is not None
+        return msgspec.json.decode(record.read(), type=ClassRecord)
+
+
+def test_a_gradebook_of_the_first_release_goes_on(course: Course, first_release: ClassRecord) -> None:
+    """Who is graded anew has the new score; the score of the other stays."""
+    submit(course.root, "ann", notebook())
+    assert course.publish(result("ann", share=0.8)).failed == {}
+    assert {student: (line["score"], line["status"]) for student, line in course.csv().items()} == {
+        "ann": ("80.0", "graded"),
+        "bob": ("0.0", "graded"),
+    }
+
+
+def test_a_record_of_the_first_release_can_be_published(course: Course, first_release: ClassRecord) -> None:
+    for student in ("ann", "bob"):
+        submit(course.root, student, notebook())
+    assert all(fits(result, result.student, ps1()) for result in first_release.submissions)
+    done = course.publish(*first_release.submissions)
+    assert (done.published, done.without_score, done.failed) == (("ann", "bob"), ("cyd",), {})
+    assert "Partly: 15 of 30 points. Half of it." in course.feedback("ann")
