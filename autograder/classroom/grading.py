@@ -20,7 +20,7 @@ from autograder.exercise.places import default_place, make_place
 from autograder.exercise.workspace import sweep
 from autograder.judge.prepare import Prepared, locate, prepare
 from autograder.judge.rubric import check_rubric
-from autograder.sandbox.sandbox import GradingEngine
+from autograder.sandbox.sandbox import Sandbox
 from autograder.submission import record
 from autograder.submission.notebook_reader import Rejected, Skipped, Submission, collect, read_submission, students_of
 from autograder.submission.record import ClassRecord, SubmissionResult
@@ -99,7 +99,7 @@ def answers_of(course: Path, assignment: Assignment, place: Path, result: Submis
 
 def _tidy(prepared: Prepared) -> None:
     """Keep the grading store within bounds: each class leaves layers that hardly any other will use. Trouble waits for the next time."""
-    with contextlib.suppress(LayerlabError, OSError), GradingEngine(prepared.store, prepared.cache) as engine:
+    with contextlib.suppress(LayerlabError, OSError), Sandbox(prepared.cache) as sandbox, sandbox.engine(prepared.store) as engine:
         engine.prune(_KEPT_BYTES, lambda _text: None)
 
 

@@ -19,9 +19,9 @@ from typing import Final
 
 import msgspec
 
-from autograder.sandbox.sandbox import GradingEngine
 from autograder.sandbox.timing import Clock, TooSlow
 from layerlab.engines.api import BuildOptions
+from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.rootfs.reading import open_file
 from layerlab.errors import LayerlabError
 
@@ -44,7 +44,9 @@ class Runner:
     """Runs files of one answer, each content once. ``base``: the image that they are run in; ``directory``: for the build context;
     ``value``: what the drawn program comes to with the variables ``environment``."""
 
-    def __init__(self, engine: GradingEngine, clock: Clock, base: str, directory: Path, value: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, engine: EmbeddedEngine, clock: Clock, base: str, directory: Path, value: str, environment: Mapping[str, str]
+    ) -> None:
         self._engine = engine
         self._clock = clock
         self._base = base

@@ -24,7 +24,7 @@ from autograder.judge.prepare import Prepared
 from autograder.judge.rubric import judge, none
 from autograder.judge.step_roles import is_command
 from autograder.sandbox.limits import Bounds
-from autograder.sandbox.sandbox import GradingEngine
+from autograder.sandbox.sandbox import Sandbox
 from autograder.sandbox.timing import Clock
 from autograder.sandbox.watch import Watch
 from autograder.submission import record
@@ -32,6 +32,7 @@ from autograder.submission.messages import meaningful_lines
 from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import CheckResult, SubmissionResult
 from layerlab.dockerfile import parse
+from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.rootfs.messages import Remove
 from layerlab.errors import DockerfileError, LayerlabError, StepBusyError
 
@@ -119,18 +120,19 @@ def _observed(
 ) -> tuple[tuple[CheckResult, ...], tuple[str, ...], bool]:
     app = read_app(Path(prepared.app))
     loaded = read_loaded(prepared.loaded)
-    clock = Clock(assignment.limits)
+    clock = Clock(assignment.limits, bounds)
     with (
         work_place(prepared.work) as place,
         Watch(assignment.limits, place, groups) as watch,
-        _engine(prepared, submission, Path(place), watch, patience, bounds, cpu) as engine,
+        Sandbox(prepared.cache, watch, patience=patience, bounds=bounds, cpu=cpu) as sandbox,
+        _engine(sandbox, prepared, submission, Path(place)) as engine,
     ):
         workspace = Workspace(Path(prepared.app), Path(place) / "context", submission.files)
         salt = _digest(submission)
         edits, fresh = draw(seed, app, salt=salt), draw(seed, app, nonce=secrets.token_hex(16), salt=salt)
         once = not _has_mounts(submission.files["Dockerfile"])
         with bounds.during("looking at what its build made"):
-            observation = Observer(engine, assignment, workspace, edits, fresh, clock, loaded, once=once).observe()
+            observation = Observer(sandbox, engine, assignment, workspace, edits, fresh, clock, loaded, once=once).observe()
         if watch.trouble:
             raise InfrastructureError(watch.trouble)
         for sentence in watch.told[:1]:
@@ -165,19 +167,17 @@ def _with_reason(seen: Observation, sentence: str) -> Observation:
 
 
 @contextlib.contextmanager
-def _engine(
-    prepared: Prepared, submission: Submission, place: Path, watch: Watch, patience: float, bounds: Bounds, cpu: int | None
-) -> Iterator[GradingEngine]:
+def _engine(sandbox: Sandbox, prepared: Prepared, submission: Submission, place: Path) -> Iterator[EmbeddedEngine]:
     """The engine: on the store that all share, or, for an answer with mounts, on one of its own.
 
     A layer is shared under a key of all that made it. What a ``--mount=type=cache`` holds is in no key, so an answer with one could
     leave a layer of its own making to others.
     """
     if not _has_mounts(submission.files["Dockerfile"]):
-        with GradingEngine(prepared.store, prepared.cache, watch, patience=patience, bounds=bounds, cpu=cpu) as engine:
+        with sandbox.engine(prepared.store) as engine:
             yield engine
         return
-    with GradingEngine(str(place / "store"), prepared.cache, watch, bounds=bounds, cpu=cpu) as engine:
+    with sandbox.engine(str(place / "store")) as engine:
         engine.load(prepared.base)
         try:
             yield engine

@@ -19,8 +19,8 @@ import msgspec
 
 from autograder.exercise.edits import LOCK, MANIFEST
 from autograder.exercise.workspace import Workspace
-from autograder.sandbox.sandbox import GradingEngine
 from layerlab.engines.api import BuildOptions
+from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.rootfs.messages import ListEntries
 from layerlab.engines.embedded.rootfs.reading import open_file
 from layerlab.errors import LayerlabError
@@ -92,7 +92,7 @@ class _Row(msgspec.Struct, frozen=True):
     text: str | None
 
 
-def observe_app(engine: GradingEngine, base: str, app: Path, work: Path, target: Path) -> None:
+def observe_app(engine: EmbeddedEngine, base: str, app: Path, work: Path, target: Path) -> None:
     """Run the trusted app and write what it loads to ``target``. ``work``: for temporary files.
 
     Raises ``LayerlabError`` where the app cannot be built or does not answer.
@@ -121,14 +121,14 @@ def observe_app(engine: GradingEngine, base: str, app: Path, work: Path, target:
     write_atomically(str(target), msgspec.json.encode(found))
 
 
-def _layer_of(engine: GradingEngine, record: BuildRecord, step: int) -> str:
+def _layer_of(engine: EmbeddedEngine, record: BuildRecord, step: int) -> str:
     """The directory of a step's layer, in the store."""
     diff_id = record.steps[step].diff_id
     assert diff_id is not None
     return engine.store.layer_path(diff_id)
 
 
-def _files(engine: GradingEngine, layer: str) -> Iterator[tuple[str, bytes]]:
+def _files(engine: EmbeddedEngine, layer: str) -> Iterator[tuple[str, bytes]]:
     """Paths and contents of the files in a layer that have something in them."""
     for entry in engine.worker.ask(ListEntries(layer=layer)).entries:
         if entry.type == "file":
@@ -137,7 +137,7 @@ def _files(engine: GradingEngine, layer: str) -> Iterator[tuple[str, bytes]]:
                     yield entry.path, content
 
 
-def _brought(engine: GradingEngine, layer: str) -> Iterator[LoadedFile]:
+def _brought(engine: EmbeddedEngine, layer: str) -> Iterator[LoadedFile]:
     """The files in ``node_modules``."""
     for path, content in _files(engine, layer):
         _, modules, tail = path.rpartition(_MODULES)
@@ -145,7 +145,7 @@ def _brought(engine: GradingEngine, layer: str) -> Iterator[LoadedFile]:
             yield LoadedFile(tail=tail, size=len(content), digest=hashlib.sha256(content).hexdigest())
 
 
-def _code(engine: GradingEngine, layer: str) -> frozenset[str]:
+def _code(engine: EmbeddedEngine, layer: str) -> frozenset[str]:
     """The lines of code, without blanks."""
     texts = [content.decode("utf-8", "replace") for path, content in _files(engine, layer) if path.endswith(_CODE)]
     return frozenset(without_blanks(line) for text in texts for line in text.splitlines())

@@ -22,11 +22,12 @@ from autograder.judge.probing import Picture, Probes, folder_of_place, imported,
 from autograder.judge.step_roles import ImageReader, LayerReader, Role, Sought, StepRoles, is_command
 from autograder.sandbox.evidence import Evidence
 from autograder.sandbox.faults import is_students
-from autograder.sandbox.sandbox import GradingEngine
+from autograder.sandbox.sandbox import Sandbox
 from autograder.sandbox.serving import Answer, ask
 from autograder.sandbox.timing import Clock, TooSlow
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.builds.steps import DISK_FULL
+from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.images import queries as images
 from layerlab.engines.embedded.rootfs.messages import Who
 from layerlab.errors import LayerlabError, OutOfSpaceError, StepBusyError
@@ -161,7 +162,8 @@ class Observer:
 
     def __init__(
         self,
-        engine: GradingEngine,
+        sandbox: Sandbox,
+        engine: EmbeddedEngine,
         assignment: Assignment,
         workspace: Workspace,
         edits: Edits,
@@ -171,6 +173,7 @@ class Observer:
         *,
         once: bool,
     ) -> None:
+        self._sandbox = sandbox
         self._engine = engine
         self._fresh = fresh
         self._assignment = assignment
@@ -272,7 +275,7 @@ class Observer:
     def _edited(self, first: Built) -> tuple[tuple[StepRecord, ...], Replay]:
         """What a build does after the source edit, and what its commands take and write."""
         try:
-            planned = self._engine.plan(self._options).steps
+            planned = self._clock.plan(self._engine, self._options).steps
         except LayerlabError as error:
             self._fault(Failure.of(error))
             return (), Replay()
@@ -281,7 +284,7 @@ class Observer:
         if decided and all(again & (_numbers(first, role) or frozenset()) for role in ("install", "generate")):
             # There is nothing left that a replay could take.
             return planned, Replay()
-        with self._engine.running_all():
+        with self._sandbox.running_all():
             built = self._build()
         again |= {step.number for step in built.steps if step.status == "executed"}
         replay = self._with(Replay(again=frozenset(again), problem=built.problem), built)
@@ -337,7 +340,7 @@ class Observer:
 
     def _fault(self, failure: Failure) -> str:
         message = failure.message
-        if failure.code == OutOfSpaceError.code and self._engine.has_room:
+        if failure.code == OutOfSpaceError.code and self._sandbox.has_room:
             # The engine goes by the words of the command, which anybody can print to have no score instead of a bad one.
             message = f"it says that there is no room, but the disk was not full: {message.removeprefix(DISK_FULL)}"
         elif not is_students(failure.kind, failure.code or ""):
@@ -352,7 +355,7 @@ class Observer:
         """What a build would do now. Only where a plan cannot tell without running a step is it built. ``matter``: the steps that it
         must tell of; without it, all."""
         try:
-            steps = self._engine.plan(self._options).steps
+            steps = self._clock.plan(self._engine, self._options).steps
         except LayerlabError as error:
             self._fault(Failure.of(error))
             return ()

@@ -18,8 +18,9 @@ from autograder.exercise.edits import LOCK, MANIFEST
 from autograder.exercise.places import make_place
 from autograder.exercise.workspace import tree_digest
 from autograder.judge.loaded_modules import observe_app
-from autograder.sandbox.sandbox import Filling, GradingEngine
+from autograder.sandbox.sandbox import Sandbox
 from layerlab.engines.api import BuildOptions
+from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.stacks.npm import make_lendable
 from layerlab.errors import ExecutorError, LayerlabError, UsageError
 from layerlab.fsutil import locked, write_atomically
@@ -80,7 +81,7 @@ def prepare(course: Path, assignment: Assignment, place: Path, report: Callable[
         Path(directory).mkdir(parents=True, exist_ok=True)
     if assignment.kind == "quiz":
         return prepared
-    with Filling(prepared.store, prepared.cache) as engine:
+    with Sandbox(prepared.cache, filling=True) as sandbox, sandbox.engine(prepared.store) as engine:
         host = engine.host
         if not host.isolates:
             raise ExecutorError(
@@ -98,11 +99,11 @@ def _observe(prepared: Prepared, assignment: Assignment, report: Callable[[str],
     if os.path.exists(prepared.loaded):
         return
     report("running the app, to see what it loads; once on this machine")
-    with GradingEngine(prepared.store, prepared.cache) as engine:
+    with Sandbox(prepared.cache) as sandbox, sandbox.engine(prepared.store) as engine:
         observe_app(engine, assignment.base, Path(prepared.app), Path(prepared.work), Path(prepared.loaded))
 
 
-def _fill(engine: Filling, assignment: Assignment, app: Path, place: Path, report: Callable[[str], None]) -> None:
+def _fill(engine: EmbeddedEngine, assignment: Assignment, app: Path, place: Path, report: Callable[[str], None]) -> None:
     packages = (_LAYOUT, *((app / name).read_bytes() for name in (MANIFEST, LOCK)))
     wanted = hashlib.sha256(b"\0".join(packages) + assignment.base.encode()).hexdigest()
     stamp = place / "npm-cache.stamp"

@@ -1,16 +1,17 @@
-"""The engine that grades: the embedded one, with every command cut off from the network and given a prepared npm cache instead.
+"""What grading has the embedded engine run commands in: cut off from the network, with a prepared npm cache instead.
 
-``Filling`` is the one exception: it runs the trusted app's own install, with the network, to fill that cache.
+The one exception is the trusted app's own install, which fills that cache.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, Self, cast
+from typing import Any, Final, Literal, cast
 
 import msgspec
 
@@ -22,16 +23,15 @@ from autograder.sandbox.limits import Bounds
 from autograder.sandbox.memory import Uncountable
 from autograder.sandbox.opened_files import Openings
 from autograder.sandbox.watch import Peak, Watch
-from layerlab.engines.api import BuildOptions, Progress
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.executors.base import BindMount, Executor, Mount, Output, OverlayMount, Process, Root, Running
+from layerlab.engines.embedded.host import Host
 from layerlab.engines.embedded.rootfs.messages import Answer, Copy, CopyOut, Request, Weigh
 from layerlab.engines.embedded.stacks.npm import NPM_CACHE, lend
+from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import CopyLimitError, WorkerProcess
 from layerlab.errors import ExecutorError, StepFailedError
 from layerlab.fsutil import remove_written
-from layerlab.interrupt import Stop
-from layerlab.model import BuildRecord, PlanRecord
 
 # A proxy's address may have a password in it, a command can print it, and there is no network that a proxy could lead to.
 _PROXIES: Final = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy", "pip_index_url")
@@ -266,44 +266,36 @@ class _CountedWorker(WorkerProcess):
         return cast("Answer", answer)
 
 
-class GradingEngine(EmbeddedEngine):
-    """The embedded engine for untrusted builds.
+class Sandbox(contextlib.AbstractContextManager["Sandbox"]):
+    """What grading has an embedded engine work with (``Runtime``), for untrusted builds.
 
-    ``cache``  directory of the prepared npm cache. ``watch``  sees what its commands use. ``patience``: see ``EmbeddedEngine``.
-    ``bounds``  of this process, which is told what it is doing. ``cpu``: the processor that commands stay on.
+    ``cache``  directory of the prepared npm cache. ``watch``  sees what commands use. ``patience``: see ``Runtime``. ``bounds``  of this
+    process, which is told what it is doing. ``cpu``: the processor that commands stay on. ``filling``: for the build of the trusted app
+    with the trusted solution that fills the cache, and for no other: commands have the network, and the cache itself.
     """
-
-    filling = False
-    # Every command runs, whoever has run it before.
-    alone = False
 
     def __init__(
         self,
-        store: str,
         cache: str,
         watch: Watch | None = None,
         *,
         patience: float = math.inf,
         bounds: Bounds | None = None,
         cpu: int | None = None,
+        filling: bool = False,
     ) -> None:
-        super().__init__(store)
         self.patience = patience
-        self._bounds = bounds
-        self._cpu = cpu
-        self._shelf: Shelf | None = None
-        self._scale: WorkerProcess | None = None
-        if watch is not None:
-            watch.disk.measure = self._measured
         self._cache = os.path.abspath(cache)
         self._watch = watch
+        self._bounds = bounds
+        self._cpu = cpu
+        self._filling = filling
+        self._runs_all = False
+        self._shelf: Shelf | None = None
+        self._scale: WorkerProcess | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def close(self) -> None:
-        """End the worker processes, and remove what was made to lend."""
-        super().close()
+    def __exit__(self, *_: object) -> None:
+        """End what measures, and remove what was made to lend."""
         if self._scale is not None:
             self._scale.close()
             self._scale = None
@@ -311,74 +303,58 @@ class GradingEngine(EmbeddedEngine):
             self._shelf.close()
             self._shelf = None
 
-    def build(self, options: BuildOptions, progress: Progress | None = None, stop: Stop | None = None) -> BuildRecord:
-        """See ``EmbeddedEngine.build``."""
-        with self._during("building"):
-            return super().build(options, progress, stop)
-
-    def plan(self, options: BuildOptions, edits: tuple[str, ...] = ()) -> PlanRecord:
-        """See ``EmbeddedEngine.plan``."""
-        with self._during("planning its build"):
-            return super().plan(options, edits)
-
-    def _during(self, what: str) -> contextlib.AbstractContextManager[None]:
-        return self._bounds.during(what) if self._bounds is not None else contextlib.nullcontext()
-
-    def _measured(self, place: str) -> int:
-        """What a directory weighs, by a process that may look into it: inside the user namespace it is root. Raises ``Uncountable``.
-
-        It is one of its own: a thread measures, and the other worker may be busy.
-        """
-        if self._scale is None:
-            self._scale = WorkerProcess(self.store.path, self.host.worker, self.host.snapshotter)
-        return size_answered(self._scale.ask(Weigh(path=os.path.abspath(place))))
+    def engine(self, store: str) -> EmbeddedEngine:
+        """An engine on that store whose commands run in this sandbox. Close it before the sandbox."""
+        return EmbeddedEngine(store, self)
 
     @contextlib.contextmanager
     def running_all(self) -> Iterator[None]:
         """Builds in which every command runs, whoever has run it before."""
-        self.alone = True
+        self._runs_all = True
         try:
             yield
         finally:
-            self.alone = False
+            self._runs_all = False
 
     @property
     def has_room(self) -> bool:
         """Whether it is known that the disk had room all the time, so that a step that says otherwise is wrong."""
         return self._watch is not None and not self._watch.disk.scarce
 
-    @property
-    def executions(self) -> KnownRuns | None:
+    def known_runs(self, store: Store) -> KnownRuns | None:
         """The commands that ran for all students. The trusted install is there to fill the npm cache, so it must run, and so must what is
         to show that it takes nothing from it."""
-        return None if self.filling or self.alone else KnownRuns(self.store, Path(self.store_path) / "executions")
+        return None if self._filling or self._runs_all else KnownRuns(store, Path(store.path).parent / "executions")
 
-    @property
-    def worker(self) -> WorkerProcess:
-        """The worker process."""
-        if self._worker is None and self._watch is not None:
-            self._worker = _CountedWorker(self.store.path, self.host.worker, self.host.snapshotter, self._watch, self._bounds)
-        return super().worker
+    def make_worker(self, host: Host, store: Store) -> WorkerProcess:
+        """See ``Runtime.make_worker``."""
+        if self._watch is None:
+            return WorkerProcess(store.path, host.worker, host.snapshotter)
+        self._watch.disk.measure = functools.partial(self._measured, host, store)
+        return _CountedWorker(store.path, host.worker, host.snapshotter, self._watch, self._bounds)
 
-    def make_executor(self) -> Executor:
+    def _measured(self, host: Host, store: Store, place: str) -> int:
+        """What a directory weighs, by a process that may look into it: inside the user namespace it is root. Raises ``Uncountable``.
+
+        It is one of its own: a thread measures, and the other worker may be busy.
+        """
+        if self._scale is None:
+            self._scale = WorkerProcess(store.path, host.worker, host.snapshotter)
+        return size_answered(self._scale.ask(Weigh(path=os.path.abspath(place))))
+
+    def make_executor(self, host: Host, worker: WorkerProcess) -> Executor:
         """The executor of this host, confined. Raises ``ExecutorError`` where none isolates."""
-        if not self.host.isolates:
+        if not host.isolates:
             raise ExecutorError("nothing on this machine can isolate a student's build", remedy="Run `layerlab doctor`: it says why.")
-        if self._shelf is None and self._watch is not None and not self.filling:
+        if self._shelf is None and self._watch is not None and not self._filling:
             self._shelf = Shelf(self._cache, self._watch.disk.directory)
         return _Confined(
-            super().make_executor(),
+            host.make_executor(worker),
             self._cache,
             self._watch,
             self._bounds,
-            filling=self.filling,
-            overlay=self.host.snapshotter == "overlay",
+            filling=self._filling,
+            overlay=host.snapshotter == "overlay",
             shelf=self._shelf,
             cpu=self._cpu,
         )
-
-
-class Filling(GradingEngine):
-    """The engine that fills the npm cache: for builds of the trusted app with the trusted solution only."""
-
-    filling = True

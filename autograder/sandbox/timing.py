@@ -6,11 +6,12 @@ import threading
 import time
 
 from autograder.exercise.assignment import Limits
+from autograder.sandbox.limits import Bounds
 from layerlab.engines.api import BuildOptions, Event
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import BuildInterruptedError
 from layerlab.interrupt import Stop
-from layerlab.model import BuildRecord
+from layerlab.model import BuildRecord, PlanRecord
 
 _INTERVAL = 0.1
 
@@ -25,10 +26,11 @@ class TooSlow(Exception):  # noqa: N818 - a verdict, not a fault of the program
 
 
 class Clock:
-    """The time of one submission, from the moment that it is made."""
+    """The time of one submission, from the moment that it is made. ``bounds`` of this process are told what it spends it on."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, bounds: Bounds | None = None) -> None:
         self._limits = limits
+        self._bounds = bounds or Bounds(limits)
         self._end = time.monotonic() + limits.submission_seconds
 
     def left(self) -> float:
@@ -56,7 +58,8 @@ class Clock:
         thread = threading.Thread(target=guard, name="time limit", daemon=True)
         thread.start()
         try:
-            return engine.build(options, watch, stop)
+            with self._bounds.during("building"):
+                return engine.build(options, watch, stop)
         except BuildInterruptedError:
             if not stop.requested:
                 raise
@@ -65,3 +68,8 @@ class Clock:
         finally:
             done.set()
             thread.join()
+
+    def plan(self, engine: EmbeddedEngine, options: BuildOptions) -> PlanRecord:
+        """Plan. Raises what ``Engine.plan`` raises."""
+        with self._bounds.during("planning its build"):
+            return engine.plan(options)

@@ -15,7 +15,7 @@ from autograder.exercise.puzzle import draw_puzzle
 from autograder.exercise.workspace import read_app
 from autograder.judge.compiled_code import Runner
 from autograder.judge.prepare import Prepared, prepare
-from autograder.sandbox.sandbox import GradingEngine
+from autograder.sandbox.sandbox import Sandbox
 from autograder.sandbox.timing import Clock
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
@@ -86,7 +86,7 @@ def test_compiled_code_comes_to_the_value_and_nothing_else_does(prepared: Prepar
     (tmp_path / "build" / "src").mkdir(parents=True)
     (tmp_path / "build" / "src" / "file").write_text(source, encoding="utf-8")
     (tmp_path / "build" / "Dockerfile").write_text(_TRANSFORM.format(base=ps1().base), encoding="utf-8")
-    with GradingEngine(prepared.store, prepared.cache) as engine:
+    with Sandbox(prepared.cache) as sandbox, sandbox.engine(prepared.store) as engine:
         record = engine.build(BuildOptions(context=str(tmp_path / "build"), offline=True))
         diff_id = record.steps[-1].diff_id
         assert diff_id is not None, record.failure

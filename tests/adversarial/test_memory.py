@@ -19,7 +19,7 @@ import pytest
 from autograder.sandbox import processes, watch
 from autograder.sandbox.disk import memory_files
 from autograder.sandbox.memory import watches
-from autograder.sandbox.sandbox import GradingEngine
+from autograder.sandbox.sandbox import Sandbox
 from autograder.sandbox.unseen import alone
 from layerlab.model import BuildRecord
 from tests.autograder.material import ps1
@@ -88,7 +88,8 @@ class Confined:
         limits = msgspec.structs.replace(ps1().limits, **{"memory_bytes": LIMIT * MIB, **limited})
         self.lab.engine.close()
         self.watch = watch.Watch(limits, str(self.lab.directory))
-        with self.watch, GradingEngine(self.lab.engine.store_path, str(self._cache), self.watch) as self.lab.engine:
+        store = self.lab.engine.store_path
+        with self.watch, Sandbox(str(self._cache), self.watch) as sandbox, sandbox.engine(store) as self.lab.engine:
             return self.lab.try_build(f"FROM base:1\nCOPY m /m\nRUN {command}\n")
 
 

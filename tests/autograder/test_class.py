@@ -26,7 +26,7 @@ from autograder.judge.scenario import apply, begin, verdicts
 from autograder.release import reference
 from autograder.sandbox import watch
 from autograder.sandbox.processes import sandboxed
-from autograder.sandbox.sandbox import GradingEngine
+from autograder.sandbox.sandbox import Sandbox
 from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import ClassRecord, SubmissionResult
 from layerlab.engines.api import BuildOptions
@@ -365,7 +365,7 @@ def test_a_quiz_is_right_about_real_builds(course: Path, place: Path, tmp_path: 
     question = next(question for question in load_assignment(COURSE, "quiz").questions if question.id == name)
     context = tmp_path / "context"
     begin(question, APP, context)
-    with GradingEngine(prepared.store, prepared.cache) as engine:
+    with Sandbox(prepared.cache) as sandbox, sandbox.engine(prepared.store) as engine:
         built = engine.build(BuildOptions(context=str(context), offline=True, build_args=question.arguments))
         for turn in question.turns:
             for change in turn.changes:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from autograder.sandbox.sandbox import GradingEngine
+from autograder.sandbox.sandbox import Sandbox
 from layerlab.engines.api import BuildOptions
+from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.rootfs.messages import Remove
 from layerlab.errors import ExecutorError, StepBusyError
 from layerlab.model import BuildRecord
@@ -27,14 +28,14 @@ def grading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str
     place = tmp_path_factory.mktemp("executions")
     for name in ("index-v5", "content-v2"):
         (place / "cache" / "_cacache" / name).mkdir(parents=True)
-    with GradingEngine(str(place / "store"), str(place / "cache")) as engine:
+    with Sandbox(str(place / "cache")) as sandbox, sandbox.engine(str(place / "store")) as engine:
         try:
             engine.make_executor()
         except ExecutorError as error:
             pytest.skip(str(error))
         engine.bases.resolve("node:alpine", offline=True)
     yield str(place / "store"), str(place / "cache")
-    with GradingEngine(str(place / "store"), str(place / "cache")) as engine:
+    with EmbeddedEngine(str(place / "store")) as engine:
         engine.worker.ask(Remove(paths=["s"]))
 
 
@@ -48,7 +49,8 @@ def _context(place: Path, lines: str, **files: str) -> Path:
 
 
 def _build(grading: tuple[str, str], context: Path) -> BuildRecord:
-    with GradingEngine(*grading) as engine:
+    store, cache = grading
+    with Sandbox(cache) as sandbox, sandbox.engine(store) as engine:
         record = engine.build(BuildOptions(context=str(context), offline=True))
     assert record.failure is None, record.failure
     return record
@@ -139,7 +141,8 @@ def test_who_has_no_patience_is_told_that_a_step_is_another_ones(grading: tuple[
     thread = threading.Thread(target=lambda: records.append(_build(grading, first)))
     thread.start()
     time.sleep(1)
-    with GradingEngine(*grading, patience=0.2) as engine, pytest.raises(StepBusyError):
+    store, cache = grading
+    with Sandbox(cache, patience=0.2) as sandbox, sandbox.engine(store) as engine, pytest.raises(StepBusyError):
         engine.build(BuildOptions(context=str(second), offline=True))
     thread.join()
     later = _build(grading, second)

@@ -15,9 +15,10 @@ import pytest
 
 from autograder.sandbox.evidence import Evidence
 from autograder.sandbox.opened_files import Openings
-from autograder.sandbox.sandbox import GradingEngine
+from autograder.sandbox.sandbox import Sandbox
 from autograder.sandbox.watch import Watch
 from layerlab.engines.api import BuildOptions
+from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.rootfs.messages import Remove
 from layerlab.errors import ExecutorError
 from layerlab.fsutil import remove_written
@@ -82,13 +83,13 @@ def cache(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(params=["default", "copy"])
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> Iterator[GradingEngine]:
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> Iterator[EmbeddedEngine]:
     """One that is watched, on both snapshotters."""
     if request.param == "copy":
         monkeypatch.setenv("LAYERLAB_SNAPSHOTTER", "copy")
     place = tmp_path / "place"
     place.mkdir()
-    with Watch(ps1().limits, str(place)) as watch, GradingEngine(str(tmp_path / "store"), str(cache), watch) as engine:
+    with Watch(ps1().limits, str(place)) as watch, Sandbox(str(cache), watch) as sandbox, sandbox.engine(str(tmp_path / "store")) as engine:
         try:
             engine.make_executor()
         except ExecutorError as error:
@@ -113,7 +114,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_
         pytest.param(f"rm -rf $npm_config_cache/_cacache && mkdir -p {HERE}/aa && echo new > {HERE}/aa/b", set(), id="cleaned and filled"),
     ],
 )
-def test_what_a_command_takes_is_told(engine: GradingEngine, tmp_path: Path, cache: Path, command: str, taken: set[str]) -> None:
+def test_what_a_command_takes_is_told(engine: EmbeddedEngine, tmp_path: Path, cache: Path, command: str, taken: set[str]) -> None:
     """By the names of archives; what npm knows about packages is none. The next command finds all again."""
     (tmp_path / "Dockerfile").write_text(f"FROM node:alpine\nRUN {command}\nRUN test $(ls /dev/.npm-packages | wc -l) = 2\n")
     record = engine.build(BuildOptions(context=str(tmp_path), offline=True))
@@ -127,7 +128,7 @@ def test_what_a_command_takes_is_told(engine: GradingEngine, tmp_path: Path, cac
     )
 
 
-def test_a_command_can_take_from_nobody_what_shows_what_is_opened(engine: GradingEngine, tmp_path: Path) -> None:
+def test_a_command_can_take_from_nobody_what_shows_what_is_opened(engine: EmbeddedEngine, tmp_path: Path) -> None:
     """Instances of inotify are counted for a user, so one command could have them all."""
     code = "try { require('fs').watch('/'); process.exit(8) } catch (error) { process.exit(error.code === 'EMFILE' ? 0 : 9) }"
     (tmp_path / "Dockerfile").write_text(f'FROM node:alpine\nRUN node -e "{code}"\n')
@@ -135,7 +136,7 @@ def test_a_command_can_take_from_nobody_what_shows_what_is_opened(engine: Gradin
     assert record.failure is None, record.failure
 
 
-def test_a_command_stays_on_its_processor(engine: GradingEngine, tmp_path: Path) -> None:
+def test_a_command_stays_on_its_processor(engine: EmbeddedEngine, tmp_path: Path) -> None:
     """The others are those of other graders. It is told that it has moved."""
     busybox = shutil.which("busybox")
     if busybox is None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import sys
 import time
@@ -27,6 +26,7 @@ from layerlab.engines.embedded.host import Host, find_host
 from layerlab.engines.embedded.images import queries as image_store
 from layerlab.engines.embedded.images.base_images import Bases
 from layerlab.engines.embedded.rootfs.messages import FindChanges, ListEntries, ReadContent
+from layerlab.engines.embedded.runtime import HostRuntime, Runtime
 from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 class EmbeddedEngine:
     """Builds without a daemon and without root. ``store`` defaults to ``LAYERLAB_STORE`` or the user's data directory.
 
+    ``runtime``: what runs commands and handles files, where it is not to be what the host allows.
     Close it (or use it as a context manager) to end its worker process.
     """
 
@@ -56,11 +57,9 @@ class EmbeddedEngine:
     is_shared = False
     client_flags = False
 
-    # Seconds that a build waits for a step that another build runs.
-    patience: float = math.inf
-
-    def __init__(self, store: str | None = None) -> None:
+    def __init__(self, store: str | None = None, runtime: Runtime | None = None) -> None:
         self.store_path = os.path.abspath(store) if store is not None else default_store()
+        self._runtime = runtime or HostRuntime()
         self._host: Host | None = None
         self._store: Store | None = None
         self._worker: WorkerProcess | None = None
@@ -91,7 +90,7 @@ class EmbeddedEngine:
 
     def clone(self) -> EmbeddedEngine:
         """See ``Engine.clone``: it has a worker process of its own."""
-        return EmbeddedEngine(self.store_path)
+        return EmbeddedEngine(self.store_path, self._runtime)
 
     # --- parts, opened when first needed ----------------------------------------------------------------------------
 
@@ -120,7 +119,7 @@ class EmbeddedEngine:
     def worker(self) -> WorkerProcess:
         """The worker process."""
         if self._worker is None:
-            self._worker = WorkerProcess(self.store.path, self.host.worker, self.host.snapshotter)
+            self._worker = self._runtime.make_worker(self.host, self.store)
         return self._worker
 
     def spare_worker(self) -> WorkerProcess:
@@ -137,9 +136,20 @@ class EmbeddedEngine:
         return self._snapshotter
 
     def make_executor(self) -> Executor:
+        """What runs commands. Raises ``ExecutorError``."""
         if self._executor is None:
-            self._executor = self.host.make_executor(self.worker)
+            self._executor = self._runtime.make_executor(self.host, self.worker)
         return self._executor
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a build waits for a step that another build runs."""
+        return self._runtime.patience
+
+    @property
+    def known_runs(self) -> Executions | None:
+        """What answers for a command beyond the cache."""
+        return self._runtime.known_runs(self.store)
 
     @property
     def bases(self) -> Bases:
@@ -273,11 +283,6 @@ class EmbeddedEngine:
         paths = [path for path in (self.store.layer_path(diff_id) for diff_id in layers) if path]
         answer = self.worker.ask(ReadContent(layers=paths, selection=wants))
         self.store.put_content(layers, wants, answer)
-
-    @property
-    def executions(self) -> Executions | None:
-        """What builds share beyond the cache: nothing. A step runs here unless a record answers for it."""
-        return None
 
     # --- images -----------------------------------------------------------------------------------------------------
 

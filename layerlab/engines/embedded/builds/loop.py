@@ -72,7 +72,9 @@ class Parts(Protocol):
     """What a build needs of its engine. ``patience``: seconds that it waits for a step that another build runs."""
 
     name: str
-    patience: float
+
+    @property
+    def patience(self) -> float: ...
 
     @property
     def store(self) -> Store: ...
@@ -90,7 +92,7 @@ class Parts(Protocol):
     def bases(self) -> ImageNames: ...
 
     @property
-    def executions(self) -> Executions | None: ...
+    def known_runs(self) -> Executions | None: ...
 
     def spare_worker(self) -> WorkerProcess:
         """A second worker process, for what goes on beside a step."""
@@ -248,7 +250,7 @@ class Build:
             if _reads_layers(decided) and self._flush():
                 # What is read from a stage must have its final name and owners: decide again.
                 return
-            known_runs = engine.executions
+            known_runs = engine.known_runs
             execution = known_runs.key(decided, solution, engine.worker) if known_runs is not None else None
             if known_runs is not None and execution is not None:
                 if not self._lock(execution, stack):
@@ -304,8 +306,8 @@ class Build:
         return True
 
     def _written(self, number: int, record: CacheRecord) -> None:
-        if self.engine.executions is not None and number in self.executions:
-            self.engine.executions.note(self.executions[number], record)
+        if (known_runs := self.engine.known_runs) is not None and number in self.executions:
+            known_runs.note(self.executions[number], record)
 
     def _record(self, decided: Decided, otherwise: Status, *, cause: Cause | None = None) -> StepRecord:
         step = decided.step
