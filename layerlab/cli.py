@@ -6,14 +6,23 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from importlib import import_module
+from typing import Any, Final
 
-from layerlab.commands import building, containers, images, lesson, transfer
-from layerlab.commands import registry as serving
 from layerlab.commands.common import lacking, report_error
 from layerlab.errors import BuildInterruptedError, LayerlabError
 from layerlab.interrupt import interruptible
 from layerlab.version import __version__
+
+# The modules of layerlab.commands and their verbs: whose verb is asked for is loaded, and no other.
+_VERBS: Final = {
+    "building": ("build", "plan", "explain"),
+    "images": ("images", "inspect", "tag", "rmi", "history", "layers", "verify", "prune"),
+    "transfer": ("pull", "push", "save", "load"),
+    "registry": ("registry",),
+    "containers": ("run", "ps", "diff", "logs", "stop", "rm"),
+    "lesson": ("demo", "doctor", "fetch", "reset"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,10 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     A verb's ``stopped`` is what Ctrl-C makes it say.
     """
     words = sys.argv[1:] if argv is None else argv
-    parser, verbs = _own_parser()
-    if not words or words[0] not in verbs.choices:
-        # Looking for installed packages takes longer than many a verb.
-        _add_others(verbs)
+    own = next((module for module, verbs in _VERBS.items() if words and words[0] in verbs), None)
+    parser = make_parser() if own is None else _parser((own,))[0]
     arguments = parser.parse_args(words)
     if arguments.verb is None:
         parser.print_help()
@@ -48,12 +55,15 @@ def main(argv: list[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all verbs, those of installed packages too (entry points ``layerlab.verbs``; the autograder has some)."""
-    parser, verbs = _own_parser()
-    _add_others(verbs)
+    from importlib.metadata import entry_points
+
+    parser, verbs = _parser(tuple(_VERBS))
+    for point in entry_points(group="layerlab.verbs"):
+        point.load()(verbs)
     return parser
 
 
-def _own_parser() -> tuple[argparse.ArgumentParser, Any]:
+def _parser(modules: tuple[str, ...]) -> tuple[argparse.ArgumentParser, Any]:
     parser = argparse.ArgumentParser(
         prog="layerlab",
         description="Build images and see which layers were reused, which were rebuilt, and exactly why.",
@@ -61,13 +71,6 @@ def _own_parser() -> tuple[argparse.ArgumentParser, Any]:
     )
     parser.add_argument("--version", action="version", version=f"layerlab {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-    for group in (building, images, transfer, serving, containers, lesson):
-        group.add(verbs)
+    for module in modules:
+        import_module(f"layerlab.commands.{module}").add(verbs)
     return parser, verbs
-
-
-def _add_others(verbs: Any) -> None:
-    from importlib.metadata import entry_points
-
-    for point in entry_points(group="layerlab.verbs"):
-        point.load()(verbs)

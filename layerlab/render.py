@@ -6,7 +6,6 @@ import datetime
 import os
 import shutil
 import sys
-import textwrap
 from collections.abc import Sequence
 from typing import IO, Final
 
@@ -97,6 +96,8 @@ def steps_table(steps: tuple[StepRecord, ...], *, planned: bool = False, stream:
             note = f"Its verdict depends on {step.open_question}."
         if note:
             pad = " " * (left + 4)
+            import textwrap
+
             lines.extend(textwrap.wrap(note, columns, initial_indent=pad + "└ ", subsequent_indent=pad + "  ", break_on_hyphens=False))
     return "\n".join(lines)
 
@@ -349,5 +350,7 @@ def error_text(error: LayerlabError, stream: IO[str] | None = None) -> str:
     if where:
         text = f"{printable(where)}: {text}"
     if error.remedy:
+        import textwrap
+
         text += "\n" + textwrap.fill(printable(error.remedy), 100, initial_indent="  ", subsequent_indent="  ")
     return text

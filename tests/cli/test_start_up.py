@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+
+import pytest
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -21,14 +24,36 @@ sys.exit(status)
 """
 
 
-def test_a_build_loads_neither_network_nor_docker_nor_notebooks(tmp_path: Path) -> None:
+# Of what runs a step, and of containers.
+OF_STEPS: Final = (
+    *("concurrent", "subprocess", "layerlab.commands.containers", "layerlab.engines.embedded.builds.steps"),
+    *("layerlab.engines.embedded.containers", "layerlab.engines.embedded.snapshotters"),
+)
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Callable[[], set[str]]:
+    """Builds, and returns the names of all that was loaded."""
     context = tmp_path / "context"
     context.mkdir()
     (context / "f").write_text("f", encoding="utf-8")
     (context / "Dockerfile").write_text("FROM scratch\nCOPY f /\n", encoding="utf-8")
     words = ["build", "-q", "--engine", "embedded", "--network", "none", "--offline", "--store", str(tmp_path / "store"), str(context)]
-    done = subprocess.run([sys.executable, "-P", "-c", _PROGRAM, *words], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    loaded = {name.partition(".")[0] for name in done.stderr.splitlines()}
-    assert "layerlab" in loaded
-    assert loaded.isdisjoint(UNNEEDED), sorted(loaded & {*UNNEEDED})
+
+    def build() -> set[str]:
+        done = subprocess.run([sys.executable, "-P", "-c", _PROGRAM, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return set(done.stderr.splitlines())
+
+    return build
+
+
+def test_a_build_loads_neither_network_nor_docker_nor_notebooks(loaded: Callable[[], set[str]]) -> None:
+    found = {name.partition(".")[0] for name in loaded()}
+    assert "layerlab" in found
+    assert found.isdisjoint(UNNEEDED), sorted(found & {*UNNEEDED})
+
+
+def test_a_build_in_which_nothing_runs_loads_nothing_that_runs_steps(loaded: Callable[[], set[str]]) -> None:
+    assert "layerlab.engines.embedded.builds.steps" in loaded()
+    assert loaded().isdisjoint(OF_STEPS)

@@ -18,16 +18,11 @@ from layerlab.engines.build_checks import check_build, checked, obeyed
 from layerlab.engines.build_history import BuildHistory
 from layerlab.engines.data_directory import default_store
 from layerlab.engines.embedded.builds.loop import Build, Executions
-from layerlab.engines.embedded.containers.creation import container_of
-from layerlab.engines.embedded.containers.log import follow_log, read_log
-from layerlab.engines.embedded.containers.store import ContainerRow, ContainerStore
-from layerlab.engines.embedded.executors.base import Executor, Output
 from layerlab.engines.embedded.host import Host, find_host
 from layerlab.engines.embedded.images import queries as image_store
 from layerlab.engines.embedded.images.base_images import Bases
 from layerlab.engines.embedded.rootfs.messages import FindChanges, ListEntries, ReadContent
 from layerlab.engines.embedded.runtime import HostRuntime, Runtime
-from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.engines.forecast import file_groups, make_forecast, make_matrix, make_plan
@@ -43,7 +38,10 @@ from layerlab.solver.ops import BaseImage, RemoteFile, Source
 
 if TYPE_CHECKING:
     from layerlab.context import Selection
+    from layerlab.engines.embedded.containers.store import ContainerRow, ContainerStore
     from layerlab.engines.embedded.containers.task import Task
+    from layerlab.engines.embedded.executors.base import Executor, Output
+    from layerlab.engines.embedded.snapshotters import Snapshotter
 
 
 class EmbeddedEngine:
@@ -132,6 +130,8 @@ class EmbeddedEngine:
     def snapshotter(self) -> Snapshotter:
         """What prepares root filesystems."""
         if self._snapshotter is None:
+            from layerlab.engines.embedded.snapshotters import Snapshotter
+
             self._snapshotter = Snapshotter(self.store, self.worker, self.host.snapshotter)
         return self._snapshotter
 
@@ -403,9 +403,13 @@ class EmbeddedEngine:
 
     @property
     def _containers(self) -> ContainerStore:
+        # Builds and plans load nothing of containers.
+        from layerlab.engines.embedded.containers.store import ContainerStore
+
         return ContainerStore(self.store, self.worker)
 
     def _new_container(self, image: str, options: ContainerOptions) -> ContainerRow:
+        from layerlab.engines.embedded.containers.creation import container_of
         from layerlab.engines.embedded.containers.ports import check_free
 
         row = self.image_row(image)
@@ -468,6 +472,8 @@ class EmbeddedEngine:
 
     def container_logs(self, container: str, output: Output, *, follow: bool = False) -> None:
         """Pass on what a container wrote, with ``follow`` until it ends. The last 5 to 10 MB are kept. Raises ``UsageError``."""
+        from layerlab.engines.embedded.containers.log import follow_log, read_log
+
         containers = self._containers
         row = containers.find(container)
         if follow:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from layerlab.engines.embedded.builds.loop import Executions
-from layerlab.engines.embedded.executors.base import Executor
 from layerlab.engines.embedded.host import Host
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
+
+if TYPE_CHECKING:
+    from layerlab.engines.embedded.builds.loop import Executions
+    from layerlab.engines.embedded.executors.base import Executor
 
 
 class Runtime(Protocol):

@@ -6,11 +6,10 @@ import contextlib
 import errno
 import os
 import struct
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -25,6 +24,10 @@ from layerlab.errors import (
     StoreError,
     UnsupportedError,
 )
+
+# A build in which nothing runs starts no process.
+if TYPE_CHECKING:
+    import subprocess
 
 _LENGTH: Final = struct.Struct("<I")
 _START: Final = (
@@ -74,6 +77,8 @@ class WorkerProcess:
             self._doomed = False
             raise _ended()
         if self._process is None:
+            import subprocess
+
             code = _START.format(path=sys.path, mode=self.mode, snapshotter=self.snapshotter)
             # Its own process group: Ctrl-C reaches the engine alone, which then ends the worker in order.
             self._process = subprocess.Popen(

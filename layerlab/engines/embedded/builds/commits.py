@@ -11,19 +11,23 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from layerlab.context import Selected, Selection
-from layerlab.engines.embedded.builds.steps import UncommittedLayer
 from layerlab.engines.embedded.rootfs import messages
 from layerlab.engines.embedded.store import PENDING, LayerRow, Store
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import LayerlabError, StoreError
 from layerlab.interrupt import Stop
 from layerlab.solver.plan import CacheRecord
+
+# A build in which nothing runs does not load it.
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+    from layerlab.engines.embedded.builds.steps import UncommittedLayer
 
 # Below this, starting a second worker costs more than hashing does.
 _SMALL: Final = 32 << 20
@@ -96,6 +100,8 @@ class Committer:
             answer = self._committed_now(made)
             if answer is None:
                 if self._pool is None:
+                    from concurrent.futures import ThreadPoolExecutor
+
                     self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="commit")
                 answer = self._pool.submit(self._spare().ask, self._commit(made))
                 self._answers.append(answer)
@@ -115,6 +121,8 @@ class Committer:
 
         Of either only what its step changed is left, while nothing is mounted on it yet.
         """
+        from concurrent.futures import Future
+
         answer: Future[messages.Committed] = Future()
         try:
             if self._pending:
@@ -174,6 +182,8 @@ class Committer:
                 self._stop.check()
             elif time.monotonic() > deadline:
                 raise StoreError(f"{item.record.instruction}: its layer was not finished")
+            from concurrent.futures import wait
+
             wait([item.answer], timeout=_LOOK_SECONDS)
         try:
             answer = item.answer.result()

@@ -16,8 +16,6 @@ import msgspec
 
 from layerlab.engines.api import BuildOptions, Event, Progress
 from layerlab.engines.embedded.builds.commits import Committer
-from layerlab.engines.embedded.builds.run_mounts import empty_caches
-from layerlab.engines.embedded.builds.steps import StepRunner, UncommittedLayer
 from layerlab.engines.embedded.store import PENDING, UNNAMED
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.engines.forecast import make_plan
@@ -35,6 +33,7 @@ from layerlab.solver.plan import CacheRecord, Decided, Solution, looked_in_vain,
 
 if TYPE_CHECKING:
     from layerlab.context import Selection
+    from layerlab.engines.embedded.builds.steps import UncommittedLayer
     from layerlab.engines.embedded.executors.base import Executor
     from layerlab.engines.embedded.host import Host
     from layerlab.engines.embedded.snapshotters import Snapshotter
@@ -148,7 +147,9 @@ class Build:
         if not self.engine.host.executor:
             # Before anything changes what the cache says.
             self.predicted = make_plan(self.engine.name, self.options, self.inputs, self.engine.store, (), self.engine.look).steps
-        else:
+        elif any(stage.no_cache for stage in self.graph.stages):
+            from layerlab.engines.embedded.builds.run_mounts import empty_caches
+
             empty_caches(self.graph, self.engine.store, self.engine.worker)
         solution = self._solve()
         try:
@@ -237,6 +238,9 @@ class Build:
                 self.causes.pop(number, None)
                 return
             self.progress(Event(kind="start", step=self._record(decided, "skipped", cause=self.causes.get(number))))
+            # What runs a step is loaded when the first one must run.
+            from layerlab.engines.embedded.builds.steps import StepRunner, UncommittedLayer
+
             runner = StepRunner(
                 engine.store,
                 engine.worker,

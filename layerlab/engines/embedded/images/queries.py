@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from layerlab.engines.embedded.containers.store import ContainerRow, ContainerStore
 from layerlab.engines.embedded.rootfs.messages import Measure, Remove
 from layerlab.engines.embedded.store import UNNAMED, Store
-from layerlab.engines.embedded.tree_cache import KeptTree
 from layerlab.engines.embedded.workers import WorkerProcess
 from layerlab.errors import StoreError, UsageError
 from layerlab.model import Damage, ImageRow, ImageSummary, ImageView, Pruned, Verification
-from layerlab.oci.layer_view import view_of
 from layerlab.oci.references import canonical_name
 from layerlab.oci.tar_entries import LayerEntry
 from layerlab.reports import Report
+
+if TYPE_CHECKING:
+    from layerlab.engines.embedded.containers.store import ContainerRow, ContainerStore
 
 _SHORTEST_ID = 4
 
@@ -122,6 +122,8 @@ def view(store: Store, row: ImageRow, entries: list[list[LayerEntry]]) -> ImageV
     """See an image as its layers; ``entries`` are the members of each, lowest first."""
     config = config_of(store, row)
     layers = [store.layer(diff_id) for diff_id in config["rootfs"]["diff_ids"]]
+    from layerlab.oci.layer_view import view_of
+
     return view_of(row.config, config, [layer.size if layer is not None else 0 for layer in layers], entries)
 
 
@@ -170,6 +172,8 @@ def prune(store: Store, worker: WorkerProcess, report: Report, *, containers: Co
     nothing.
     """
     with store.to_itself():
+        from layerlab.engines.embedded.tree_cache import KeptTree
+
         KeptTree(store, worker).remove()
         rows = [(row, set(config_of(store, row)["rootfs"]["diff_ids"])) for row in store.images()]
         needed = {diff_id for row, diff_ids in rows if not row.name.startswith(UNNAMED) for diff_id in diff_ids}
