@@ -6,7 +6,9 @@ A traceback reaches a user only for a bug of ours, never for one of these.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+_SHOWN: Final = 120
 
 
 class LayerlabError(Exception):
@@ -74,6 +76,24 @@ class DockerfileError(LayerlabError):
 
     kind = "dockerfile"
     exit_code = 2
+
+
+class ImagePathError(DockerfileError):
+    """A path that the names and links of an image make impossible: too long, a loop of links, a file where a directory is meant.
+
+    ``reason``: the kernel's words. Of the path no more is told than its end: it can have thousands of letters.
+    """
+
+    code = "image-path"
+
+    def __init__(self, reason: str, path: str = "", *, of: str = "") -> None:
+        shown = f"…{path[-_SHOWN:]}" if len(path) > _SHOWN else path
+        super().__init__(
+            f"{of or 'a path in an image'}: {reason}" + (f" ({shown})" if shown else ""),
+            remedy="Look at the links and names that the steps before have made on the way to this path.",
+        )
+        self.reason = reason
+        self.path = path
 
 
 class CheckOptionsError(DockerfileError):

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Final
 
@@ -18,6 +19,9 @@ from layerlab.engines.embedded.rootfs.sizes import BLOCK, LEAST, TooDeepError, t
 # What the kernel needs for one file of a tmpfs and its name.
 _INODE: Final = 1 << 10
 _TOO_DEEP: Final = "nested folders until no path leads to the last of them"
+_ESCAPED: Final = re.compile(rb"\\([0-3][0-7]{2})")
+_TRIES: Final = 20
+_MOMENT: Final = 0.01
 # A mapping of a file that has no name any more: address, device, inode. What it was called tells nothing: a file can be called anything.
 _MAPPED: Final = re.compile(r"(\S+) \S+ \S+ ([0-9a-f]+):([0-9a-f]+) (\d+) +/.* \(deleted\)")
 _ROOM: Final = 64 << 20
@@ -234,30 +238,63 @@ def _mounts(process: str) -> Iterator[tuple[int, str, str]]:
 
 
 def _memory_mounts(process: str, hosts: Container[int]) -> dict[int, int]:
-    """The file systems of type tmpfs that a process sees, but for those of the host: device number to bytes in use."""
-    found = {}
+    """The file systems of type tmpfs that a process sees, but for those of the host: device number to bytes in use.
+
+    Raises ``Uncountable`` for one that no path leads to, again and again.
+    """
+    for _ in range(_TRIES):
+        found, lost = _look_at_memory_mounts(process, hosts)
+        if not lost:
+            break
+        # A sandbox that gets its root at this moment, or folders above a mount that are being renamed: a moment later the path is right.
+        time.sleep(_MOMENT)
+    else:
+        raise Uncountable("keeps moving the folders above a file system in memory, so that it cannot be measured")
+    return found
+
+
+def _look_at_memory_mounts(process: str, hosts: Container[int]) -> tuple[dict[int, int], bool]:
+    """What is found at one look, and whether no path led to something."""
+    found, lost = {}, False
     for device, kind, place in _mounts(process):
         if kind == "tmpfs" and device not in hosts:
-            target = place.encode("utf-8", "surrogateescape").decode("unicode_escape", "surrogateescape")
-            path = f"/proc/{process}/root{target}"
             try:
                 # Another mount may lie over it, and a sandbox that is being made still has the host's root. While it gets its own, the path
                 # leads to one and then to the other: a descriptor stays with what it is of.
-                held = os.open(path, os.O_PATH | os.O_CLOEXEC)
-                try:
-                    if os.fstat(held).st_dev == device:
-                        status = os.fstatvfs(held)
-                        # A file without a byte takes memory, too, of a kind that no limit of the file system counts.
-                        names = (status.f_files - status.f_ffree) * _INODE
-                        found[device] = (status.f_blocks - status.f_bfree) * status.f_frsize + names
-                finally:
-                    os.close(held)
+                held = _opened(process, place)
             except PermissionError:
                 # A process that cannot be looked into at all has just gone, or is not the student's.
                 if os.access(f"/proc/{process}/root/", os.X_OK):
                     raise Uncountable(
                         "has a file system in memory below a folder without permissions, where it cannot be measured"
                     ) from None
-            except (OSError, ValueError):
                 continue
-    return found
+            except (FileNotFoundError, NotADirectoryError, ProcessLookupError):
+                lost |= os.path.exists(f"/proc/{process}/root/")
+                continue
+            try:
+                if os.fstat(held).st_dev == device:
+                    status = os.fstatvfs(held)
+                    # A file without a byte takes memory, too, of a kind that no limit of the file system counts.
+                    names = (status.f_files - status.f_ffree) * _INODE
+                    found[device] = (status.f_blocks - status.f_bfree) * status.f_frsize + names
+            finally:
+                os.close(held)
+    return found, lost
+
+
+def _opened(process: str, place: str) -> int:
+    """A descriptor of what is at a place as mountinfo writes it. Raises ``OSError``.
+
+    Folder by folder, for a place may be longer than a path; a link that somebody put there is not followed.
+    """
+    # Bytes that would end a word stand as three octal digits, and all others as they are (proc(5)).
+    path = _ESCAPED.sub(lambda match: bytes((int(match[1], 8),)), os.fsencode(place))
+    held = os.open(f"/proc/{process}/root/", os.O_PATH | os.O_CLOEXEC)
+    for name in filter(None, path.split(b"/")):
+        try:
+            below = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=held)
+        finally:
+            os.close(held)
+        held = below
+    return held

@@ -18,6 +18,7 @@ from layerlab.context import Selection
 from layerlab.engines.embedded.rootfs.messages import ListEntries, ReadContent
 from layerlab.engines.embedded.store import PENDING, Store
 from layerlab.engines.embedded.workers import WorkerProcess
+from layerlab.errors import LayerlabError
 from layerlab.fsutil import write_atomically
 from layerlab.solver.ops import RunOp
 from layerlab.solver.plan import CacheRecord, Decided, Solution
@@ -56,7 +57,11 @@ class KnownRuns:
             return None
         # A command can give files times of its own choosing, and a later one may go by them.
         by_commands = {other.record.diff_id for other in solution.steps if other.record is not None and isinstance(other.step.op, RunOp)}
-        files = self._files(decided.below, by_commands, worker)
+        try:
+            files = self._files(decided.below, by_commands, worker)
+        except LayerlabError:
+            # Names that no key can be made of, paths that are too long to be read: the command tells what comes of them.
+            return None
         if files is None:
             return None
         # Which variables were arguments counts for explanations alone.

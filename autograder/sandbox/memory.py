@@ -157,7 +157,9 @@ class _Helper:
             self._asked = now
             with contextlib.suppress(BrokenPipeError):
                 self._child.stdin.write(b"\n")
-        if select.select([self._child.stdout], [], [], _ANSWER_SECONDS)[0]:
+        waiting = select.poll()
+        waiting.register(self._child.stdout, select.POLLIN)
+        if waiting.poll(_ANSWER_SECONDS * 1000):
             answer = os.read(self._child.stdout.fileno(), 200).strip()
             if not answer.isdigit():
                 raise ExecutorError(f"the shared memory of a sandbox cannot be measured: {answer.decode(errors='replace') or 'no answer'}")

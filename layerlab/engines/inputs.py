@@ -112,6 +112,12 @@ def build_arguments(options: BuildOptions) -> dict[str, str]:
     Raises ``UsageError`` for one of the builder's own that it cannot read (BuildKit ``dockerui/config.go``).
     """
     found = dict(options.build_args)
+    for kind, given in (("build argument", found), ("label", options.labels)):
+        for name, value in given.items():
+            try:
+                f"{name}{value}".encode()
+            except UnicodeEncodeError:
+                raise UsageError(f"the {kind} {name!r} is not UTF-8", remedy="An image's configuration is JSON, which is text.") from None
     if os.environ.get(EPOCH):
         found.setdefault(EPOCH, os.environ[EPOCH])
     epoch = found.get(EPOCH, "")

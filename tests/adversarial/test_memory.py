@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import platform
+import random
 import re
 import subprocess
 import sys
@@ -16,7 +18,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from autograder.sandbox import processes, watch
+from autograder.sandbox import disk, processes, watch
 from autograder.sandbox.disk import memory_files
 from autograder.sandbox.memory import watches
 from autograder.sandbox.sandbox import Sandbox
@@ -84,13 +86,13 @@ class Confined:
             (self._cache / "_cacache" / part).mkdir(parents=True)
         lab.file("m", PROGRAM, 0o755)
 
-    def build(self, command: str, **limited: int) -> BuildRecord:
+    def build(self, command: str, before: str = "", **limited: int) -> BuildRecord:
         limits = msgspec.structs.replace(ps1().limits, **{"memory_bytes": LIMIT * MIB, **limited})
         self.lab.engine.close()
         self.watch = watch.Watch(limits, str(self.lab.directory))
         store = self.lab.engine.store_path
         with self.watch, Sandbox(str(self._cache), self.watch) as sandbox, sandbox.engine(store) as self.lab.engine:
-            return self.lab.try_build(f"FROM base:1\nCOPY m /m\nRUN {command}\n")
+            return self.lab.try_build(f"FROM base:1\nCOPY m /m\n{before}\nRUN {command}\n")
 
 
 @pytest.fixture
@@ -134,6 +136,51 @@ def test_memory_that_no_process_shows_is_counted(confined: Confined, kind: str) 
     assert re.search("it used .* MiB of memory; at most 200 are allowed", "".join(confined.watch.told[:1])), confined.watch.told
     assert not confined.watch.trouble
     assert time.monotonic() - started < SECONDS + 4
+
+
+# Where a mount of type tmpfs can be, each as a variable's value in a Dockerfile.
+PLACES = {
+    "letters of more than a byte": "/t/\u00e9\u4e2d",
+    "what ends a word": "/t/a b",
+    "a backslash": r"/t/a\\\\b",
+    "digits that look like an escape": r"/t/\\303\\251",
+    "as long as a path may be": "/t" + f"/{'d' * 250}" * 15,
+}
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
+def test_a_file_system_in_memory_is_counted_whatever_its_place_is_called(confined: Confined, place: str) -> None:
+    fill = "for i in 1 2 3 4 5 6 7 8; do head -c 52428800 /dev/zero > $i || exit 7; done; sleep 5"
+    record = confined.build(f'--mount=type=tmpfs,target=$D cd "$D" && {{ {fill}; }}', before=f'ENV D="{place}"')
+    assert confined.watch is not None
+    assert record.failure is not None, confined.lab.output
+    assert re.search("it used .* MiB of memory; at most 200 are allowed", "".join(confined.watch.told[:1])), confined.watch.told
+
+
+def test_drawn_places_of_file_systems_are_read_as_the_kernel_writes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of any bytes, in folders deeper than a path can say."""
+    seed = os.environ.get("LAYERLAB_SEED") or f"{random.SystemRandom().getrandbits(64):x}"
+    print(f"LAYERLAB_SEED={seed}")
+    draws = random.Random(seed)
+    for _ in range(200):
+        names = [
+            bytes(draws.choice(b"ab \t\n\\#0123\xc3\xa9\xff") for _ in range(draws.randrange(1, 40))) for _ in range(draws.randrange(1, 5))
+        ]
+        held = os.open("/", os.O_PATH)
+        for name in [*os.fsencode(tmp_path).split(b"/")[1:], *names]:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, dir_fd=held)
+            below = os.open(name, os.O_PATH | os.O_DIRECTORY, dir_fd=held)
+            os.close(held)
+            held = below
+        # show_mountinfo (fs/proc_namespace.c) escapes these, and nothing else.
+        written = b"/".join([os.fsencode(tmp_path), *names])
+        for byte in b"\\ \t\n#":
+            written = written.replace(bytes((byte,)), b"\\%03o" % byte)
+        found = disk._opened("self", os.fsdecode(written))
+        assert os.path.sameopenfile(found, held), written
+        os.close(found)
+        os.close(held)
 
 
 def test_files_in_memory_are_counted_when_all_have_another_root(confined: Confined, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 from layerlab.engines.embedded.executors.base import Root
 from layerlab.engines.embedded.rootfs.messages import Baseline, Difference, Flatten
+from layerlab.engines.embedded.rootfs.paths import of_an_image
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.tree_cache import KeptTree
 from layerlab.engines.embedded.workers import WorkerProcess
@@ -83,7 +84,8 @@ class Snapshotter:
                 made = tempfile.mkdtemp(prefix=_STUBS, dir=os.path.join(self.store.path, scratch))
                 found = f"{scratch}/{os.path.basename(made)}"
                 try:
-                    _fill(made, key)
+                    with of_an_image():
+                        _fill(made, key)
                 except BaseException:
                     self.worker.discard(found)
                     raise
@@ -143,7 +145,8 @@ class _OverlayActive:
             self._stub = f"{self._directory}/b"
             with self._snapshotter.store.guarded():
                 os.mkdir(self._absolute(self._stub))
-                _fill(self._absolute(self._stub), stubs)
+                with of_an_image():
+                    _fill(self._absolute(self._stub), stubs)
         elif stubs:
             self._stub = self._snapshotter.stub(stubs)
 

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from layerlab.engines.embedded.rootfs.messages import Answer, Done, Failure, Lay, LetGo, Ok, Remove, Request, Tidy, answer_of
+from layerlab.engines.embedded.rootfs.paths import OF_THE_TREE
 from layerlab.errors import (
     BaseImageError,
     ContextError,
     DockerfileError,
     ExecutorError,
+    ImagePathError,
     LayerlabError,
     MissingSourceError,
     StoreError,
@@ -252,6 +254,9 @@ def translate(kind: str, message: str, number: int = 0, path: str = "") -> Excep
             return StoreError("the disk of the store is full", remedy="Free some space, or run: layerlab prune")
         if number == errno.EROFS:
             return StoreError("the store is on a read-only file system", remedy="Set LAYERLAB_STORE to a directory that can be written to.")
+        if number in OF_THE_TREE:
+            # Where a layer lies in the store is nobody's business.
+            return ImagePathError(message, path if number == errno.ELOOP else "")
         return OSError(number, message, path)
     classes: dict[str, type[LayerlabError]] = {
         "missing-source": MissingSourceError,

@@ -28,6 +28,8 @@ from layerlab.solver.ops import MountOp, RunOp
 
 _HOSTS: Final = "127.0.0.1\tlocalhost {}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 _RESOLVER: Final = "/etc/resolv.conf"
+# Each is held by up to three descriptors while the command runs, and a process may have as few as a thousand.
+_MOST_CACHES: Final = 256
 _FIXED: Final = ("/proc", "/dev", "/sys")
 # In these and below them nothing is mounted for a Dockerfile. runc refuses /proc, too.
 _KERNELS: Final = ("/proc", "/sys")
@@ -69,6 +71,13 @@ class RunMounts(contextlib.AbstractContextManager["RunMounts"]):
 
     def __enter__(self) -> RunMounts:
         sweep()
+        if sum(mount.type == "cache" for mount in self._op.mounts) > _MOST_CACHES:
+            raise UnsupportedError(
+                f"RUN --mount: the embedded engine mounts at most {_MOST_CACHES} caches for one command",
+                file=self._file,
+                line=self._line,
+                remedy="Mount one cache, with a folder in it for each.",
+            )
         sources = iter(self._sources)
         mounts = [(mount, next(sources) if mount.source is not None else None) for mount in self._op.mounts]
         with self._stack:

@@ -30,7 +30,7 @@ from layerlab.engines.embedded.stacks.advice import advice
 from layerlab.engines.embedded.stacks.npm import lend
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
-from layerlab.errors import ContextError, DockerfileError, OutOfSpaceError, StepFailedError, StoreError
+from layerlab.errors import ContextError, DockerfileError, ImagePathError, OutOfSpaceError, StepFailedError, StoreError
 from layerlab.fsutil import remove_written
 from layerlab.interrupt import Stop
 from layerlab.offline import offline_folder
@@ -111,6 +111,8 @@ class StepRunner:
             owners, owner = self._apply(op, decided, solution, active, log)
             number = self.store.place_layer(active.finish(owners))
             active.keep(f"s/{number}")
+        except ImagePathError as error:
+            raise self._placed(ImagePathError(error.reason, error.path, of=decided.step.instruction), decided) from error
         except OSError as error:
             if isinstance(error, FileNotFoundError) and isinstance(op, CopyOp):
                 raise ContextError(
@@ -120,12 +122,8 @@ class StepRunner:
                     remedy="Build again.",
                 ) from error
             if error.errno in OF_THE_TREE:
-                raise DockerfileError(
-                    f"{decided.step.instruction}: {error.strerror}" + (f" ({error.filename})" if error.errno == errno.ELOOP else ""),
-                    file=self.graph.file,
-                    line=decided.step.line,
-                    remedy="Look at the links and names that the steps before have made on the way to this path.",
-                ) from error
+                path = str(error.filename or "") if error.errno == errno.ELOOP else ""
+                raise self._placed(ImagePathError(error.strerror or str(error), path, of=decided.step.instruction), decided) from error
             raise StoreError(f"{decided.step.instruction}: {error.strerror or error} ({error.filename or 'no file named'})") from error
         finally:
             self.log = log.text()
@@ -135,6 +133,10 @@ class StepRunner:
         return UncommittedLayer(
             number=number, lowers=active.lowers, owners=owners, owner=owner, seconds=seconds, log=log.text(), seen=self._seen
         )
+
+    def _placed(self, error: ImagePathError, decided: Decided) -> ImagePathError:
+        error.file, error.line = self.graph.file, decided.step.line
+        return error
 
     def _wait_for_room(self) -> None:
         # The mounts of a command go a moment after its last process, and with them the space of what was removed.

@@ -11,11 +11,10 @@ from layerlab.engines.api import ContainerOptions
 from layerlab.engines.embedded.builds.run_mounts import RunMounts
 from layerlab.engines.embedded.containers.store import ContainerRow
 from layerlab.engines.embedded.executors.base import Executor, Process, Running
-from layerlab.engines.embedded.rootfs.paths import OF_THE_TREE
 from layerlab.engines.embedded.snapshotters import Snapshotter
 from layerlab.engines.embedded.store import Store
 from layerlab.engines.embedded.workers import WorkerProcess
-from layerlab.errors import BaseImageError, StepFailedError, UsageError
+from layerlab.errors import BaseImageError, ImagePathError, StepFailedError, UsageError
 from layerlab.model import ImageRow
 from layerlab.solver.ops import DEFAULT_PATH, RunOp, variables
 
@@ -78,11 +77,9 @@ def started(row: ContainerRow, *, store: Store, worker: WorkerProcess, snapshott
         mounts = stack.enter_context(RunMounts(op, store=store, worker=worker, secrets={}, file="", line=0, sources=[]))
         try:
             prepared = mounts.look_over(active, env["PATH"])
-        except OSError as error:
-            if error.errno not in OF_THE_TREE:
-                raise
+        except ImagePathError as error:
             raise BaseImageError(
-                f"the image cannot be run in {row.cwd}: {error.strerror}",
+                f"the image cannot be run in {row.cwd}: {error.reason}",
                 remedy="Look at the links on the way to it.",
             ) from error
         if not prepared.command:

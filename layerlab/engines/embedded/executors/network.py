@@ -159,7 +159,10 @@ def _start_pasta(helper: Helper, network: str, owner: str, ports: tuple[int, ...
             child, said = _spawned(helper, words, (), write, stack)
         finally:
             os.close(write)
-        if not select.select([ready], [], [], _READY_SECONDS)[0] or not ready.read(1):
+        # Not select: it knows descriptors below 1024 alone.
+        waiting = select.poll()
+        waiting.register(ready, select.POLLIN)
+        if not waiting.poll(_READY_SECONDS * 1000) or not ready.read(1):
             _failed(helper, child, said)
 
 

@@ -311,7 +311,11 @@ class RunningProot(contextlib.AbstractContextManager["RunningProot"]):
         waiting = {descriptor, self._report}
         told = b""
         while waiting:
-            for ready in select.select(list(waiting), [], [])[0]:
+            # Not select: it knows descriptors below 1024 alone.
+            watched = select.poll()
+            for one in waiting:
+                watched.register(one, select.POLLIN)
+            for ready, _ in watched.poll():
                 block = os.read(ready, 1 << 16)
                 if not block:
                     waiting.discard(ready)

@@ -7,10 +7,14 @@ does not, as no step runs while the worker looks at it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from typing import Final, NamedTuple
+
+from layerlab.errors import ImagePathError
 
 # What only the names and links of an image can bring about.
 OF_THE_TREE: Final = (errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EILSEQ)
@@ -20,6 +24,17 @@ _LINK_LIMIT: Final = 255
 _PARTS: Final = 1 << 14
 _PARTS_EACH: Final = 255
 _KEPT: Final = 1024
+
+
+@contextlib.contextmanager
+def of_an_image() -> Iterator[None]:
+    """What is done in the block goes by the paths of an image. Raises ``ImagePathError`` for what only these can bring about."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in OF_THE_TREE:
+            raise
+        raise ImagePathError(error.strerror or str(error)) from error
 
 
 class Way(NamedTuple):

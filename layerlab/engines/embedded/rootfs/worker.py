@@ -43,6 +43,7 @@ from layerlab.engines.embedded.rootfs import (
     users,
 )
 from layerlab.engines.embedded.rootfs.modes import Tree, closed, held_open
+from layerlab.engines.embedded.rootfs.owners import read_owners, write_owners
 from layerlab.engines.embedded.rootfs.paths import inside, resolve
 from layerlab.errors import LayerlabError, MissingSourceError
 from layerlab.fsutil import collection_paused, remove_tree
@@ -150,8 +151,7 @@ class Worker:
         merged: dict[str, tuple[int, int]] = {}
         for layer in layers:
             if layer:
-                with contextlib.suppress(FileNotFoundError), open(layer + ".owners", "rb") as stream:
-                    merged.update(msgspec.msgpack.decode(stream.read(), type=dict[str, tuple[int, int]]))
+                merged.update(read_owners(layer))
         return merged
 
     # --- requests ---------------------------------------------------------------------------------------------------
@@ -470,9 +470,7 @@ class Worker:
                 ids = (known[0], known[1]) if known is not None else (0, 0)
                 if ids != (0, 0) or below.get(entry.path, (0, 0)) != ids:
                     intended[entry.path] = ids
-            if intended:
-                with open(asked.layer + ".owners", "wb") as stream:
-                    stream.write(msgspec.msgpack.encode(intended))
+            write_owners(asked.layer, intended)
         digest, size, length = layer_tar.diff_id(asked.layer, owners=intended, proceed=self._still_wanted)
         return messages.Committed(diff_id=digest, size=size, length=length, empty=not os.listdir(asked.layer))
 
@@ -494,9 +492,8 @@ class Worker:
                 owners = unpack.unpack(stream, os.path.abspath(asked.dest), "/", layer=True, real_ids=self.real_ids)
             except unpack.ArchiveError as error:
                 raise RefusedError("base-image", str(error)) from error
-        if not self.real_ids and owners:
-            with open(asked.dest + ".owners", "wb") as sidecar:
-                sidecar.write(msgspec.msgpack.encode(owners))
+        if not self.real_ids:
+            write_owners(asked.dest, owners)
         return messages.Done()
 
     def verify_blob(self, asked: messages.VerifyBlob) -> messages.Length:
@@ -533,9 +530,8 @@ class Worker:
         if self.real_ids:
             for path, ids in asked.owners.items():
                 os.chown(f"{asked.dest}/{path}", *ids, follow_symlinks=False)
-        elif asked.owners:
-            with open(asked.dest + ".owners", "wb") as sidecar:
-                sidecar.write(msgspec.msgpack.encode(asked.owners))
+        else:
+            write_owners(asked.dest, asked.owners)
         return messages.Done()
 
     def export(self, asked: messages.Export) -> messages.Digest:
@@ -649,11 +645,19 @@ def _answer(worker: Worker, asked: messages.AnyRequest) -> messages.Ok[Any] | me
         return messages.Failure(kind="memory", message=f"{type(asked).__name__} needs more memory than this process may have")
     except copying.ChangedError as error:
         return messages.Failure(kind="changed", message=str(error))
+    except UnicodeEncodeError as error:
+        return _not_text(error)
     except LayerlabError as error:
         looked, at_copy = (error.looked, error.at_copy) if isinstance(error, MissingSourceError) else (None, False)
         return messages.Failure(kind=_ERRORS.get(error.kind, "copy"), message=error.message, looked=looked, at_copy=at_copy)
     except OSError as error:
         return _of_the_system(error)
+
+
+def _not_text(error: UnicodeEncodeError) -> messages.Failure:
+    # Layers may hold such names, but what a key is made of is text.
+    name = os.fsencode(str(error.object)).decode("utf-8", "backslashreplace")
+    return messages.Failure(kind="context", message=f"the name of a file in a stage, an image or an archive is not UTF-8: {name}")
 
 
 def _of_the_system(error: OSError) -> messages.Failure:
@@ -749,10 +753,7 @@ def _send(stream: IO[bytes], answer: messages.Ok[Any] | messages.Failure) -> Non
     try:
         body = msgspec.msgpack.encode(answer)
     except UnicodeEncodeError as error:
-        # Layers may hold such names, but what a key is made of is text.
-        name = os.fsencode(str(error.object)).decode("utf-8", "backslashreplace")
-        told = messages.Failure(kind="context", message=f"the name of a file in a stage or image is not UTF-8: {name}")
-        body = msgspec.msgpack.encode(told)
+        body = msgspec.msgpack.encode(_not_text(error))
     except MemoryError:
         body = msgspec.msgpack.encode(messages.Failure(kind="memory", message="the answer needs more memory than this process may have"))
     stream.write(_LENGTH.pack(len(body)) + body)
