@@ -6,6 +6,7 @@ msgpack: a map of paths to pairs of user and group. A path that is no UTF-8 stan
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import msgspec
 
@@ -28,7 +29,7 @@ def read_owners(layer: str) -> Owners:
     """What is said of a layer. Raises ``OSError``, but not for want of a file."""
     try:
         with open(sidecar(layer), "rb") as stream:
-            found = msgspec.msgpack.decode(stream.read(), type=dict[str | bytes, tuple[int, int]])
+            found = msgspec.msgpack.decode(stream.read(), type=dict[Any, tuple[int, int]])
     except FileNotFoundError:
         return {}
     return {os.fsdecode(path): ids for path, ids in found.items()}
