@@ -19,10 +19,10 @@ from layerlab.engines.step_records import step_record
 from layerlab.errors import LayerlabError
 from layerlab.model import PlanRecord, Status, StepRecord
 from layerlab.solver.explain import BuildTrace, Explainer, trace_of
-from layerlab.solver.graph import Graph
+from layerlab.solver.graph import Graph, Like
 from layerlab.solver.keys import content_sources
 from layerlab.solver.ops import CopyOp
-from layerlab.solver.plan import CacheRecord, CacheView, Decided, Solution, counts, looked_in_vain, selection_of, solve
+from layerlab.solver.plan import CacheRecord, CacheView, Decided, Solution, counts, looked_in_vain, read_ahead, selection_of, solve
 
 Look = Callable[[tuple[str, ...], Selection], bool]
 
@@ -222,18 +222,25 @@ def solve_looking(graph: Graph, root: Directory, cache: CacheView, look: Look | 
     """Solve, reading stage contents where the stage is cached: that runs nothing."""
     while True:
         solution = solve(graph, root, cache)
-        if look is None or not any(_looked(decided, look) for decided in solution.steps):
+        if look is None or not any(_looked(decided, look, cache, graph.like) for decided in solution.steps):
             return solution
 
 
-def _looked(decided: Decided, look: Look) -> bool:
+def _looked(decided: Decided, look: Look, cache: CacheView, like: Like) -> bool:
     if decided.wants is None:
         return False
+    layers, selection = decided.wants
     try:
-        return look(*decided.wants)
+        if not look(layers, selection):
+            return False
     except LayerlabError as error:
         looked_in_vain(decided, error)
         raise
+    with contextlib.suppress(LayerlabError):
+        for selection in read_ahead(decided, like):
+            if cache.content(layers, selection) is None:
+                look(layers, selection)
+    return True
 
 
 def planned(graph: Graph, decided: Decided, explainer: Explainer, solution: Solution, *, again: bool = False) -> StepRecord:

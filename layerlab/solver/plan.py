@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, Literal, Protocol
 
 from layerlab.context import Selected, Selection, select
@@ -422,6 +422,19 @@ def _has_secrets(op: RunOp) -> bool:
 
 def _ignores_cache(stage: GraphStage, step: Step) -> bool:
     return stage.no_cache and isinstance(step.op, CopyOp | RunOp)
+
+
+def read_ahead(decided: Decided, like: Like) -> Iterator[Selection]:
+    """What a step reads besides of the layers in its ``wants``. With each answer all steps are decided anew, so one at a time would take a
+    step of a thousand sources minutes."""
+    op, asks = decided.step.op, decided.asks
+    if op is None or asks is None or decided.wants is None:
+        return
+    for source in content_sources(op):
+        if (source.kind, source.stage, source.image) == (asks.kind, asks.stage, asks.image):
+            selection = selection_of(source, op, like)
+            if selection != decided.wants[1]:
+                yield selection
 
 
 def selection_of(source: Source, op: Op, like: Like) -> Selection:

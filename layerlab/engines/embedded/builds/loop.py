@@ -29,7 +29,7 @@ from layerlab.platform import ARCHITECTURE, OPERATING_SYSTEM
 from layerlab.solver.explain import BuildTrace, Explainer, trace_of
 from layerlab.solver.graph import HISTORY_COMMENT
 from layerlab.solver.keys import content_sources
-from layerlab.solver.plan import CacheRecord, Decided, Solution, looked_in_vain, solve
+from layerlab.solver.plan import CacheRecord, Decided, Solution, looked_in_vain, read_ahead, solve
 
 if TYPE_CHECKING:
     from layerlab.context import Selection
@@ -200,13 +200,22 @@ class Build:
         if self._flush():
             return self.failed is None
         try:
-            self.engine.content(*decided.wants)
+            layers, selection = decided.wants
+            self.engine.content(layers, selection)
+            self._read_ahead(decided, layers)
         except LayerlabError as error:
             looked_in_vain(decided, error)
             error.file, error.line = self.graph.file, decided.step.line
             self.failed = (decided.step.number, error)
             return False
         return True
+
+    def _read_ahead(self, decided: Decided, layers: tuple[str, ...]) -> None:
+        # What is wrong with one is told when it is wanted.
+        with contextlib.suppress(LayerlabError):
+            for selection in read_ahead(decided, self.graph.like):
+                if self.committer.content(layers, selection) is None:
+                    self.engine.content(layers, selection)
 
     def _announce(self, solution: Solution) -> None:
         """Tell progress about verdicts that are final: everything up to the first step that still has to run."""
