@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from layerlab.errors import ExecutorError
 from layerlab.lesson.demo import FurtherAct, Setting
 
 if TYPE_CHECKING:
@@ -21,9 +22,10 @@ _NAIVE_FOLDER: Final = "/srv/app"
 
 
 def play(setting: Setting) -> FurtherAct | None:
-    """Grade on the embedded engine, whichever engine built. ``None`` without exercises, which an installed package has not.
+    """Grade on the embedded engine, whichever engine built.
 
-    Raises ``LayerlabError``.
+    ``None`` without exercises, which an installed package has not, and where nothing isolates a build: there nobody is graded, and the
+    lesson was whole without it. Raises ``LayerlabError``.
     """
     from autograder.exercise.places import default_place, make_place, own_course
 
@@ -35,8 +37,12 @@ def play(setting: Setting) -> FurtherAct | None:
     setting.say(f"\n{setting.number}. Two submissions are graded: the optimised file, and a naive one")
     place = default_place() if setting.store is None else Path(setting.store).with_name(Path(setting.store).name + "-grading")
     make_place(place)
-    with tempfile.TemporaryDirectory(dir=place, prefix="demo-") as directory:
-        record = _grade(course, Path(directory), place)
+    try:
+        with tempfile.TemporaryDirectory(dir=place, prefix="demo-") as directory:
+            record = _grade(course, Path(directory), place)
+    except ExecutorError as error:
+        setting.say(f"   Not on this machine: {error.message}")
+        return None
     setting.say(class_table(record))
     return FurtherAct(act="grade", record=record)
 

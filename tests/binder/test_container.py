@@ -133,10 +133,13 @@ def test_the_assignments_are_there_without_their_solutions(binder: _Binder) -> N
 def test_the_demo_in_one_gigabyte_decides_as_on_this_machine(binder: _Binder) -> None:
     inside, outside = binder.demos.result(timeout=2400)
     assert {act["record"]["executor"] for act in inside["acts"]} == {"proot"}
-    assert facts(inside["acts"]) == facts(outside["acts"])
+    *builds, graded = outside["acts"]
+    # In the container nothing isolates a build, so nobody is graded.
+    assert graded["act"] == "grade"
+    assert facts(inside["acts"]) == facts(builds)
     assert inside["served"]["greeting"] == inside["served"]["expected"]
     # The builds of the lesson, side by side: without namespaces they may take longer, but not change in kind.
-    for here, there in zip(inside["acts"], outside["acts"], strict=True):
+    for here, there in zip(inside["acts"], builds, strict=True):
         binder.small.acts.append((f"  {here['act']} (here {there['record']['seconds']:.1f} s)", here["record"]["seconds"], 0))
 
 

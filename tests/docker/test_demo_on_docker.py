@@ -34,6 +34,8 @@ def _facts(told: dict[str, Any]) -> list[Any]:
             step["cause"] and (step["cause"]["kind"], step["cause"]["origin"], step["cause"]["paths"]),
         )
         for act in told["acts"]
+        # What is graded is built by the embedded engine.
+        if act["act"] != "grade"
         for step in act["record"]["steps"]
     ]
 
@@ -45,6 +47,6 @@ def test_the_lesson_is_the_same_on_docker(node_alpine: None, tmp_path: Path) -> 
 
     assert theirs["engine"] == "docker"
     assert _facts(theirs) == _facts(ours)
-    assert all(act["record"]["warnings"] == [] for act in theirs["acts"])
+    assert all(act["record"]["warnings"] == [] for act in theirs["acts"] if act["act"] != "grade")
     assert theirs["served"]["greeting"] == theirs["served"]["expected"]
     assert json.loads(theirs["served"]["visits"])["visits"] == 2
