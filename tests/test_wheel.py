@@ -72,7 +72,7 @@ def test_what_needs_an_extra_says_so(installed: Path, tmp_path: Path) -> None:
     words = [installed / "layerlab", "release", "ps1", "--course", ROOT / "exercises"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "this needs the Python package traitlets, which is not installed" in done.stderr
+    assert "this needs the Python package nbformat, which is not installed" in done.stderr
     assert "[grading]" in done.stderr
 
 
