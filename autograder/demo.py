@@ -10,7 +10,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from layerlab.errors import ExecutorError
 from layerlab.lesson.demo import FurtherAct, Setting
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ def play(setting: Setting) -> FurtherAct | None:
     if not (course / "source" / NAME).is_dir():
         return None
     from autograder.classroom.class_table import class_table
+    from autograder.sandbox.sandbox import NotIsolatedError
 
     setting.say(f"\n{setting.number}. Two submissions are graded: the optimised file, and a naive one")
     place = default_place() if setting.store is None else Path(setting.store).with_name(Path(setting.store).name + "-grading")
@@ -40,7 +40,7 @@ def play(setting: Setting) -> FurtherAct | None:
     try:
         with tempfile.TemporaryDirectory(dir=place, prefix="demo-") as directory:
             record = _grade(course, Path(directory), place)
-    except ExecutorError as error:
+    except NotIsolatedError as error:
         setting.say(f"   Not on this machine: {error.message}")
         return None
     setting.say(class_table(record))

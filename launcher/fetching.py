@@ -4,8 +4,8 @@ import argparse
 import os
 import subprocess
 
+from launcher.installing import has_pip
 from launcher.places import BASE_PINS, CONSTRAINTS, OFFLINE, PYTHON, ROOT, environment, replace_process, say
-from launcher.setting_up import has_pip
 
 
 def fetch(arguments: list[str]) -> int:

@@ -1,155 +1,203 @@
-"""Running an installer: how far it is, its last words, and what to do about them."""
+"""Making .venv fit the pins."""
 
+import glob
+import importlib.util
 import os
-import queue
 import shutil
 import subprocess
 import sys
-import threading
 import time
 
-from launcher.places import CONSTRAINTS, LOG, ROOT, read, say
-
-NETWORK_WORDS = (
-    *("name resolution", "name or service not known", "failed to resolve", "dns error", "newconnectionerror", "failed to establish"),
-    *("connection refused", "connection reset", "connection aborted", "unreachable", "timed out", "proxyerror", "error sending request"),
+from launcher.installer_process import SetupError, run_installer
+from launcher.metadata import write_metadata
+from launcher.places import (
+    BASE_PINS,
+    BASE_STAMP,
+    CONSTRAINTS,
+    LOCK,
+    OFFLINE,
+    PYTHON,
+    ROOT,
+    TEST_PINS,
+    TEST_STAMP,
+    VENV,
+    is_ready,
+    read,
+    say,
+    stamp,
+    write,
 )
 
 
-class SetupError(Exception):
-    """The set-up cannot go on; the text says why and what to do."""
+def prepare(with_tests: bool) -> None:
+    """Make .venv fit the pins. Quick where it does already. Ends the program with a message where that is impossible."""
+    if is_ready(with_tests):
+        return
+    try:
+        set_up(with_tests)
+    except SetupError as error:
+        sys.exit(f"lab: {error}")
+    except KeyboardInterrupt:
+        say("stopped; the next run begins the set-up again")
+        sys.exit(130)
+    except OSError as error:
+        sys.exit(f"lab: the set-up in {VENV} failed: {error.strerror or error}\n  Check free space and permissions, then run it again.")
 
 
-def run_installer(name: str, command: list[str]) -> None:
-    """Run an installer, show how far it is, keep its output in .venv/lab.log. Raises SetupError with its last words."""
-    variables = {key: value for key, value in os.environ.items() if key not in ("PYTHONHOME", "PYTHONPATH", "__PYVENV_LAUNCHER__")}
-    # A user's pip settings for elsewhere would install outside .venv.
-    for key in ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_REQUIRE_VIRTUALENV"):
-        variables.pop(key, None)
-    variables["PIP_USER"] = "0"
+def set_up(with_tests: bool) -> None:
+    try:
+        import fcntl
+    except ImportError:
+        raise SetupError("layerlab runs on Linux.\n  On Windows, use WSL or the Binder link in README.md.") from None
 
-    total = sum(1 for line in (read(os.path.join(ROOT, CONSTRAINTS)) or b"").splitlines() if b"==" in line)
-    lines: list[str] = []
-    progress = Progress(total)
-    with open(LOG, "ab") as log:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=variables, close_fds=False
-        )
-        words: queue.Queue[bytes | None] = queue.Queue()
-
-        def pump() -> None:
-            assert process.stdout is not None
-            for line in process.stdout:
-                words.put(line)
-            words.put(None)
-
-        threading.Thread(target=pump, daemon=True).start()
+    os.makedirs(VENV, exist_ok=True)
+    with open(LOCK, "a+b") as lock:
         try:
-            while True:
-                try:
-                    line = words.get(timeout=0.5)
-                except queue.Empty:
-                    progress.tick()
-                    continue
-                if line is None:
-                    break
-                log.write(line)
-                lines.append(line.decode("utf-8", "replace").rstrip())
-                progress.see(lines[-1])
-            code = process.wait()
-        except BaseException:
-            process.terminate()
-            deadline = time.monotonic() + 5
-            while process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.05)
-            if process.poll() is None:
-                process.kill()
-            raise
-        finally:
-            progress.close()
-    if code != 0:
-        last = "\n".join("  | " + line for line in lines[-12:]) or "  | (no output)"
-        raise SetupError(f"{name} failed (exit code {code}). Its last lines, all of them in {LOG}:\n{last}\n  {remedy(lines)}")
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another ./lab is setting up .venv; waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        # The installer holds the lock as well: should this launcher be killed, the next waits until the installer is gone too.
+        os.set_inheritable(lock.fileno(), True)
+        if is_ready(with_tests):
+            return
+        relink()
+        if not is_ready(with_tests):
+            install(with_tests)
 
 
-def remedy(lines: list[str]) -> str:
-    """The likely cause of an installer's failure, from its own words, and what to do."""
-    text = "\n".join(lines).lower()
-    if "certificate" in text or "sslerror" in text:
-        return (
-            "Your network seems to use its own certificates. Point PIP_CERT and SSL_CERT_FILE at its CA bundle "
-            "(often /etc/ssl/certs/ca-certificates.crt), then run it again."
-        )
-    if "no space left" in text or "disk quota" in text:
-        return "The disk is full: free about 1 GB, then run it again."
-    if "permission denied" in text or "read-only file system" in text:
-        return "This folder cannot be written by you: clone the repository where you may write, or correct its owner."
-    if any(words in text for words in NETWORK_WORDS):
-        return (
-            "No package index could be reached. Check the network; behind a proxy set https_proxy; with a mirror set PIP_INDEX_URL "
-            "(for uv UV_INDEX_URL). Then run it again."
-        )
-    if "no matching distribution" in text or "conflicting dependencies" in text or "no solution found" in text:
-        return f"A pinned package has no release for this Python ({sys.version.split()[0]}) or this machine; Python 3.11 is the one tested."
-    return "Run it again; if it fails the same way, delete the folder .venv and report these lines."
+def relink() -> None:
+    """Renew what this launcher itself puts into .venv, where that alone is old: the packages fit, and no network is needed."""
+    if not os.access(PYTHON, os.X_OK):
+        return
+    wanted = {TEST_STAMP: stamp(BASE_PINS, TEST_PINS), BASE_STAMP: stamp(BASE_PINS)}
+    fitting = [path for path, new in wanted.items() if (read(path) or b"").partition(b"\0")[2] == new.partition(b"\0")[2]]
+    if BASE_STAMP in fitting:
+        link_project()
+        for path in fitting:
+            write(path, wanted[path])
 
 
-class Progress:
-    """One live line on a terminal; elsewhere a plain line whenever the phase changes, and at least every five seconds."""
+def install(with_tests: bool) -> None:
+    begin = time.monotonic()
+    before = {path: read(path) for path in (BASE_STAMP, TEST_STAMP)}
+    old_interpreter = before[BASE_STAMP] is not None and (before[BASE_STAMP] or b"").split(b"\0")[:2] == stamp().split(b"\0")[:2]
+    fresh = not (old_interpreter and os.access(PYTHON, os.X_OK))
+    # From here until the stamps are back, an interruption leaves a .venv that the next run makes anew.
+    for path in before:
+        if os.path.exists(path):
+            os.unlink(path)
 
-    def __init__(self, total: int) -> None:
+    uv = shutil.which("uv")
+    try:
+        if uv is None or not install_with_uv(uv, fresh, with_tests):
+            install_with_pip(fresh, with_tests)
+    except SetupError:
+        # The installer said no and left things as they were, most often for want of a network: what worked still works.
+        if not fresh:
+            for path, content in before.items():
+                if content is not None:
+                    write(path, content)
+        raise
+    link_project()
+    compile_project()
+    if with_tests or (not fresh and before[TEST_STAMP] == stamp(BASE_PINS, TEST_PINS)):
+        write(TEST_STAMP, stamp(BASE_PINS, TEST_PINS))
+    write(BASE_STAMP, stamp(BASE_PINS))
+    say(f"ready after {time.monotonic() - begin:.0f} s")
 
-        self._now = time.monotonic
-        self._begin = self._spoke = self._now()
-        self._total = total
-        self._seen: set[str] = set()
-        self._phase = ""
-        self._item = ""
-        self._live = sys.stderr.isatty()
 
-    def see(self, line: str) -> None:
-        words = line.split()
-        if len(words) > 1 and words[0] in ("Collecting", "Requirement"):
-            self._phase = "finding packages"
-            self._item = (words[3] if len(words) > 3 and words[1] == "already" else words[1]).split("=")[0].split("<")[0].split(">")[0]
-            self._seen.add(self._item)
-        elif len(words) > 1 and words[0] == "Downloading":
-            self._item = words[1].rsplit("/", 1)[-1].split("-")[0]
-        elif line.startswith("Installing collected packages"):
-            self._announce(f"installing {line.count(',') + 1} packages")
-        elif words and words[0] in ("Resolved", "Prepared", "Installed"):
-            self._announce(line.strip().lower())
-        elif "Retrying" in line:
-            self._announce("the package index does not answer; pip tries again")
-        self.tick()
+def link_project() -> None:
+    """Make the repository an installed package of .venv, ``layerlab`` its command and our settings Jupyter's, without a network.
 
-    def tick(self) -> None:
-        if self._live:
-            self._draw()
-        elif self._now() - self._spoke >= 4.5:
-            self._print()
+    Paths are relative: a clone that is moved, .venv and all, still works.
+    """
+    for packages in glob.glob(os.path.join(glob.escape(VENV), "lib", "python3.*", "site-packages")):
+        write(os.path.join(packages, "layerlab.pth"), os.path.relpath(ROOT, packages).encode() + b"\n")
+        write_metadata(packages)
+    command = os.path.join(VENV, "bin", "layerlab")
+    write(command, b'#!/bin/sh\nexec "$(dirname -- "$(readlink -f -- "$0")")/python" -P -m layerlab "$@"\n')
+    os.chmod(command, 0o755)
+    folder = os.path.join(VENV, "etc", "jupyter")
+    os.makedirs(folder, exist_ok=True)
+    settings = os.path.join(folder, "jupyter_config.py")
+    if os.path.lexists(settings):
+        os.unlink(settings)
+    # .venv may be a link itself, to another disk.
+    ours = os.path.join(os.path.realpath(ROOT), "jupyter-config", "jupyter_config.py")
+    os.symlink(os.path.relpath(ours, os.path.realpath(folder)), settings)
 
-    def close(self) -> None:
-        if self._live:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
 
-    def _announce(self, phase: str) -> None:
-        self._phase, self._item = phase, ""
-        self._seen.clear()
-        if not self._live:
-            self._print()
+def compile_project() -> None:
+    """Write the bytecode of our modules.
 
-    def _text(self) -> str:
-        count = f" {len(self._seen)} of about {self._total}" if self._seen else ""
-        return f"{self._phase or 'starting'}{count}{': ' + self._item if self._item else ''} ({self._now() - self._begin:.0f} s)"
+    Who may not write here, or is told not to (``PYTHONDONTWRITEBYTECODE``), would compile them at every start, which doubles it.
+    """
+    places = [os.path.join(ROOT, name) for name in ("layerlab", "autograder")]
+    command = [PYTHON, "-m", "compileall", "-q", *filter(os.path.isdir, places)]
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
-    def _draw(self) -> None:
 
-        width = shutil.get_terminal_size().columns - 1
-        sys.stderr.write("\r\x1b[K" + ("lab: " + self._text())[:width])
-        sys.stderr.flush()
+def clear() -> None:
+    """Empty .venv but for the lock, which another launcher may be waiting on."""
+    for entry in list(os.scandir(VENV)):
+        if entry.path == LOCK:
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            os.unlink(entry.path)
 
-    def _print(self) -> None:
-        self._spoke = self._now()
-        say(self._text())
+
+def pin_arguments(with_tests: bool) -> list[str]:
+    names = [BASE_PINS, TEST_PINS] if with_tests else [BASE_PINS]
+    result = ["--constraint", os.path.join(ROOT, CONSTRAINTS)]
+    if "LAYERLAB_OFFLINE" in os.environ:
+        result += ["--no-index", "--find-links", os.path.join(OFFLINE, "wheels")]
+    for name in names:
+        result += ["--requirement", os.path.join(ROOT, name)]
+    return result
+
+
+def install_with_uv(uv: str, fresh: bool, with_tests: bool) -> bool:
+    """Set up with uv. False where uv failed: it does not read pip's configuration (mirrors, certificates), so pip may do better."""
+    say(f"setting up .venv with uv: {summary(with_tests)}")
+    try:
+        if fresh:
+            clear()
+            run_installer("uv", [uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, VENV])
+        # uv gives its programs first lines as pip does; copying keeps a RUN or an edit from reaching uv's cache through a link.
+        command = [uv, "pip", "install", "--python", PYTHON, "--link-mode", "copy", "--compile-bytecode", *pin_arguments(with_tests)]
+        run_installer("uv", command)
+    except SetupError as error:
+        say(f"{error}\nlab: trying pip instead")
+        return False
+    return True
+
+
+def install_with_pip(fresh: bool, with_tests: bool) -> None:
+    say(f"setting up .venv with pip: {summary(with_tests)}")
+    if not fresh and not has_pip():
+        # uv made it. What is in it still works, so it is not made anew for that.
+        run_installer("ensurepip", [PYTHON, "-m", "ensurepip"])
+    if fresh:
+        for module in ("venv", "ensurepip"):
+            if importlib.util.find_spec(module) is None:
+                raise SetupError(
+                    f"this Python ({sys.executable}) has no module {module}, which makes virtual environments.\n"
+                    f"  Debian, Ubuntu: apt-get install python3-venv (or python3.{sys.version_info[1]}-venv). Elsewhere: install uv."
+                )
+        clear()
+        run_installer("venv", [sys.executable, "-m", "venv", VENV])
+    command = [PYTHON, "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]
+    run_installer("pip", [*command, *pin_arguments(with_tests)])
+
+
+def has_pip() -> bool:
+    return bool(glob.glob(os.path.join(glob.escape(VENV), "lib", "python3.*", "site-packages", "pip", "__main__.py")))
+
+
+def summary(with_tests: bool) -> str:
+    text = b"".join(read(os.path.join(ROOT, name)) or b"" for name in ([BASE_PINS, TEST_PINS] if with_tests else [BASE_PINS]))
+    names = [line.split("==")[0] for line in text.decode().splitlines() if "==" in line]
+    return ", ".join(names) + ", and what they need"

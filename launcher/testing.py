@@ -7,8 +7,8 @@ import tempfile
 import threading
 import zlib
 
+from launcher.installing import compile_project
 from launcher.places import PYTHON, ROOT, environment, say
-from launcher.setting_up import compile_project
 
 # Options of pytest that take a value as the next word, so that the value is not mistaken for a path to test.
 VALUE_OPTIONS = frozenset(

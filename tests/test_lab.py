@@ -55,7 +55,7 @@ def clone(tmp_path: Path) -> Path:
 def ready(clone: Path) -> Path:
     """A clone whose .venv is made and stamped, as after a first run."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", clone / ".venv"], check=True)
-    load(clone, "setting_up").link_project()
+    load(clone, "installing").link_project()
     places = load(clone, "places")
     places.write(places.BASE_STAMP, places.stamp(places.BASE_PINS))
     return clone
@@ -187,7 +187,7 @@ def test_an_installed_package_s_metadata_is_there(ready: Path) -> None:
     """What ``pip install .`` would write: the verbs and acts that layerlab finds as entry points, and one version."""
     packages = ready / ".venv" / SITE_PACKAGES
     (packages / "layerlab-0.0.1.dist-info").mkdir()
-    load(ready, "setting_up").link_project()
+    load(ready, "installing").link_project()
     (found,) = importlib.metadata.distributions(name="layerlab", path=[str(packages)])
     assert found.version == "9.8.7"
     with (ROOT / "pyproject.toml").open("rb") as stream:
@@ -328,7 +328,7 @@ def test_a_path_among_the_arguments_of_test(arguments: list[str], expected: bool
     ],
 )
 def test_remedy_fits_the_installers_words(line: str, expected: str) -> None:
-    assert expected in load(ROOT, "installing").remedy(["Collecting something", line])
+    assert expected in load(ROOT, "installer_process").remedy(["Collecting something", line])
 
 
 def test_every_pin_is_exact_and_in_the_constraints() -> None:

@@ -69,7 +69,7 @@ def test_it_tells_the_lesson(wheel: Path, tmp_path: Path) -> None:
 
 
 def test_what_needs_an_extra_says_so(installed: Path, tmp_path: Path) -> None:
-    words = [installed / "layerlab", "release", "ps1", "--course", ROOT / "exercises"]
+    words = [str(installed / "layerlab"), "release", "ps1", "--course", str(ROOT / "exercises")]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "this needs the Python package nbformat, which is not installed" in done.stderr

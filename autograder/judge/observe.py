@@ -28,7 +28,7 @@ from autograder.sandbox.timing import Clock, TooSlow
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.builds.steps import DISK_FULL
 from layerlab.engines.embedded.engine import EmbeddedEngine
-from layerlab.engines.embedded.images import queries as images
+from layerlab.engines.embedded.images import local_images as images
 from layerlab.engines.embedded.rootfs.messages import Who
 from layerlab.errors import LayerlabError, OutOfSpaceError, StepBusyError
 from layerlab.model import BuildRecord, Failure, ImageView, StepRecord

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from autograder.exercise.assignment import Assignment
 from autograder.judge.checks.base import Finding, why
+from autograder.judge.question_play import verdicts
 from autograder.judge.rubric import result_of
-from autograder.judge.scenario import verdicts
 from autograder.quiz.prediction import CACHED, NO_VERDICT, RUNS, UNDECIDED, WORD_OF, Prediction, read_prediction
 from autograder.quiz.question import Question, steps_to_predict
 from autograder.submission.notebook_reader import Submission
@@ -30,7 +30,7 @@ def predictions(assignment: Assignment, submission: Submission) -> dict[str, Pre
 
 
 def judge_quiz(assignment: Assignment, submission: Submission, app: Path) -> tuple[CheckResult, ...]:
-    """Every question, in the assignment's order. Raises what ``scenario.verdicts`` raises."""
+    """Every question, in the assignment's order. Raises what ``question_play.verdicts`` raises."""
     given = predictions(assignment, submission)
     questions = {question.id: question for question in assignment.questions}
     return tuple(result_of(check, judge_question(questions[check.id], given[check.id], app)) for check in assignment.checks)

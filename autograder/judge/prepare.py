@@ -18,11 +18,11 @@ from autograder.exercise.edits import LOCK, MANIFEST
 from autograder.exercise.places import make_place
 from autograder.exercise.workspace import tree_digest
 from autograder.judge.loaded_modules import observe_app
-from autograder.sandbox.sandbox import Sandbox
+from autograder.sandbox.sandbox import NotIsolatedError, Sandbox
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.stacks.npm import make_lendable
-from layerlab.errors import ExecutorError, LayerlabError, UsageError
+from layerlab.errors import LayerlabError, UsageError
 from layerlab.fsutil import locked, write_atomically
 from layerlab.lesson.fetching import lock_digest
 from layerlab.offline import offline_folder
@@ -65,7 +65,7 @@ def locate(course: Path, assignment: Assignment, place: Path) -> Prepared:
 def prepare(course: Path, assignment: Assignment, place: Path, report: Callable[[str], None]) -> Prepared:
     """Prepare grading below ``place``; quick when it is prepared already.
 
-    A quiz is graded from plans: for one, only the directories are made. Else this raises ``ExecutorError`` where this machine cannot
+    A quiz is graded from plans: for one, only the directories are made. Else this raises ``NotIsolatedError`` where this machine cannot
     isolate a build step (then no build is graded here), ``UsageError`` where the app is not there, ``LayerlabError`` where the app's
     packages cannot be fetched, or the app does not run.
     """
@@ -84,7 +84,7 @@ def prepare(course: Path, assignment: Assignment, place: Path, report: Callable[
     with Sandbox(prepared.cache, filling=True) as sandbox, sandbox.engine(prepared.store) as engine:
         host = engine.host
         if not host.isolates:
-            raise ExecutorError(
+            raise NotIsolatedError(
                 "nothing on this machine can isolate a student's build, so nothing is graded: "
                 + "; ".join(host.notes or (f"{host.executor} runs commands but isolates nothing",)),
                 remedy="Run `layerlab doctor`: it says what is missing.",

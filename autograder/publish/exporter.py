@@ -21,7 +21,7 @@ from nbconvert.exporters import NotebookExporter
 from nbgrader.converters import NbGraderException
 
 from autograder.exercise.assignment import load_assignment
-from autograder.publish.gradebook import register, withdraw
+from autograder.publish.gradebook_rows import register, withdraw
 from autograder.publish.rebuild import published_notebook, trusted_notebook
 from autograder.publish.timestamp import TIMESTAMP, read_timestamp
 from autograder.submission.messages import printable

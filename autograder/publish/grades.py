@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from nbgrader.plugins import ExportPlugin
 
-from autograder.publish.gradebook import row
+from autograder.publish.gradebook_rows import row
 from layerlab.fsutil import write_atomically
 
 COLUMNS: Final = (

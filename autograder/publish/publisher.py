@@ -28,7 +28,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from traitlets.config import Config
 
 from autograder.exercise.assignment import load_assignment
-from autograder.publish.gradebook import programs_on_path, register, withdraw
+from autograder.publish.gradebook_rows import programs_on_path, register, withdraw
 from autograder.publish.grades import GradesCsv
 from autograder.publish.rebuild import published_notebook, trusted_notebook
 from autograder.publish.settings import CONFIG, autograde_steps, load_settings

@@ -1,7 +1,7 @@
 """A question of a quiz as its author wrote it down: a build context, what is done to it between builds, and which build is predicted.
 
-Only data is here. ``scenario`` plays it and says what is true, ``exercises/build.py`` shows it to learners: both from these records, so
-that what is asked and what is graded cannot differ.
+Only data is here. ``question_play`` plays it and says what is true, ``exercises/build.py`` shows it to learners: both from these records,
+so that what is asked and what is graded cannot differ.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Final
 
-from autograder.sandbox.memory import Uncountable
+from autograder.sandbox.memory_use import Uncountable
 from layerlab.engines.embedded.rootfs.messages import Weight
 from layerlab.engines.embedded.rootfs.sizes import BLOCK, LEAST, TooDeepError, tree_size
 

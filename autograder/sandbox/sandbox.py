@@ -20,7 +20,7 @@ from autograder.sandbox.evidence import Evidence
 from autograder.sandbox.executions import KnownRuns
 from autograder.sandbox.lent_cache import Shelf
 from autograder.sandbox.limits import Bounds
-from autograder.sandbox.memory import Uncountable
+from autograder.sandbox.memory_use import Uncountable
 from autograder.sandbox.opened_files import Openings
 from autograder.sandbox.watch import Peak, Watch
 from layerlab.engines.embedded.engine import EmbeddedEngine
@@ -41,6 +41,10 @@ _KILLED: Final = 137
 TOO_MANY: Final = "more than the kernel keeps count of"
 # The kernel ends what runs in a sandbox before anything else (proc(5)).
 _FIRST_TO_GO: Final = 1000
+
+
+class NotIsolatedError(ExecutorError):
+    """Nothing on this machine keeps a student's build in, so none is run."""
 
 
 class _Confined:
@@ -98,13 +102,13 @@ class _Confined:
                 neighbourly=not self._filling,
             )
             places = [root.tree or root.upper, *_written(changed.mounts)]
-            told = len(self._watch.told) if self._watch is not None else 0
+            before = self._watch.interventions if self._watch is not None else 0
             if self._watch is not None:
                 self._watch.disk.opened(places)
             with self._bounds.unlimited() if self._bounds is not None else contextlib.nullcontext(), _on(self._cpu):
                 running = self._inner.start(root, changed)
             peak = stack.enter_context(self._watch.measured()) if self._watch is not None else None
-            return _Owning(running, stack.pop_all(), self._watch, places, told, taken, peak)
+            return _Owning(running, stack.pop_all(), self._watch, places, before, taken, peak)
 
     def _filled(self) -> tuple[dict[str, str], tuple[Mount, ...]]:
         """The cache itself, for the trusted install that fills it."""
@@ -163,7 +167,7 @@ def _without_proxies(environment: Mapping[str, str]) -> dict[str, str]:
 class _Owning(contextlib.AbstractContextManager["Running"]):
     """A started command with what was made for it alone, which goes when it has ended, and with limits on what it writes.
 
-    ``places``  the directories that it can write to. ``told``: how much the watch had said before it was started. ``taken`` and ``peak``
+    ``places``  the directories that it can write to. ``before``: the watch's interventions until it was started. ``taken`` and ``peak``
     are complete when ``stack`` has ended.
     """
 
@@ -173,7 +177,7 @@ class _Owning(contextlib.AbstractContextManager["Running"]):
         stack: contextlib.ExitStack,
         watch: Watch | None,
         places: list[str],
-        told: int,
+        before: int,
         taken: set[str],
         peak: Peak | None,
     ) -> None:
@@ -183,7 +187,7 @@ class _Owning(contextlib.AbstractContextManager["Running"]):
         self._stack = stack
         self._watch = watch
         self._places = places
-        self._told = told
+        self._before = before
 
     def __enter__(self) -> Running:
         return self
@@ -196,6 +200,11 @@ class _Owning(contextlib.AbstractContextManager["Running"]):
     def seen(self) -> tuple[str, ...]:
         """See ``Running.seen``; in the words of ``Evidence``."""
         return Evidence(frozenset(self._taken), self._peak.size).told() if self._peak is not None else ()
+
+    @property
+    def ended(self) -> bool:
+        """See ``Running.ended``."""
+        return self._watch is not None and self._watch.interventions > self._before
 
     def wait(self, output: Output) -> int:
         """See ``Running.wait``. A command that writes without end is ended; what comes after the limit is not passed on."""
@@ -214,7 +223,7 @@ class _Owning(contextlib.AbstractContextManager["Running"]):
             status = self._running.wait(limited)
         except ExecutorError:
             # One that the watch ended before it began: no trouble of the executor's.
-            if watch is None or len(watch.told) == self._told:
+            if not self.ended:
                 raise
             status = _KILLED
         if watch is None:
@@ -343,9 +352,9 @@ class Sandbox(contextlib.AbstractContextManager["Sandbox"]):
         return size_answered(self._scale.ask(Weigh(path=os.path.abspath(place))))
 
     def make_executor(self, host: Host, worker: WorkerProcess) -> Executor:
-        """The executor of this host, confined. Raises ``ExecutorError`` where none isolates."""
+        """The executor of this host, confined. Raises ``NotIsolatedError`` where none isolates."""
         if not host.isolates:
-            raise ExecutorError("nothing on this machine can isolate a student's build", remedy="Run `layerlab doctor`: it says why.")
+            raise NotIsolatedError("nothing on this machine can isolate a student's build", remedy="Run `layerlab doctor`: it says why.")
         if self._shelf is None and self._watch is not None and not self._filling:
             self._shelf = Shelf(self._cache, self._watch.disk.directory)
         return _Confined(

@@ -17,7 +17,7 @@ from autograder.exercise.assignment import Limits
 from autograder.sandbox.allowances import exhausted
 from autograder.sandbox.cgroups import memory_kills
 from autograder.sandbox.disk import DiskUse, is_the_machines, memory_files
-from autograder.sandbox.memory import SystemV, Uncountable, resident, threads, watches
+from autograder.sandbox.memory_use import SystemV, Uncountable, resident, threads, watches
 from autograder.sandbox.processes import end, sandboxed, stopped
 from autograder.sandbox.unseen import Unseen, alone, could_hide, unseen, went
 
@@ -77,6 +77,7 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
         self._peaks: list[Peak] = []
         self._rest = 0.0
         self._slow = False
+        self._found_out = 0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._look, name="watch", daemon=True)
 
@@ -88,6 +89,11 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
         self._done.set()
         self._thread.join()
         self._system_v.__exit__()
+
+    @property
+    def interventions(self) -> int:
+        """How often a command was ended, or noted to be too much. It grows before the command ends; what is ``told`` may come later."""
+        return self._found_out + len(self.told)
 
     @contextlib.contextmanager
     def measured(self) -> Iterator[Peak]:
@@ -194,6 +200,7 @@ class Watch(contextlib.AbstractContextManager["Watch"]):
             if not mine or self._unseen.grown() <= limit - private:
                 return ""
             before = unseen()
+            self._found_out += 1
             end(found)
             # Whoever measures in a sandbox's namespace keeps what is there.
             self._system_v.size(())

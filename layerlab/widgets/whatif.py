@@ -13,7 +13,7 @@ from layerlab.engines.api import BuildOptions
 from layerlab.errors import LayerlabError, UsageError
 from layerlab.model import PlanRecord
 from layerlab.render import matrix as matrix_text
-from layerlab.widgets import edits as what_if
+from layerlab.widgets import matrix as what_if
 from layerlab.widgets.base import STATIC, LabWidget
 from layerlab.widgets.coalescing import CoalescingWorker
 from layerlab.widgets.engines import engine_for

@@ -21,7 +21,7 @@ from layerlab.engines.inputs import shown_path
 from layerlab.errors import LayerlabError, UsageError
 from layerlab.model import BuildRecord, PlanRecord
 from layerlab.render import build_summary
-from layerlab.widgets import edits as what_if
+from layerlab.widgets import matrix as what_if
 from layerlab.widgets.base import STATIC, LabWidget
 from layerlab.widgets.coalescing import CoalescingWorker
 from layerlab.widgets.engines import described, engine_for

@@ -18,7 +18,7 @@ from autograder.quiz.question import base_image
 from autograder.sandbox import disk, watch
 from autograder.sandbox.cgroups import group
 from autograder.sandbox.disk import DiskUse, memory_files, size_of, unlinked
-from autograder.sandbox.memory import Uncountable
+from autograder.sandbox.memory_use import Uncountable
 from layerlab.context.ignore import IgnoreRules
 from layerlab.context.select import compile_glob
 from layerlab.dockerfile import parse

@@ -20,7 +20,7 @@ import pytest
 
 from autograder.sandbox import disk, processes, watch
 from autograder.sandbox.disk import memory_files
-from autograder.sandbox.memory import watches
+from autograder.sandbox.memory_use import watches
 from autograder.sandbox.sandbox import Sandbox
 from autograder.sandbox.unseen import alone
 from layerlab.model import BuildRecord
@@ -135,6 +135,8 @@ def test_memory_that_no_process_shows_is_counted(confined: Confined, kind: str) 
     assert record.failure is not None, confined.lab.output
     assert re.search("it used .* MiB of memory; at most 200 are allowed", "".join(confined.watch.told[:1])), confined.watch.told
     assert not confined.watch.trouble
+    # No advice for a machine that has no more memory: the limit was met.
+    assert record.failure.remedy is None
     assert time.monotonic() - started < SECONDS + 4
 
 

@@ -23,7 +23,7 @@ from autograder.exercise.assignment import load_assignment
 from autograder.publish import publisher as publisher_module
 from autograder.publish import rebuild as rebuild_module
 from autograder.publish.background import BackgroundPublisher
-from autograder.publish.gradebook import STALE, row, withdraw
+from autograder.publish.gradebook_rows import STALE, row, withdraw
 from autograder.publish.publisher import Published, Publisher, publish, summary
 from autograder.publish.rebuild import published_notebook, trusted_notebook
 from autograder.submission.notebook_reader import Submission, collect, read_submission

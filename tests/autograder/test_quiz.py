@@ -20,7 +20,7 @@ from autograder.exercise.starter import replace_answers
 from autograder.judge.grade import grade
 from autograder.judge.predictions import judge_question
 from autograder.judge.prepare import Prepared, prepare
-from autograder.judge.scenario import verdicts
+from autograder.judge.question_play import verdicts
 from autograder.quiz.prediction import WORD_OF, read_prediction
 from autograder.quiz.question import Question, Replace, Touch, Turn, listed, steps_to_predict
 from autograder.release import reference

@@ -19,7 +19,7 @@ from layerlab.engines.build_history import BuildHistory
 from layerlab.engines.data_directory import default_store
 from layerlab.engines.embedded.builds.loop import Build, Executions
 from layerlab.engines.embedded.host import Host, find_host
-from layerlab.engines.embedded.images import queries as image_store
+from layerlab.engines.embedded.images import local_images as image_store
 from layerlab.engines.embedded.images.base_images import Bases
 from layerlab.engines.embedded.rootfs.messages import FindChanges, ListEntries, ReadContent
 from layerlab.engines.embedded.runtime import HostRuntime, Runtime

@@ -17,7 +17,7 @@ one store.
     compressed/DIFF_ID digest of a layer's compressed blob; downloads/ unfinished pulls
     remote/ID/…        files that ADD took from web servers (``images/http_sources``)
     containers/ID/…    containers that stay (``containers/store``)
-    root/              always empty: where the tree of a command is laid, in a mount namespace of its own (``rootfs/mount_tree``)
+    root/              always empty: where the tree of a command is laid, in a mount namespace of its own (``rootfs/mounting``)
     locks/  tmp/       locks; work in progress, one directory per process
 """
 

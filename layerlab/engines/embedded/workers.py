@@ -168,7 +168,7 @@ class WorkerProcess:
     ) -> Iterator[tuple[Laid, _Made]]:
         """A tree for one command, laid in a mount namespace of its own, which is there until this and what was started in it has ended.
 
-        ``program``: what will be started in it, in the directory ``cwd``; see ``mount_tree.lay``. ``meanwhile``: what its client has to do
+        ``program``: what will be started in it, in the directory ``cwd``; see ``mounting.lay``. ``meanwhile``: what its client has to do
         before it is started, and can do while the worker lays; with what it returns.
 
         Raises ``DockerfileError`` for a mount or a directory that has no place, ``OSError``, and what ``meanwhile`` raises.

@@ -287,7 +287,7 @@ class StepRunner:
             self._seen = started.seen
             self.stop.check()
         if status != 0:
-            raise self._failure(op, decided, status, log.text(), kills)
+            raise self._failure(op, decided, status, log.text(), None if started.ended else kills)
         return prepared.owners, (prepared.uid, prepared.gid)
 
     def _mounts(self, op: RunOp, decided: Decided, solution: Solution, resolver: bytes | None) -> RunMounts:
@@ -302,7 +302,8 @@ class StepRunner:
             sources=[self._files(source, decided, position, solution) for position, source in enumerate(content_sources(op))],
         )
 
-    def _failure(self, op: RunOp, decided: Decided, status: int, log: str, kills: int) -> Exception:
+    def _failure(self, op: RunOp, decided: Decided, status: int, log: str, kills: int | None) -> Exception:
+        """``kills``: those of the kernel before the command; ``None`` where memory of this machine is not what was wanting."""
         # Not every program says why it could not write.
         if _DISK_WORDS.search(log[-4096:]) or self.store.is_full():
             return OutOfSpaceError(
@@ -314,7 +315,8 @@ class StepRunner:
         remedy = advice(log)
         if remedy is None and _NETWORK_WORDS.search(log[-8192:]):
             remedy = "The step wanted the network and did not reach it: check the connection, the proxy variables and --network."
-        remedy = remedy or oom.remedy(status, log, kills)
+        if remedy is None and kills is not None:
+            remedy = oom.remedy(status, log, kills)
         return StepFailedError(
             f"{unsuccessful(op)}: exit code: {status}",
             exit_status=status,

@@ -107,11 +107,17 @@ Output = Callable[[bytes], None]
 class Running(contextlib.AbstractContextManager["Running"], Protocol):
     """A started command. Leaving the context kills it and all that it started.
 
-    ``seen``  what an executor that watches its commands has to tell of this one, after the context; empty for any other.
+    ``seen``   what an executor that watches its commands has to tell of this one, after the context; empty for any other.
+    ``ended``  whether such an executor ended it, because it used too much; whoever ended it says so.
     """
 
     @property
     def seen(self) -> tuple[str, ...]:
+        """See the class."""
+        ...
+
+    @property
+    def ended(self) -> bool:
         """See the class."""
         ...
 

@@ -1,7 +1,7 @@
 """The bwrap executor: bubblewrap with a user namespace, in a tree that the worker has laid.
 
 bwrap gets the finished tree and mounts nothing in it but ``/proc`` and what covers parts of that, on a directory that no image reaches
-(``mount_tree``): it resolves paths while the host's files are still before it, so no path that an image or a mount can bend is left to
+(``mounting``): it resolves paths while the host's files are still before it, so no path that an image or a mount can bend is left to
 it.
 
 As root the whole range of ids is mapped to itself, so owners, permission checks and ``su`` are real while devices and the host stay
@@ -43,7 +43,7 @@ _CAPABILITIES: Final = (
 )
 # With ids mapped to themselves, uid 0 of a step owns the kernel's files as much as the host's root does: writing to some of them
 # (``/proc/sys/kernel/core_pattern``) runs commands on the host, and others tell what is not a build's business. What Docker makes read-only
-# and what it hides (moby, ``daemon/pkg/oci/defaults.go``; of ``/sys`` in ``rootfs/mount_tree``), but for ``/proc/bus`` and
+# and what it hides (moby, ``daemon/pkg/oci/defaults.go``; of ``/sys`` in ``rootfs/mounting``), but for ``/proc/bus`` and
 # ``/proc/irq``, which bwrap covers itself. An ordinary user can read and write there what it can outside, so of these only its
 # keys matter; each mount of bwrap's takes a third of a millisecond.
 _READ_ONLY: Final = ("/proc/fs", "/proc/sys", "/proc/sysrq-trigger")
@@ -255,6 +255,7 @@ class _RunningBwrap(contextlib.AbstractContextManager["_RunningBwrap"]):
     """A started command. Leaving the context kills whatever still runs, and then closes ``held``. It lives as long as ``alive`` is open."""
 
     seen: tuple[str, ...] = ()
+    ended = False
 
     def __init__(self, child: subprocess.Popen[bytes], held: contextlib.ExitStack, alive: socket.socket) -> None:
         self._child = child

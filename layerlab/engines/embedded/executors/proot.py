@@ -291,6 +291,7 @@ class RunningProot(contextlib.AbstractContextManager["RunningProot"]):
     """A started command. Leaving the context kills whatever still runs."""
 
     seen: tuple[str, ...] = ()
+    ended = False
 
     def __init__(self, child: subprocess.Popen[bytes], report: int, stack: contextlib.ExitStack) -> None:
         self._child = child

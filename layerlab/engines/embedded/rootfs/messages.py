@@ -177,7 +177,7 @@ class Tree(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Lay(Request[Tree]):
-    """Lay the tree of a command; see ``mount_tree.lay``. The namespace is kept by descriptor until ``LetGo``."""
+    """Lay the tree of a command; see ``mounting.lay``. The namespace is kept by descriptor until ``LetGo``."""
 
     root: dict[str, Any]
     mounts: list[dict[str, Any]]

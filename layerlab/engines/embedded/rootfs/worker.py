@@ -34,8 +34,8 @@ from layerlab.engines.embedded.rootfs import (
     differ,
     layer_tar,
     messages,
-    mount_tree,
     mountapi,
+    mounting,
     namespaces,
     sizes,
     trees,
@@ -78,8 +78,8 @@ class Worker:
         self._user: int | None = None
         self._client = os.getppid()
         self._laid = -1
-        self._kit: mount_tree.Kit | None = None
-        self._system: mount_tree.System | None = None
+        self._kit: mounting.Kit | None = None
+        self._system: mounting.System | None = None
         self._dropped = False
         self._namespaces = mode != "none"
         self._kept_out = mode == "none" and os.geteuid() != 0
@@ -321,24 +321,24 @@ class Worker:
                 raise RefusedError("base-image", f"the image has a {there} at {target}, where a {needed} must be mounted")
 
     def lay(self, asked: messages.Lay) -> messages.Tree:
-        """Lay the tree of a command; see ``mount_tree.lay``. The namespace is kept by descriptor until ``let_go``."""
+        """Lay the tree of a command; see ``mounting.lay``. The namespace is kept by descriptor until ``let_go``."""
         kit, self._kit = self._kit or self._make_kit(), None
         try:
-            self._laid = mount_tree.lay(asked.root, asked.mounts, asked.cwd, asked.program, kit)
-        except mount_tree.MountError as error:
+            self._laid = mounting.lay(asked.root, asked.mounts, asked.cwd, asked.program, kit)
+        except mounting.MountError as error:
             raise RefusedError("dockerfile", str(error)) from error
         finally:
             kit.close()
-        point = os.path.abspath(mount_tree.POINT)
+        point = os.path.abspath(mounting.POINT)
         return messages.Tree(namespace=self._laid, user=self._user_namespace(), process=os.getpid(), point=point)
 
-    def _make_kit(self) -> mount_tree.Kit:
+    def _make_kit(self) -> mounting.Kit:
         if self._system is None and os.path.isdir("/sys/kernel"):
-            self._system = mount_tree.System()
+            self._system = mounting.System()
         if not self._dropped and self.real_ids:
             namespaces.drop_kernels()
             self._dropped = True
-        return mount_tree.Kit(self._system, real_ids=self.real_ids)
+        return mounting.Kit(self._system, real_ids=self.real_ids)
 
     def tidy(self, asked: messages.Tidy) -> messages.Done:
         """Remove directories of ours once this is answered; see ``afterwards``."""
