@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -10,6 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from autograder.classroom import grading
+from autograder.demo import play
+from autograder.sandbox.sandbox import NotIsolatedError
+from layerlab.errors import ExecutorError
+from layerlab.lesson.demo import Setting
 
 from .conftest import ROOT
 
@@ -90,6 +97,27 @@ def test_it_ends_with_two_submissions_that_are_graded(told: dict[str, Any]) -> N
     }
     assert lost == {"good": set(), "naive": {"edit-source", "edit-unrelated", "serves"}}
     assert [row["status"] for row in record["submissions"]] == ["graded", "graded"]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "ends"),
+    [(NotIsolatedError("nothing isolates"), True), (ExecutorError("the worker was killed"), False)],
+    ids=["a machine that grades nobody", "a worker that died"],
+)
+def test_only_a_machine_that_isolates_nothing_ends_it_well(
+    trouble: ExecutorError, ends: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other trouble of grading is an error of the demo's."""
+
+    def grade_class(*_words: Any, **_more: Any) -> None:
+        raise trouble
+
+    monkeypatch.setattr(grading, "grade_class", grade_class)
+    said: list[str] = []
+    setting = Setting(number=8, store=str(tmp_path / "store"), say=said.append)
+    with contextlib.nullcontext() if ends else pytest.raises(ExecutorError, match="the worker was killed"):
+        assert play(setting) is None
+    assert any("Not on this machine: nothing isolates" in line for line in said) == ends
 
 
 def test_the_course_s_app_keeps_what_the_lesson_relies_on() -> None:
