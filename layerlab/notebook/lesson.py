@@ -25,7 +25,7 @@ from layerlab.model import BuildRecord
 from layerlab.notebook.session import Session
 
 if TYPE_CHECKING:
-    from layerlab.widgets import LayerExplorer, Prediction, Question, WhatIf, Workbench
+    from layerlab.widgets import Golf, LayerExplorer, Prediction, Question, WhatIf, Workbench
 
     Asked = TypeVar("Asked", Prediction, Question)
 
@@ -222,6 +222,12 @@ class Lesson:
         from layerlab.widgets import LayerExplorer
 
         return LayerExplorer(image, engine=self._session.engine)
+
+    def golf(self, level: str | None = None) -> Golf:
+        """Cache golf: the lines of a Dockerfile in the order that rebuilds least. ``level``: its name, or a file of one's own."""
+        from layerlab.widgets import Golf
+
+        return Golf(level)
 
     # --- the running app --------------------------------------------------------------------------------------------
 

@@ -4,9 +4,10 @@ Nothing here decides a verdict: widgets show what an engine's records say.
 """
 
 from layerlab.widgets.explorer import LayerExplorer
+from layerlab.widgets.golf import Golf
 from layerlab.widgets.prediction import Prediction
 from layerlab.widgets.question import Question
 from layerlab.widgets.whatif import WhatIf
 from layerlab.widgets.workbench import Workbench
 
-__all__ = ["LayerExplorer", "Prediction", "Question", "WhatIf", "Workbench"]
+__all__ = ["Golf", "LayerExplorer", "Prediction", "Question", "WhatIf", "Workbench"]

@@ -174,6 +174,53 @@ class Revealed(Record, frozen=True, kw_only=True):
     answered: bool = False
 
 
+class GolfCost(Record, frozen=True, kw_only=True):
+    """What an edit does to a line of a round: whether it runs again, why, and whether it then makes what it made before."""
+
+    edit: str
+    rebuilt: bool
+    in_vain: bool
+    why: str
+
+
+class GolfLine(Record, frozen=True, kw_only=True):
+    """A line of a round. FROM is not ``movable``. ``seconds`` is empty where it takes none; ``share``: of the whole score, 0 to 1."""
+
+    text: str
+    movable: bool
+    spare: bool
+    seconds: str
+    share: float
+    costs: list[GolfCost]
+
+
+class GolfEdit(Record, frozen=True, kw_only=True):
+    """An edit of a level: how often it is made, what a rebuild after it takes, and what all of them take."""
+
+    title: str
+    times: str
+    seconds: str
+    total: str
+
+
+class GolfScore(Record, frozen=True, kw_only=True):
+    """A round. ``total`` is empty where ``broken`` says why nothing counts; ``line``: where, from 1, or 0."""
+
+    total: str
+    par: str
+    at_par: bool
+    broken: str
+    line: int
+
+
+class GolfLevel(Record, frozen=True, kw_only=True):
+    """A level that can be chosen. ``at_par``: it was played at par in this notebook."""
+
+    name: str
+    title: str
+    at_par: bool
+
+
 # --- the traits of each widget ----------------------------------------------------------------------------------------
 
 
@@ -234,6 +281,21 @@ class QuestionState(Record, frozen=True, kw_only=True):
     result: Revealed
 
 
+class GolfState(Record, frozen=True, kw_only=True):
+    kind: Literal["golf"]
+    levels: list[GolfLevel]
+    level: str
+    title: str
+    task: str
+    files: list[str]
+    lines: list[GolfLine]
+    tray: list[str]
+    edits: list[GolfEdit]
+    score: GolfScore
+    hints: list[str]
+    can_undo: bool
+
+
 # --- what pages say ---------------------------------------------------------------------------------------------------
 
 
@@ -282,17 +344,35 @@ class CommitAnswer(Record, frozen=True, kw_only=True, tag_field="type", tag="com
     answer: str
 
 
+class Play(Record, frozen=True, kw_only=True, tag_field="type", tag="play"):
+    """The lines of a round in their new order."""
+
+    lines: list[str]
+
+
+class Turn(Record, frozen=True, kw_only=True, tag_field="type", tag="turn"):
+    """A button of golf."""
+
+    what: Literal["hint", "undo", "restart"]
+
+
+class ChooseLevel(Record, frozen=True, kw_only=True, tag_field="type", tag="level"):
+    level: str
+
+
+GolfMessage: TypeAlias = Play | Typed | Turn | ChooseLevel
 WorkbenchMessage: TypeAlias = Edit | Choose | Build | Stop | Look
 
 # What the front end calls by name; the other shapes are found in these.
 WORDS: Final[dict[str, Any]] = {"Verdict": Verdict, "Sign": Sign, "Ending": Ending}
-STATES: Final = (WorkbenchState, WhatIfState, ExplorerState, PredictionState, QuestionState)
+STATES: Final = (WorkbenchState, WhatIfState, ExplorerState, PredictionState, QuestionState, GolfState)
 MESSAGES: Final[dict[str, Any]] = {
     "WorkbenchMessage": WorkbenchMessage,
     "WhatIfMessage": Typed,
     "ExplorerMessage": ChooseLayer,
     "PredictionMessage": CommitPrediction,
     "QuestionMessage": CommitAnswer,
+    "GolfMessage": GolfMessage,
 }
 
 T = TypeVar("T")

@@ -9,12 +9,13 @@ import msgspec
 import pytest
 
 from layerlab.engines.embedded.engine import EmbeddedEngine
-from layerlab.widgets import LayerExplorer, Prediction, Question, WhatIf, Workbench
+from layerlab.widgets import Golf, LayerExplorer, Prediction, Question, WhatIf, Workbench
 from layerlab.widgets.base import LabWidget
 from layerlab.widgets.shapes import (
     CommitAnswer,
     Edit,
     ExplorerState,
+    GolfState,
     PredictionState,
     QuestionState,
     Stop,
@@ -75,6 +76,10 @@ def test_question() -> None:
     assert state(asked, QuestionState).result.answer == ""
     asked.reveal(3)
     assert state(asked, QuestionState).result.answer == "3 MB"
+
+
+def test_golf() -> None:
+    assert [line.movable for line in state(Golf("02"), GolfState).lines] == [False, *[True] * 5]
 
 
 @pytest.mark.parametrize(

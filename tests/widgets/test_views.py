@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import UsageError
+from layerlab.golf.level import shipped
 from layerlab.model import ImageView, LayerView
-from layerlab.widgets import LayerExplorer, Prediction, Question, WhatIf, Workbench
+from layerlab.widgets import Golf, LayerExplorer, Prediction, Question, WhatIf, Workbench
 from layerlab.widgets.history import PastBuild, side_by_side
 from layerlab.widgets.live import cleaned
 from layerlab.widgets.shapes import Step, Verdict
@@ -120,6 +123,75 @@ def test_question() -> None:
         unanswered.reveal("")
     unanswered.reveal(3)
     assert unanswered.text().endswith("It is 3.")
+
+
+LOCK_FIRST = (
+    "FROM node:alpine",
+    "WORKDIR /app",
+    "COPY package.json package-lock.json ./",
+    "RUN npm ci",
+    "COPY . .",
+    "RUN node tools/build.js",
+    'CMD ["node", "dist/app.js"]',
+)
+
+
+def test_a_round_of_golf() -> None:
+    golf = Golf("02")
+    assert golf.score["total"] == "1001 s a week"
+    assert golf.tray == ["COPY package.json package-lock.json ./"]
+    assert [cost["rebuilt"] for cost in golf.lines[3]["costs"]] == [True, True, True]
+    golf.receive({"type": "turn", "what": "hint"})
+    assert "RUN npm ci, runs again and makes what it made before" in golf.hints[0]
+    golf.receive({"type": "play", "lines": list(LOCK_FIRST)})
+    assert golf.score["at_par"]
+    assert golf.tray == []
+    assert golf.hints == []
+    assert [level["name"] for level in golf.levels if level["at_par"]] == ["02-lock-first"]
+    assert golf.text().endswith("251.5 s a week; par is 251.5 s a week.")
+    golf.receive({"type": "turn", "what": "undo"})
+    assert not golf.score["at_par"]
+    assert not golf.can_undo
+
+
+def test_what_is_typed_in_golf_counts_as_if_it_were_moved() -> None:
+    golf = Golf("02-lock-first")
+    golf.receive({"type": "typed", "text": "# mine\n" + "\n".join(LOCK_FIRST).replace("npm ci", "npm \\\n  ci")})
+    assert golf.rated.at_par
+    golf.receive({"type": "typed", "text": "FROM node:alpine\nRUN something else\n"})
+    assert golf.score["broken"] == "RUN something else is none of this level's lines"
+    assert golf.score["line"] == 2
+    golf.receive({"type": "turn", "what": "restart"})
+    assert golf.score["total"] == "1001 s a week"
+
+
+def test_levels_of_golf_are_chosen_by_name_or_file(tmp_path: Path) -> None:
+    golf = Golf()
+    assert golf.level == "01-two-lines"
+    golf.receive({"type": "level", "level": "12-the-whole-house"})
+    assert golf.level == "12-the-whole-house"
+    # A page names levels that are known, and no files.
+    golf.receive({"type": "level", "level": str(tmp_path / "mine.json")})
+    assert golf.level == "12-the-whole-house"
+    with pytest.raises(UsageError, match="there is no level 'thirteen'"):
+        golf.choose("thirteen")
+    own = msgspec.json.encode(msgspec.structs.replace(shipped()["01-two-lines"], title="Mine"))
+    (tmp_path / "mine.json").write_bytes(own)
+    golf.choose(tmp_path / "mine.json")
+    assert (golf.title, golf.level) == ("Mine", "mine.json")
+
+
+@pytest.mark.parametrize("message", [{"type": "play"}, {"type": "play", "lines": [1]}, {"type": "turn", "what": "answer"}, {}])
+def test_golf_hears_nothing_else(message: dict[str, Any]) -> None:
+    golf = Golf("02")
+    golf.receive(message)
+    assert (golf.score["total"], golf.hints) == ("1001 s a week", [])
+
+
+def test_a_round_of_any_length_is_answered() -> None:
+    golf = Golf("02")
+    golf.receive({"type": "play", "lines": ["FROM node:alpine"] * 5000})
+    assert golf.score["broken"] == "FROM node:alpine is out of its place"
 
 
 def step(instruction: str, verdict: Verdict = "cached") -> Step:

@@ -2,6 +2,8 @@
 import type {
   ExplorerMessage,
   ExplorerState,
+  GolfMessage,
+  GolfState,
   PredictionMessage,
   PredictionState,
   QuestionMessage,
@@ -50,6 +52,7 @@ interface Contexts {
   explorer: Context<ExplorerState, ExplorerMessage>;
   prediction: Context<PredictionState, PredictionMessage>;
   question: Context<QuestionState, QuestionMessage>;
+  golf: Context<GolfState, GolfMessage>;
 }
 export type AnyContext = Contexts[keyof Contexts];
 

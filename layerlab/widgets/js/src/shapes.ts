@@ -202,6 +202,58 @@ export interface Revealed {
   answered?: boolean;
 }
 
+export interface GolfState {
+  kind: "golf";
+  levels: GolfLevel[];
+  level: string;
+  title: string;
+  task: string;
+  files: string[];
+  lines: GolfLine[];
+  tray: string[];
+  edits: GolfEdit[];
+  score: GolfScore;
+  hints: string[];
+  can_undo: boolean;
+}
+
+export interface GolfLevel {
+  name: string;
+  title: string;
+  at_par: boolean;
+}
+
+export interface GolfLine {
+  text: string;
+  movable: boolean;
+  spare: boolean;
+  seconds: string;
+  share: number;
+  costs: GolfCost[];
+}
+
+export interface GolfCost {
+  edit: string;
+  rebuilt: boolean;
+  in_vain: boolean;
+  why: string;
+}
+
+export interface GolfEdit {
+  title: string;
+  times: string;
+  seconds: string;
+  total: string;
+}
+
+export interface GolfScore {
+  total: string;
+  par: string;
+  at_par: boolean;
+  broken: string;
+  line: number;
+}
+
 export interface Edit {
   type: "edit";
   files: Record<string, string>;
@@ -248,6 +300,21 @@ export interface CommitAnswer {
   answer: string;
 }
 
+export interface Play {
+  type: "play";
+  lines: string[];
+}
+
+export interface Turn {
+  type: "turn";
+  what: "hint" | "restart" | "undo";
+}
+
+export interface ChooseLevel {
+  type: "level";
+  level: string;
+}
+
 export type WorkbenchMessage = Edit | Choose | Build | Stop | Look;
 
 export type WhatIfMessage = Typed;
@@ -257,3 +324,5 @@ export type ExplorerMessage = ChooseLayer;
 export type PredictionMessage = CommitPrediction;
 
 export type QuestionMessage = CommitAnswer;
+
+export type GolfMessage = Play | Typed | Turn | ChooseLevel;
