@@ -227,7 +227,7 @@ class Lesson:
         """Cache golf: the lines of a Dockerfile in the order that rebuilds least. ``level``: its name, or a file of one's own."""
         from layerlab.widgets import Golf
 
-        return Golf(level)
+        return Golf(self._path(level) if level is not None and level.endswith(".json") else level)
 
     # --- the running app --------------------------------------------------------------------------------------------
 

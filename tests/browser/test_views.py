@@ -36,6 +36,7 @@ def test_axe(notebook: Notebook, app: Path, theme: str) -> None:
         "Prediction(['COPY . .', 'RUN npm install'])",
         "Question('How many?', ['one', 'two'])",
         "q = Question('How large?', unit='MB'); q.commit(3); q.reveal(3, 'It is.'); q",
+        "g = Golf('10'); g.hint(); g",
         theme=theme,
     )
     notebook.run()

@@ -104,6 +104,16 @@ EXPECTED: dict[str, tuple[str | re.Pattern[str], ...]] = {
         re.compile(r"COPY --link data /data"),
         re.compile(r"100x-multi +\d+ layers"),
     ),
+    "07-cache-golf": (
+        "Two lines. ",
+        "250 s a week; par is 10 s a week.",
+        "1001 s a week; par is 251.5 s a week.",
+        "A new version each time. ",
+        "Seldom and slow, often and quick. ",
+        "COPY --from=build /build/dist /srv/dist",
+        "Mine. Which of the two comes first?",
+        "776 s a week; par is 422 s a week.",
+    ),
 }
 # What an error of ours, of Python or of the engine looks like on standard error; progress goes there too.
 _COMPLAINT = re.compile(r"^(?:\S+: )?(?:error|ERROR|Traceback|usage|.*Warning)\b", re.MULTILINE)

@@ -74,7 +74,7 @@ def test_spelling() -> None:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One home, store and working copy for all six, as a learner has."""
+    """One home, store and working copy for all of them, as a learner has."""
     place = tmp_path_factory.mktemp("course")
     with surroundings(place, "embedded"):
         yield place

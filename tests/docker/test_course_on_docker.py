@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.network]
 
 @pytest.fixture(scope="module")
 def place(node_alpine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One home and working copy for all six."""
+    """One home and working copy for all of them."""
     place = tmp_path_factory.mktemp("course")
     with surroundings(place, "docker"):
         yield place

@@ -36,7 +36,7 @@ export function lineOf(line: GolfLine, index: number, count: number, broken: boo
   const { text, movable } = line;
   const item = h(
     "li",
-    { class: "ll-golf-line", "data-broken": broken || null, "data-line": index },
+    { class: "ll-golf-line", "data-broken": broken || null, "data-text": text },
     span("ll-number", String(index + 1)),
     h("code", {}, text),
     span("ll-golf-seconds", line.seconds),

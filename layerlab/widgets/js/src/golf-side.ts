@@ -2,11 +2,51 @@
 import { h } from "./dom.ts";
 import { buttonOf } from "./golf-line.ts";
 import type { Model } from "./model.ts";
-import type { GolfMessage, GolfState } from "./shapes.ts";
+import type { GolfLine, GolfMessage, GolfState } from "./shapes.ts";
 
 export type GolfModel = Model<GolfState, GolfMessage>;
 
-export const textsOf = (model: GolfModel) => model.get("lines").map((line) => line.text);
+// The round as it is on this page: what was moved here and the kernel has not answered yet counts, or a quick second
+// move would undo the first.
+export interface Round {
+  model: GolfModel;
+  lines: () => GolfLine[];
+  texts: () => string[];
+  play: (texts: string[]) => void;
+  // Whether the kernel has answered the last move.
+  settled: () => boolean;
+  // What else the kernel is asked for; moves that it has not answered are forgotten with it.
+  ask: (message: GolfMessage) => void;
+}
+
+const textsOf = (model: GolfModel) => model.get("lines").map((line) => line.text);
+const unknown = (text: string): GolfLine => ({ text, movable: true, spare: false, seconds: "", share: 0, costs: [] });
+
+export function createRound(model: GolfModel, changed: () => void): Round {
+  let wanted: string[] | null = null;
+  const settled = () => {
+    if (wanted && wanted.join("\n") === textsOf(model).join("\n")) wanted = null;
+    return wanted === null;
+  };
+  return {
+    model,
+    settled,
+    texts: () => wanted ?? textsOf(model),
+    lines() {
+      const known = new Map(model.get("lines").map((line) => [line.text, line]));
+      return (wanted ?? textsOf(model)).map((text) => known.get(text) ?? unknown(text));
+    },
+    play(texts) {
+      wanted = texts;
+      model.send({ type: "play", lines: texts });
+      changed();
+    },
+    ask(message) {
+      wanted = null;
+      model.send(message);
+    },
+  };
+}
 
 export function editsOf(model: GolfModel): HTMLElement {
   const rows = model
@@ -40,13 +80,13 @@ export function scoreOf(model: GolfModel): string {
   return at_par ? `★ ${total}: par. No order costs less.` : `${total}. Par is ${par}.`;
 }
 
-export function levelsOf(model: GolfModel): HTMLElement {
+export function levelsOf({ model, ask }: Round): HTMLElement {
   const select = h(
     "select",
     {
       class: "ll-select",
       "aria-label": "Level",
-      onchange: () => model.send({ type: "level", level: select.value }),
+      onchange: () => ask({ type: "level", level: select.value }),
     },
     ...model
       .get("levels")
@@ -59,17 +99,17 @@ export function levelsOf(model: GolfModel): HTMLElement {
 }
 
 // The lines as a text that can be typed in; it is played when it is left, or on Ctrl-Enter.
-export function typedOf(model: GolfModel): HTMLTextAreaElement {
+export function typedOf({ ask, texts }: Round): HTMLTextAreaElement {
   const area = h("textarea", {
     class: "ll-input ll-golf-text",
     "aria-label": "The lines as text",
-    onchange: () => model.send({ type: "typed", text: area.value }),
+    onchange: () => ask({ type: "typed", text: area.value }),
   });
-  area.value = textsOf(model).join("\n");
-  area.rows = model.get("lines").length + 2;
+  area.value = texts().join("\n");
+  area.rows = texts().length + 2;
   area.spellcheck = false;
   area.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) model.send({ type: "typed", text: area.value });
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) ask({ type: "typed", text: area.value });
   });
   return area;
 }

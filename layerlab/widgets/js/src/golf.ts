@@ -1,7 +1,7 @@
 // Cache golf: lines to move, what each edit then rebuilds, and the score against par.
 import { h, live, say, span } from "./dom.ts";
 import { lineOf, type Moves } from "./golf-line.ts";
-import { editsOf, type GolfModel, levelsOf, scoreOf, textsOf, trayOf, typedOf } from "./golf-side.ts";
+import { createRound, editsOf, levelsOf, type Round, scoreOf, trayOf, typedOf } from "./golf-side.ts";
 import { type Context, type Ended, listener } from "./model.ts";
 import type { GolfMessage, GolfState } from "./shapes.ts";
 
@@ -20,39 +20,36 @@ interface Board {
   toggle: () => boolean;
 }
 
-// The lines. A line that was moved keeps the focus where it has gone: on the same button, or on its neighbour.
-function createBoard(model: GolfModel): Board {
+// The button that has the focus, by its line and what it does: where the line has gone, its like gets it.
+function focused(element: HTMLElement): () => void {
+  const held = document.activeElement;
+  const text = element.contains(held) ? held?.closest<HTMLElement>("[data-text]")?.dataset.text : undefined;
+  const word = held?.textContent;
+  return () => {
+    const line = [...element.querySelectorAll<HTMLElement>("[data-text]")].find((one) => one.dataset.text === text);
+    const buttons = [...(line?.querySelectorAll("button") ?? [])].filter((one) => !one.disabled);
+    (buttons.find((one) => one.textContent === word) ?? buttons[0])?.focus();
+  };
+}
+
+function createBoard(round: Round): Board {
   const element = h("ol", { class: "ll-golf-lines", "aria-label": "Lines" });
   let typing = false;
-  let follow: { line: number; word: string } | null = null;
-  const play = (lines: string[]) => model.send({ type: "play", lines });
   const moves: Moves = {
     move(from, to) {
-      const lines = textsOf(model);
-      if (to < 0 || to >= lines.length) return;
-      const held = element.contains(document.activeElement) ? document.activeElement : null;
-      follow = held && { line: to, word: held.getAttribute("aria-label")?.includes(" up") ? " up" : " down" };
-      play(moved(lines, from, to));
+      if (to >= 0 && to < round.texts().length) round.play(moved(round.texts(), from, to));
     },
     take(from) {
-      play(textsOf(model).filter((_, index) => index !== from));
+      round.play(round.texts().filter((_, index) => index !== from));
     },
   };
-  const focus = () => {
-    const wanted = follow;
-    follow = null;
-    if (!wanted) return;
-    const buttons = [...(element.children[wanted.line]?.querySelectorAll("button") ?? [])].filter(
-      (one) => !one.disabled,
-    );
-    (buttons.find((one) => one.getAttribute("aria-label")?.includes(wanted.word)) ?? buttons[0])?.focus();
-  };
   const draw = () => {
-    const lines = model.get("lines");
-    const wrong = model.get("score").line;
-    if (typing) element.replaceChildren(h("li", {}, typedOf(model)));
+    const refocus = focused(element);
+    const lines = round.lines();
+    const wrong = round.settled() ? round.model.get("score").line : 0;
+    if (typing) element.replaceChildren(h("li", {}, typedOf(round)));
     else element.replaceChildren(...lines.map((line, at) => lineOf(line, at, lines.length, at + 1 === wrong, moves)));
-    focus();
+    refocus();
   };
   const toggle = () => {
     typing = !typing;
@@ -63,10 +60,10 @@ function createBoard(model: GolfModel): Board {
   return { element, draw, toggle };
 }
 
-function actionsOf(model: GolfModel, board: Board): { element: HTMLElement; draw: () => void } {
+function actionsOf({ model, ask }: Round, board: Board): { element: HTMLElement; draw: () => void } {
   const button = (text: string, onclick: () => void) =>
     h("button", { type: "button", class: "ll-button", onclick }, text);
-  const turn = (what: "hint" | "undo" | "restart") => () => model.send({ type: "turn", what });
+  const turn = (what: "hint" | "undo" | "restart") => () => ask({ type: "turn", what });
   const undo = button("Undo", turn("undo"));
   const type = button("Type", () => {
     type.textContent = board.toggle() ? "Move" : "Type";
@@ -85,6 +82,19 @@ function actionsOf(model: GolfModel, board: Board): { element: HTMLElement; draw
   return { element, draw };
 }
 
+// Runs once, after all that the kernel sends of a move.
+function together(call: () => void): () => void {
+  let due = false;
+  return () => {
+    if (due) return;
+    due = true;
+    queueMicrotask(() => {
+      due = false;
+      call();
+    });
+  };
+}
+
 export function renderGolf({ model, el }: Context<GolfState, GolfMessage>): Ended {
   const { on, stop } = listener(model);
   const head = h("div", { class: "ll-golf-head" });
@@ -92,8 +102,9 @@ export function renderGolf({ model, el }: Context<GolfState, GolfMessage>): Ende
   const side = h("div");
   const hints = h("ul", { class: "ll-golf-hints", role: "status" });
   const score = live("ll-status ll-golf-score");
-  const board = createBoard(model);
-  const actions = actionsOf(model, board);
+  const round = createRound(model, () => board.draw());
+  const board = createBoard(round);
+  const actions = actionsOf(round, board);
   const section = h(
     "section",
     { class: "ll ll-golf", "aria-label": "Cache golf", tabindex: "-1", "data-lm-suppress-shortcuts": "true" },
@@ -102,15 +113,17 @@ export function renderGolf({ model, el }: Context<GolfState, GolfMessage>): Ende
   el.append(section);
   // Below FROM, where it is seen.
   const put = (text: string) => {
-    const [first = "", ...rest] = textsOf(model);
-    model.send({ type: "play", lines: [first, text, ...rest] });
+    const [first = "", ...rest] = round.texts();
+    round.play([first, text, ...rest]);
   };
   const draw = () => {
+    // An answer to an earlier move: that to the last is on its way.
+    if (!round.settled()) return;
     const held = section.contains(document.activeElement);
     board.draw();
     actions.draw();
     task.textContent = model.get("task");
-    head.replaceChildren(levelsOf(model), span("ll-tag", model.get("files").join(" · ")));
+    head.replaceChildren(levelsOf(round), span("ll-tag", model.get("files").join(" · ")));
     side.replaceChildren(trayOf(model, put), editsOf(model));
     hints.replaceChildren(...model.get("hints").map((text) => h("li", {}, text)));
     say(score, scoreOf(model));
@@ -118,8 +131,7 @@ export function renderGolf({ model, el }: Context<GolfState, GolfMessage>): Ende
     if (held && !section.contains(document.activeElement)) section.focus({ preventScroll: true });
   };
   draw();
-  // The kernel sends all of a move together.
-  const soon = () => queueMicrotask(draw);
+  const soon = together(draw);
   for (const name of ["lines", "score", "hints", "levels"] as const) on(`change:${name}`, soon);
   return stop;
 }
