@@ -63,7 +63,7 @@ class Level(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ``files``    the build context: path to content. ``ignore``: patterns of the ignore file.
     ``lines``    those without ``spare`` are the Dockerfile at first, in this order.
     ``needs``    absolute paths that the image must hold, as the Dockerfile at first has them.
-    ``par``      the least that any order costs, in seconds; ``layerlab.golf.par`` proves it.
+    ``par``      the least that any order costs, in seconds; without it, ``layerlab.golf.par`` finds it.
     ``unit``     the time that the weights are of.
     """
 
@@ -73,7 +73,7 @@ class Level(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     lines: tuple[Line, ...]
     edits: tuple[Edit, ...]
     needs: tuple[str, ...]
-    par: float
+    par: float | None = None
     ignore: tuple[str, ...] = ()
     unit: str = "week"
     schema: int = SCHEMA

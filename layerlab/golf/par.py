@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+import msgspec
+
 from layerlab.context import select
-from layerlab.errors import ContextError, DockerfileError
+from layerlab.errors import ContextError, DockerfileError, UsageError
 from layerlab.golf.level import SETTLED, Level, Line
 from layerlab.golf.scoring import Course, stages_of
 from layerlab.golf.simulation import Broken, Context, Tree, copied, graph_of, ran
@@ -22,6 +24,9 @@ from layerlab.solver.plan import counts, selection_of
 
 # Lines that the steps behind them are made of, so their order counts beyond what they make themselves.
 _CONFIGURING: Final = frozenset({"ARG", "ENV", "USER", "WORKDIR"})
+
+# A minute of looking.
+_MOST: Final = 30_000
 
 
 class Par(NamedTuple):
@@ -47,8 +52,17 @@ class _Beginning(NamedTuple):
 
 
 def prove(level: Level) -> Par:
-    """Find par. Raises ``AssertionError`` where the two ways of playing differ, and ``Broken`` where the level's own lines do not build."""
+    """Find par.
+
+    Raises ``AssertionError`` where the two ways of playing differ, ``Broken`` where the level's own lines do not build, and ``UsageError``
+    for more lines in a stage than can be gone through.
+    """
     return _Search(level).run()
+
+
+def with_par(level: Level) -> Level:
+    """The level, with its par found where it says none. Raises what ``prove`` raises."""
+    return level if level.par is not None else msgspec.structs.replace(level, par=prove(level).seconds)
 
 
 class _Search:
@@ -80,6 +94,11 @@ class _Search:
             layer = begun
             while layer:
                 looked += len(layer)
+                if looked > _MOST:
+                    raise UsageError(
+                        f"the level {self._level.title!r} has too many orders to find its par: more than {_MOST} beginnings",
+                        remedy="Give it fewer lines in a stage, or say its par.",
+                    )
                 further: dict[_Beginning, tuple[float, tuple[str, ...]]] = {}
                 for state, (cost, lines) in layer.items():
                     if self._is_whole(number, state) and (state not in ended or ended[state][0] > cost):

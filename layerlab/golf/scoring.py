@@ -39,9 +39,13 @@ class EditCost(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
-    """A round. ``total`` is in seconds; ``None`` where ``broken`` says why nothing counts. ``line``: where, counted from 1, if anywhere."""
+    """A round.
 
-    par: float
+    ``par``     the level's, if it says one. ``total``: in seconds; ``None`` where ``broken`` says why nothing counts.
+    ``line``    where, counted from 1, if anywhere.
+    """
+
+    par: float | None
     total: float | None = None
     edits: tuple[EditCost, ...] = ()
     broken: str = ""
@@ -50,7 +54,7 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def at_par(self) -> bool:
         """Whether no order costs less."""
-        return self.total is not None and self.total <= self.par + 1e-6
+        return self.total is not None and self.par is not None and self.total <= self.par + 1e-6
 
 
 class Course:

@@ -12,6 +12,7 @@ import traitlets
 from layerlab.errors import UsageError
 from layerlab.golf.hints import hints
 from layerlab.golf.level import Level, even, load, shipped
+from layerlab.golf.par import with_par
 from layerlab.golf.scoring import Course, EditCost, Score, instructions
 from layerlab.widgets.base import LabWidget
 from layerlab.widgets.fallback import html_table, paragraph, text_table
@@ -39,7 +40,8 @@ class Golf(LabWidget):
     """A round of cache golf: the order of lines that rebuilds least.
 
     ``level``  the name of a level, or how its name begins (``"03"``), or the path of a level of one's own (a JSON file); the first one
-               without it. Raises ``UsageError`` where there is none such, or the file is no level.
+               without it. Raises ``UsageError`` where there is none such, or the file is no level, and ``Broken``
+               where its lines do not build.
     """
 
     levels: traitlets.List[Any] = traitlets.List().tag(sync=True)
@@ -135,7 +137,7 @@ class Golf(LabWidget):
         if path.suffix != ".json":
             names = ", ".join(name for name in self._known)
             raise UsageError(f"there is no level {text!r}", remedy=f"There are {names}; or name a file of your own, which ends in .json.")
-        self._known[path.name] = load(path)
+        self._known[path.name] = with_par(load(path))
         return path.name
 
     def _open(self, name: str) -> None:
@@ -224,7 +226,7 @@ def _edits(level: Level, score: Score) -> list[GolfEdit]:
 def _score(level: Level, score: Score) -> GolfScore:
     return GolfScore(
         total=f"{_seconds(score.total)} a {level.unit}" if score.total is not None else "",
-        par=f"{_seconds(score.par)} a {level.unit}",
+        par=f"{_seconds(score.par or 0)} a {level.unit}",
         at_par=score.at_par,
         broken=score.broken,
         line=score.line or 0,

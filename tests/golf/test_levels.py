@@ -12,7 +12,7 @@ import pytest
 from layerlab.errors import UsageError
 from layerlab.golf.hints import hints
 from layerlab.golf.level import Level, decode, load, shipped
-from layerlab.golf.par import prove
+from layerlab.golf.par import prove, with_par
 from layerlab.golf.scoring import Course, instructions
 
 LEVELS = shipped()
@@ -50,6 +50,7 @@ def test_its_par_is_the_least_and_its_start_is_not(name: str) -> None:
     start = course.rate(level.start)
     assert start.broken == ""
     assert start.total is not None
+    assert level.par is not None
     assert start.total > level.par
 
 
@@ -143,7 +144,6 @@ def _file(**changes: Any) -> bytes:
         "lines": [{"text": line} if isinstance(line, str) else line for line in lines],
         "edits": [{"title": "a", "weight": 1, "files": ["a"]}],
         "needs": ["/a"],
-        "par": 0,
         **changes,
     }
     return json.dumps(found).encode()
@@ -179,6 +179,14 @@ def test_a_file_that_is_no_level_is_refused_with_what_is_wrong(data: bytes, says
         load(tmp_path / "mine.json")
     assert says in caught.value.message
     assert caught.value.remedy
+
+
+def test_a_level_that_says_no_par_gets_it() -> None:
+    assert with_par(_level()).par == 0
+    assert with_par(_level(par=3)).par == 3
+    many = [{"text": f"RUN {number}", "seconds": 1} for number in range(30)]
+    with pytest.raises(UsageError, match="too many orders to find its par"):
+        with_par(_level(lines=["FROM node:alpine", "COPY a /a", *many]))
 
 
 def test_a_level_of_ones_own_is_a_file(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def _drawn(draws: random.Random) -> Level:
     if uses or not edits:
         edits.append({"title": "V", "weight": draws.randrange(1, 9), **({"arguments": ["V"]} if uses else {"files": ["more"]})})
     files = {name: name for name in (*names, "more")}
-    level = {"title": "drawn", "text": "", "files": files, "lines": lines, "edits": edits, "needs": needs, "par": 0}
+    level = {"title": "drawn", "text": "", "files": files, "lines": lines, "edits": edits, "needs": needs}
     return decode(json.dumps(level).encode(), "drawn")
 
 
