@@ -17,8 +17,8 @@ from autograder.exercise.assignment import Assignment, load_assignment, notebook
 from autograder.exercise.places import make_place
 from autograder.exercise.starter import solution, starter_cell
 from autograder.judge.grade import grade
+from autograder.judge.points import check_rubric
 from autograder.judge.prepare import prepare
-from autograder.judge.rubric import check_rubric
 from autograder.submission.notebook_reader import Submission
 from layerlab.errors import LayerlabError, UsageError
 

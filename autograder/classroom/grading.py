@@ -18,8 +18,8 @@ from autograder.classroom.grading_order import in_order
 from autograder.exercise.assignment import Assignment, load_assignment
 from autograder.exercise.places import default_place, make_place
 from autograder.exercise.workspace import sweep
+from autograder.judge.points import check_rubric
 from autograder.judge.prepare import Prepared, locate, prepare
-from autograder.judge.rubric import check_rubric
 from autograder.sandbox.sandbox import Sandbox
 from autograder.submission import record
 from autograder.submission.notebook_reader import Rejected, Skipped, Submission, collect, read_submission, students_of

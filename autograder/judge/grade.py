@@ -19,9 +19,9 @@ from autograder.exercise.edits import draw
 from autograder.exercise.workspace import Workspace, read_app, work_place
 from autograder.judge.loaded_modules import read_loaded
 from autograder.judge.observe import Built, InfrastructureError, Observation, Observer
+from autograder.judge.points import judge, none
 from autograder.judge.predictions import judge_quiz, predictions
 from autograder.judge.prepare import Prepared
-from autograder.judge.rubric import judge, none
 from autograder.judge.step_roles import is_command
 from autograder.sandbox.limits import Bounds
 from autograder.sandbox.sandbox import Sandbox

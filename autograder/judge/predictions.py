@@ -12,8 +12,8 @@ from pathlib import Path
 
 from autograder.exercise.assignment import Assignment
 from autograder.judge.checks.base import Finding, why
+from autograder.judge.points import result_of
 from autograder.judge.question_play import verdicts
-from autograder.judge.rubric import result_of
 from autograder.quiz.prediction import CACHED, NO_VERDICT, RUNS, UNDECIDED, WORD_OF, Prediction, read_prediction
 from autograder.quiz.question import Question, steps_to_predict
 from autograder.submission.notebook_reader import Submission

@@ -23,8 +23,8 @@ from autograder.backends.results import Results
 from autograder.backends.worker import Job
 from autograder.classroom import grading as classroom
 from autograder.classroom.grading import grade_class
+from autograder.judge.points import none
 from autograder.judge.prepare import Prepared
-from autograder.judge.rubric import none
 from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import CheckResult, ClassRecord, SubmissionResult, graded, without_score
 from layerlab.cli import main

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from autograder.judge.image_contents import Contents, Needless, contents_of, needless
-from autograder.judge.rubric import judge
+from autograder.judge.points import judge
 from layerlab.oci.tar_entries import LayerEntry
 from tests.autograder.material import APP, observation, ps2
 

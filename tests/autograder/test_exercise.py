@@ -14,7 +14,7 @@ from autograder.exercise.assignment import load_assignment, notebook_of
 from autograder.exercise.starter import replace_answers, solution
 from autograder.judge.grade import by_rule
 from autograder.judge.network import NO_NETWORK
-from autograder.judge.rubric import check_rubric
+from autograder.judge.points import check_rubric
 from autograder.release import reference
 from autograder.submission.notebook_reader import collect
 from layerlab.dockerfile import parse

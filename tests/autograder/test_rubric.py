@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from autograder.judge.grade import by_rule
 from autograder.judge.observe import Built, Observation, Replay
-from autograder.judge.rubric import judge
+from autograder.judge.points import judge
 from autograder.judge.step_roles import StepRoles
 from autograder.sandbox.serving import Answer
 from autograder.submission.notebook_reader import Submission

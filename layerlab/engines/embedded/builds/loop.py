@@ -148,7 +148,7 @@ class Build:
             # Before anything changes what the cache says.
             self.predicted = make_plan(self.engine.name, self.options, self.inputs, self.engine.store, (), self.engine.look).steps
         elif any(stage.no_cache for stage in self.graph.stages):
-            from layerlab.engines.embedded.builds.run_mounts import empty_caches
+            from layerlab.engines.embedded.builds.mount_sources import empty_caches
 
             empty_caches(self.graph, self.engine.store, self.engine.worker)
         solution = self._solve()

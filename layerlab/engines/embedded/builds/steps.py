@@ -21,7 +21,7 @@ from layerlab.context.select import fixed_part
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.embedded import oom
 from layerlab.engines.embedded.builds.host_environment import CA_TARGET, ambient_environment, ca_bundle, proxy_arguments
-from layerlab.engines.embedded.builds.run_mounts import RunMounts
+from layerlab.engines.embedded.builds.mount_sources import RunMounts
 from layerlab.engines.embedded.executors.base import Executor, Mount, Process
 from layerlab.engines.embedded.rootfs.messages import ContextSource, Copy, InlineSource, LayersSource, MakeDirectories
 from layerlab.engines.embedded.rootfs.paths import OF_THE_TREE

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from layerlab.engines.api import ContainerOptions
-from layerlab.engines.embedded.builds.run_mounts import RunMounts
+from layerlab.engines.embedded.builds.mount_sources import RunMounts
 from layerlab.engines.embedded.containers.store import ContainerRow
 from layerlab.engines.embedded.executors.base import Executor, Process, Running
 from layerlab.engines.embedded.snapshotters import Snapshotter
