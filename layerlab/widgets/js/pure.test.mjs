@@ -122,3 +122,11 @@ test("marks in words", () => {
   assert.equal(pure.plural(1, "file", "files"), "1 file");
   assert.equal(pure.plural(12345, "file", "files"), "12,345 files");
 });
+
+test("a line goes to another place", () => {
+  const lines = ["a", "b", "c"];
+  assert.deepEqual(pure.moved(lines, 0, 2), ["b", "c", "a"]);
+  assert.deepEqual(pure.moved(lines, 2, 0), ["c", "a", "b"]);
+  assert.deepEqual(pure.moved(lines, 1, 1), lines);
+  assert.deepEqual(pure.moved(lines, 7, 0), lines);
+});

@@ -3,15 +3,8 @@ import { h, live, say, span } from "./dom.ts";
 import { lineOf, type Moves } from "./golf-line.ts";
 import { createRound, editsOf, levelsOf, type Round, scoreOf, trayOf, typedOf } from "./golf-side.ts";
 import { type Context, type Ended, listener } from "./model.ts";
+import { moved } from "./pure.ts";
 import type { GolfMessage, GolfState } from "./shapes.ts";
-
-// The lines after one of them went from a place to another.
-export function moved(lines: readonly string[], from: number, to: number): string[] {
-  const rest = lines.filter((_, index) => index !== from);
-  const line = lines[from];
-  if (line !== undefined) rest.splice(to, 0, line);
-  return rest;
-}
 
 interface Board {
   element: HTMLElement;

@@ -147,3 +147,11 @@ export function marksText(marks: readonly Mark[]): string {
 export function plural(count: number, one: string, many: string): string {
   return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 }
+
+// The lines after one of them went from a place to another.
+export function moved(lines: readonly string[], from: number, to: number): string[] {
+  const rest = lines.filter((_, index) => index !== from);
+  const line = lines[from];
+  if (line !== undefined) rest.splice(to, 0, line);
+  return rest;
+}
