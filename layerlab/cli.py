@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     """
     words = sys.argv[1:] if argv is None else argv
     own = next((module for module, verbs in _VERBS.items() if words and words[0] in verbs), None)
-    parser = make_parser() if own is None else _parser((own,))[0]
+    parser = make_parser(words[:1]) if own is None else _parser((own,))[0]
     arguments = parser.parse_args(words)
     if arguments.verb is None:
         parser.print_help()
@@ -53,13 +53,21 @@ def main(argv: list[str] | None = None) -> int:
         return 1
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of all verbs, those of installed packages too (entry points ``layerlab.verbs``; the autograder has some)."""
+def make_parser(asked: list[str] | None = None) -> argparse.ArgumentParser:
+    """The parser of all verbs, those of installed packages too (entry points ``layerlab.verbs``; the autograder has some).
+
+    ``asked``: the verb that was asked for; where there is none such, this ends the program and names the nearest.
+    """
     from importlib.metadata import entry_points
+
+    from layerlab.dockerfile.suggest import did_you_mean
 
     parser, verbs = _parser(tuple(_VERBS))
     for point in entry_points(group="layerlab.verbs"):
         point.load()(verbs)
+    for word in asked or ():
+        if not word.startswith("-") and word not in verbs.choices:
+            parser.error(f"there is no verb {word!r}{did_you_mean(word, verbs.choices)}; `layerlab --help` lists them")
     return parser
 
 

@@ -78,7 +78,8 @@ def steps_table(steps: tuple[StepRecord, ...], *, planned: bool = False, stream:
     stages = {step.stage for step in steps}
     labels = [_label(step, several=len(stages) > 1) for step in shown]
     left = max((len(label) for label in labels), default=0)
-    room = max(20, columns - left - 24)
+    # Two spaces thrice, the verdict, the seconds, two spaces and the size.
+    room = max(16, columns - left - 6 - 9 - 8 - 2 - 7)
     lines = []
     for step, label in zip(shown, labels, strict=True):
         text = _one_line(step.instruction, room)

@@ -142,6 +142,9 @@ def test_a_failing_step_is_shown_with_its_output_and_place(cli: Cli, app: Path) 
         (("build", "--secret", "src=x", "app"), "it has no id"),
         (("history", "nowhere"), "No such image: nowhere"),
         (("plan", "--edit", "../outside", "app"), "is not in the build context"),
+        (("biuld", "app"), "there is no verb 'biuld' (did you mean build?); `layerlab --help` lists them"),
+        (("grad", "ps1"), "there is no verb 'grad' (did you mean grade?)"),
+        (("nonsense",), "there is no verb 'nonsense'; `layerlab --help` lists them"),
     ],
     ids=lambda value: "-".join(value)[:40] if isinstance(value, tuple) else "",
 )

@@ -7,6 +7,8 @@ import argparse
 import pytest
 
 from layerlab.commands.common import reporter
+from layerlab.model import Cause, StepRecord
+from layerlab.render import steps_table
 from layerlab.reports import Transferred
 
 
@@ -34,3 +36,31 @@ def test_quiet_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
     report("pulling")
     report(Transferred("layer abc", 1))
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("planned", [False, True])
+@pytest.mark.parametrize("columns", [60, 80, 100, 120])
+def test_a_table_of_steps_is_as_wide_as_the_terminal(columns: int, planned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    cause = Cause(kind="file", origin=3, paths=("a/long/path.ts",) * 5, text="It reads a/long/path.ts, and more. " * 9)
+    steps = tuple(
+        StepRecord(
+            number=number,
+            stage="a-stage-with-a-name",
+            instruction="RUN echo " + "words " * 40,
+            line=number,
+            end_line=number,
+            status="executed" if number % 2 else "undecided",
+            makes_layer=True,
+            index=f"{number}/12",
+            size=123_400_000,
+            seconds=1234.5,
+            cause=cause if number % 2 else None,
+        )
+        for number in range(1, 12)
+    )
+    lines = steps_table(steps, planned=planned).splitlines()
+    assert max(map(len, lines)) <= columns
+    # And no narrower than it has to be.
+    assert any("…" in line for line in lines)
+    assert max(len(line) for line in lines if "…" in line) > columns - 20
