@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Final
 
 import pytest
+
+from layerlab.cli import _VERBS
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -57,3 +61,10 @@ def test_a_build_loads_neither_network_nor_docker_nor_notebooks(loaded: Callable
 def test_a_build_in_which_nothing_runs_loads_nothing_that_runs_steps(loaded: Callable[[], set[str]]) -> None:
     assert "layerlab.engines.embedded.builds.steps" in loaded()
     assert loaded().isdisjoint(OF_STEPS)
+
+
+@pytest.mark.parametrize("module", _VERBS)
+def test_a_verb_is_looked_for_in_the_module_that_has_it(module: str) -> None:
+    verbs = argparse.ArgumentParser().add_subparsers()
+    import_module(f"layerlab.commands.{module}").add(verbs)
+    assert set(verbs.choices) == set(_VERBS[module])

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Runtime(Protocol):
-    """Made for one engine; its parts are asked for when they are first needed."""
+    """Made for one engine and its clones; each asks for its parts when it first needs them."""
 
     @property
     def patience(self) -> float:
