@@ -11,13 +11,14 @@ import msgspec
 from layerlab.context.build_context import load_context
 from layerlab.dockerfile import parse
 from layerlab.engines.api import BuildOptions
-from layerlab.engines.inputs import Inputs, build_arguments, check_frontend, dockerfile_of, dockerfile_text, shown_path
+from layerlab.engines.inputs import Inputs, build_arguments, check_frontend, dockerfile_of, dockerfile_text, not_here, shown_path
 from layerlab.errors import CheckOptionsError, CheckViolationError, DockerfileError, InvalidReferenceError
 from layerlab.linter import check
 from layerlab.linter.options import CHECKS
 from layerlab.model import CheckRecord
 from layerlab.oci.references import parse_reference
 from layerlab.solver.graph import Resolve
+from layerlab.solver.ops import BaseImage
 
 _ASKS: Final = re.compile(rb"(?im)^#[ \t]*check[ \t]*=")
 
@@ -39,6 +40,7 @@ def check_build(options: BuildOptions, resolve: Resolve) -> CheckRecord:
         build_args=build_arguments(options),
         target=options.target,
         every_stage=not options.target,
+        like=options.like,
     )
 
 
@@ -48,14 +50,22 @@ def checked(options: BuildOptions, inputs: Inputs) -> Inputs:
     Rule: BuildKit ``toDispatchState``: of the stages that the target needs, once there is no other error.
     Raises ``DockerfileError`` where ``# check=error=true`` makes warnings an error, or that line cannot be read.
     """
+
+    def here(name: str) -> BaseImage:
+        # The file is read again, and may be another by now.
+        if name not in inputs.graph.images:
+            raise not_here(name)
+        return inputs.graph.images[name]
+
     record = check(
         dockerfile_text(options, inputs.file, inputs.shown),
         inputs.shown,
-        inputs.graph.images.__getitem__,
+        here,
         is_reference,
         ignore=inputs.context.rules,
         build_args=build_arguments(options),
         target=options.target,
+        like=options.like,
     )
     failure = record.failure
     # Of anything else the graph, which is made by the rules that were asked for, has spoken.

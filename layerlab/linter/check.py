@@ -12,7 +12,7 @@ from layerlab.linter.options import CheckOptions
 from layerlab.linter.stages import Stages, check_defaults
 from layerlab.linter.text import read
 from layerlab.model import CheckRecord, Failure
-from layerlab.solver.graph import Resolve, build_graph
+from layerlab.solver.graph import NEWEST, Like, Resolve, build_graph
 
 
 def check(
@@ -25,12 +25,13 @@ def check(
     build_args: Mapping[str, str] | None = None,
     target: str | None = None,
     every_stage: bool = False,
+    like: Like = NEWEST,
 ) -> CheckRecord:
     """Apply BuildKit's rules to the stages that ``target`` (default: the last stage) needs, or to every stage.
 
     ``file``          the name of the Dockerfile for people. ``ignore``: rules of the build context.
     ``resolve``       a base image for a reference, as for ``build_graph``.
-    ``is_reference``  whether a text can name an image.
+    ``is_reference``  whether a text can name an image. ``like``: see ``BuildOptions``.
 
     An error that a build would end with is the record's ``failure``, beside what had been found before. Raises what ``resolve`` raises,
     if that is no ``LayerlabError``.
@@ -51,6 +52,7 @@ def check(
             emulates=True,
             observer=observer,
             every_stage=every_stage,
+            like=like,
         )
         if findings.options.error and findings.warnings:
             rules = ", ".join(sorted({warning.rule for warning in findings.warnings}))

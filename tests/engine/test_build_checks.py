@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from layerlab.engines import build_checks
 from layerlab.errors import DockerfileError
 from layerlab.render import build_summary
 
@@ -79,3 +80,15 @@ def test_checks_stop_nothing_that_older_verdicts_allow(lab: Lab) -> None:
 def test_what_is_skipped_is_no_error(lab: Lab) -> None:
     skipped = "# check=skip=LegacyKeyValueFormat,MaintainerDeprecated;error=true\n"
     assert lab.build(skipped + _TWO_STAGES).checks == ()
+
+
+def test_a_build_with_older_verdicts_is_checked_as_it_is_built(lab: Lab) -> None:
+    """``TARGETSTAGE`` is newer: where it names a base image, another is built with than today."""
+    record = lab.build("FROM ${TARGETSTAGE:-base:1}\nENV A b\nRUN true\n", like="26")
+    assert {warning.rule for warning in record.checks} >= {"LegacyKeyValueFormat"}
+
+
+def test_a_file_that_is_another_when_it_is_checked_ends_no_build(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read once more for its checks, and an editor may have saved it in between."""
+    monkeypatch.setattr(build_checks, "dockerfile_text", lambda *_: b"FROM another:1\nRUN true\n")
+    assert verdicts(lab.build("FROM base:1\nRUN true\n")) == ["executed"]
