@@ -468,14 +468,14 @@ LIMITS: Final = {
     "log_bytes": MIB,
 }
 _DISK: Final = "MiB of disk that are allowed"
-_TIME: Final = "was stopped: it took more than"
+TIME: Final = "was stopped: it took more than"
 _FILL: Final = "for i in 1 2 3 4; do dd if=/dev/zero of=$i bs=1M count=70 || exit 3; done; sleep 2"
 
 # --- 19: more than is allowed
 GREEDY: Final[dict[str, Attack]] = {
     # Where the kernel refuses the next process first, that is what is told.
     "fork-bomb": _run(
-        "processes without end", "b() { b | b & }; b; sleep 60", f"and threads at once|temporarily unavailable|Cannot fork|{_TIME}"
+        "processes without end", "b() { b | b & }; b; sleep 60", f"and threads at once|temporarily unavailable|Cannot fork|{TIME}"
     ),
     "many-processes": _run("processes that wait", "for i in $(seq 100); do sleep 60 & done; wait", "processes and threads at once"),
     # The pool of libuv, which is made as a whole when it is first used.
@@ -485,9 +485,9 @@ GREEDY: Final[dict[str, Attack]] = {
         # Where the kernel refuses the next thread first, libuv ends the program.
         "processes and threads at once|exit code: 134",
     ),
-    "loop": _run("time", "while :; do :; done", _TIME),
-    "sleep": _run("time, idle", "sleep 600", _TIME),
-    "heap": _run("memory", _node("const all = []; for (;;) all.push(Buffer.alloc(20 << 20, 1))"), f"MiB of memory|{_TIME}"),
+    "loop": _run("time", "while :; do :; done", TIME),
+    "sleep": _run("time, idle", "sleep 600", TIME),
+    "heap": _run("memory", _node("const all = []; for (;;) all.push(Buffer.alloc(20 << 20, 1))"), f"MiB of memory|{TIME}"),
     "memory-in-dev": _run(
         "memory as files",
         "for i in 1 2 3 4; do dd if=/dev/zero of=/dev/$i bs=1M count=140 || exit 3; done",
@@ -497,14 +497,14 @@ GREEDY: Final[dict[str, Attack]] = {
     "names-in-memory": _run(
         "memory, in files without a byte",
         _node("for (let i = 0; ; i++) require('fs').writeFileSync(['/dev/', '/dev/shm/'][i % 2] + i, '')"),
-        f"MiB of memory|the disk was not full|{_TIME}",
+        f"MiB of memory|the disk was not full|{TIME}",
     ),
     "names-in-a-mount": Attack(
         tries="the same in a file system of its own",
         dockerfile="FROM node:alpine\nRUN --mount=type=tmpfs,target=/t "
         + _node("for (let i = 0; ; i++) require('fs').writeFileSync('/t/' + i, '')")
         + "\n",
-        says=f"MiB of memory|{_TIME}",
+        says=f"MiB of memory|{TIME}",
     ),
     "says-disk-full": _run("no score instead of a bad one", "echo ENOSPC: no space left on device; exit 1", "the disk was not full"),
     "shut-output": _run(
@@ -521,19 +521,19 @@ GREEDY: Final[dict[str, Attack]] = {
     "no-name": _run(
         "disk, in files that have no name",
         "exec 3>/a 4>/b; rm /a /b; dd if=/dev/zero bs=1M count=140 >&3; dd if=/dev/zero bs=1M count=140 >&4; sleep 60",
-        f"{_DISK}|{_TIME}",
+        f"{_DISK}|{TIME}",
     ),
     "holes": _run("files that are empty and long", "for i in $(seq 40); do truncate -s 140M /h$i; done", _DISK),
     "empty-files": _run(
         "more files than a disk can have",
         _node("for (let i = 0; i < 60000; i++) require('fs').writeFileSync('/srv/' + i, '')"),
-        f"{_DISK}|{_TIME}",
+        f"{_DISK}|{TIME}",
     ),
     "many-links": _run("one file under many names", "dd if=/dev/zero of=/f bs=1M count=20; for i in $(seq 30); do ln /f /l$i; done", _DISK),
     "deep-folders": _run(
         "folders that no path leads to",
         _node("process.chdir('/srv'); for (let i = 0; i < 3000; i++) { require('fs').mkdirSync('dd'); process.chdir('dd') }"),
-        f"no path leads|{_DISK}|{_TIME}",
+        f"no path leads|{_DISK}|{TIME}",
     ),
     "deep-npm-cache": _run(
         "no score, by folders that no path leads to where npm keeps its cache",
@@ -541,7 +541,7 @@ GREEDY: Final[dict[str, Attack]] = {
             "process.chdir(process.env.npm_config_cache); "
             "for (let i = 0; i < 3000; i++) { require('fs').mkdirSync('dd'); process.chdir('dd') }"
         ),
-        f"no path leads|{_DISK}|{_TIME}|{NO_APP}",
+        f"no path leads|{_DISK}|{TIME}|{NO_APP}",
     ),
     "copies": Attack(
         tries="disk, by copies",
@@ -585,6 +585,6 @@ GREEDY: Final[dict[str, Attack]] = {
 if platform.machine() == "x86_64":
     # In a user namespace of its own a command would have all rights: it could mount file systems that are memory.
     GREEDY["system-v"] = _run("memory that no process holds", _program(_SYSTEM_V), "MiB of memory")
-    GREEDY["mapped"] = _run("disk, in files that have no name and are not open", _program(_MAPPED), f"{_DISK}|have no name|{_TIME}")
+    GREEDY["mapped"] = _run("disk, in files that have no name and are not open", _program(_MAPPED), f"{_DISK}|have no name|{TIME}")
     GREEDY["namespace"] = _run("rights of its own", _program(_UNSHARE))
     GREEDY["namespace-32"] = _run("the same by an older way", _program(_UNSHARE_32), f"{NO_APP}|exit code: 139")

@@ -36,7 +36,7 @@ from autograder.submission.record import ClassRecord, SubmissionResult
 from layerlab.cli import main
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.rootfs.messages import Remove
-from tests.adversarial.attacks import ATTACKS, GREEDY, LIMITS, Attack
+from tests.adversarial.attacks import ATTACKS, GREEDY, LIMITS, TIME, Attack
 from tests.autograder.material import APP, COURSE, notebook, submit
 
 pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(1800)]
@@ -102,7 +102,19 @@ class Graded(msgspec.Struct, kw_only=True):
     left: list[str]
 
     def of(self, kind: str, student: str) -> SubmissionResult:
-        return next(result for result in self.records[kind].submissions if result.student == student)
+        records = [self.records[kind]]
+        if kind == "greedy" and "unhurried" in self.records:
+            records.insert(0, self.records["unhurried"])
+        return next(result for record in records for result in record.submissions if result.student == student)
+
+
+def _messages(result: SubmissionResult) -> str:
+    return "\n".join([result.reason, *(check.message for check in result.checks)])
+
+
+def _hurried(record: ClassRecord, student: str, attack: Attack) -> bool:
+    messages = next(_messages(result) for result in record.submissions if result.student == student)
+    return TIME in messages and re.search(attack.says, messages) is None
 
 
 def _processes_of(place: Path) -> list[str]:
@@ -194,6 +206,11 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graded]:
                 main(["grade", "ps1", "--course", str(course), "--place", str(place), "--workers", "1", "--seed", _seed(), "--no-publish"])
             # What was graded is kept, so this is only read.
             records[kind] = grade_class(course, "ps1", place=place, workers=1, seed=_seed(), report=lambda _text: None)
+        # On a machine that others keep busy, the clock may end what was to meet another limit: such get more time.
+        hurried = {student: attack for student, attack in GREEDY.items() if _hurried(records["greedy"], student, attack)}
+        if hurried:
+            course = _course(root / "unhurried", hurried, {**LIMITS, "step_seconds": 60, "submission_seconds": 300}, words)
+            records["unhurried"] = grade_class(course, "ps1", place=place, workers=1, seed=_seed(), report=lambda _text: None)
     listener.close()
     end = time.monotonic() + 10
     while (left := _processes_of(place)) and time.monotonic() < end:
@@ -228,7 +245,7 @@ def test_what_comes_of_an_attack(graded: Graded, kind: str, student: str, attack
     result = graded.of(kind, student)
     assert result.status == "graded", result.reason
     assert result.score is not None
-    messages = "\n".join([result.reason, *(check.message for check in result.checks)])
+    messages = _messages(result)
     assert result.score <= attack.most, messages
     assert re.search(attack.says, messages), messages
 

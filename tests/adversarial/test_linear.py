@@ -179,7 +179,11 @@ def seconds(work: Callable[[int], object], size: int) -> float:
 def test_four_times_the_text_takes_about_four_times_as_long(name: str) -> None:
     """A square would take sixteen times as long; what takes next to no time is quick enough whatever it does."""
     work, size = READERS[name]
-    small, large = seconds(work, size), seconds(work, 4 * size)
+    for _ in range(3):
+        small, large = seconds(work, size), seconds(work, 4 * size)
+        # What is square is so each time; a busy machine is not.
+        if large < max(0.15, 12 * small):
+            break
     assert large < max(0.15, 12 * small), f"{size}: {small:.3f} s, {4 * size}: {large:.3f} s"
 
 

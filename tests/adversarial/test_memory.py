@@ -153,7 +153,12 @@ PLACES = {
 @pytest.mark.parametrize("place", PLACES.values(), ids=PLACES.keys())
 def test_a_file_system_in_memory_is_counted_whatever_its_place_is_called(confined: Confined, place: str) -> None:
     fill = "for i in 1 2 3 4 5 6 7 8; do head -c 52428800 /dev/zero > $i || exit 7; done; sleep 5"
-    record = confined.build(f'--mount=type=tmpfs,target=$D cd "$D" && {{ {fill}; }}', before=f'ENV D="{place}"')
+    for _ in range(3):
+        record = confined.build(f'--mount=type=tmpfs,target=$D cd "$D" && {{ {fill}; }}', before=f'ENV D="{place}"')
+        assert confined.watch is not None
+        # Other tests take memory at the same time, and a step that they meet is tried again.
+        if not confined.watch.trouble:
+            break
     assert confined.watch is not None
     assert record.failure is not None, confined.lab.output
     assert re.search("it used .* MiB of memory; at most 200 are allowed", "".join(confined.watch.told[:1])), confined.watch.told
