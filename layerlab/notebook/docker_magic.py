@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import contextvars
 import io
 import os
 import shlex
 import sys
-import time
+import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from layerlab.engines.api import Event
 from layerlab.errors import BuildInterruptedError, LayerlabError, UsageError
 from layerlab.notebook.docker_output import BuildLook
 from layerlab.notebook.estimate import estimate
@@ -23,7 +23,7 @@ from layerlab.notebook.session import Session
 from layerlab.render import error_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
 VERBS: Final = (
     *("build", "history", "images", "inspect", "tag", "rmi", "run", "ps", "diff", "logs", "stop", "rm"),
@@ -37,7 +37,7 @@ _GROUPS: Final[dict[str, dict[str, str]]] = {
     "buildx": {"build": "build"},
     "builder": {"build": "build", "prune": "prune"},
 }
-_INTERVAL: Final = 0.15
+_INTERVAL: Final = 0.25
 
 
 def docker(session: Session, line: str) -> None:
@@ -110,38 +110,44 @@ def _build(session: Session, words: list[str]) -> None:
         raise
     options = options_of(arguments)
     look = BuildLook(session.engine_name, estimate(session.engine, options))
-    show = _live(look)
-
-    def watch(event: Event) -> None:
-        look.take(event)
-        show(False)
-
-    try:
-        session.record = session.engine.build(options, watch)
+    with _live(look):
+        try:
+            session.record = session.engine.build(options, look.take)
+        except KeyboardInterrupt:
+            raise BuildInterruptedError("stopped; finished steps stay in the cache") from None
         session.broke_off = False
-    except KeyboardInterrupt:
-        show(True)
-        raise BuildInterruptedError("stopped; finished steps stay in the cache") from None
-    look.finish(session.record)
-    show(True)
+        look.finish(session.record)
     write_image_id(arguments.iidfile, session.record.image)
 
 
-def _live(look: BuildLook) -> Callable[[bool], None]:
-    """A function that shows the build as it is now, in place; called with ``False`` it does so a few times a second at most."""
+@contextlib.contextmanager
+def _live(look: BuildLook) -> Iterator[None]:
+    """For the length of the block the build is shown as it is now, in place, a few times a second; and at its end once more.
+
+    By a clock and not by events: a step that says nothing for a minute runs all the same.
+    """
     from IPython.display import display as untyped_display
 
     display: Any = untyped_display
     handle = display({"text/plain": look.text()}, raw=True, display_id=True)
-    last = time.monotonic()
+    ended = threading.Event()
 
-    def show(now: bool) -> None:
-        nonlocal last
-        if now or time.monotonic() - last > _INTERVAL:
-            last = time.monotonic()
-            handle.update({"text/plain": look.text()}, raw=True)
+    def show() -> None:
+        handle.update({"text/plain": look.text()}, raw=True)
 
-    return show
+    def tick() -> None:
+        while not ended.wait(_INTERVAL):
+            show()
+
+    # What a thread displays belongs to the cell whose context it has.
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(tick,), name="build shown", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        show()
 
 
 class _Bytes(io.TextIOBase):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+import threading
 import time
 
 from layerlab.engines.api import Event
@@ -15,7 +16,7 @@ _LOG_LINES = 12
 
 
 class BuildLook:
-    """Collects the events of a build; ``text()`` is how it looks now. ``head`` is said first, e.g. how long it may take."""
+    """Collects the events of a build; ``text()`` is how it looks now, in any thread. ``head`` is said first, e.g. how long it may take."""
 
     def __init__(self, engine: str, head: str = "") -> None:
         self._engine = engine
@@ -28,9 +29,14 @@ class BuildLook:
         self._log: list[str] = []
         self._partial = ""
         self._record: BuildRecord | None = None
+        self._lock = threading.Lock()
 
     def take(self, event: Event) -> None:
         """One event of the build."""
+        with self._lock:
+            self._take(event)
+
+    def _take(self, event: Event) -> None:
         if event.kind == "note":
             self._notes = [*self._notes[-2:], event.text]
         elif event.kind == "log":
@@ -44,12 +50,17 @@ class BuildLook:
 
     def finish(self, record: BuildRecord) -> None:
         """The build has ended: what is shown from now on is its record."""
-        self._record = record
-        self._done = list(record.steps)
-        self._running = None
+        with self._lock:
+            self._record = record
+            self._done = list(record.steps)
+            self._running = None
 
     def text(self) -> str:
         """All of it, as plain text."""
+        with self._lock:
+            return self._text()
+
+    def _text(self) -> str:
         record = self._record
         shown = [step for step in self._done if step.status not in ("metadata", "skipped")]
         predicted = record.predicted if record is not None else ()

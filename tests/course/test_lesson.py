@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import os
+import re
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from layerlab.engines.api import Event
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import UsageError
+from layerlab.model import StepRecord
 from layerlab.notebook import Lesson, Session, docker_magic
 from layerlab.notebook.docker_magic import docker
+from layerlab.notebook.docker_output import BuildLook
 from tests.conformance import bases
 
 
@@ -115,7 +121,7 @@ def test_a_prediction_is_not_compared_with_an_older_build(
     lab: Lesson, session: Session, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # No IPython here, so nothing to show a build in.
-    monkeypatch.setattr(docker_magic, "_live", lambda _look: lambda _now: None)
+    monkeypatch.setattr(docker_magic, "_live", lambda _look: contextlib.nullcontext())
     lab.write("../tiny/Dockerfile", "FROM node:alpine\nRUN echo one > /one\n")
     docker(session, "build -t tiny ../tiny")
     guess = lab.predict("And now?", context="../tiny")
@@ -131,6 +137,30 @@ def test_a_prediction_is_not_compared_with_an_older_build(
     assert lab.reveal(guess).results
     assert (session.app.parent / "tiny" / "id").read_text(encoding="utf-8") == lab.image_id("tiny")
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_step_that_says_nothing_is_seen_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its clock goes on, event or none, and what it said last stays."""
+    shown: list[str] = []
+
+    class Handle:
+        def update(self, data: dict[str, str], *, raw: bool) -> None:
+            assert raw
+            shown.append(data["text/plain"])
+
+    monkeypatch.setattr("IPython.display.display", lambda *_, **_more: Handle())
+    look = BuildLook("embedded")
+    step = StepRecord(number=2, stage="0", instruction="RUN sleep 60", line=2, end_line=2, status="executed", makes_layer=True, index="1/1")
+    with docker_magic._live(look):
+        look.take(Event(kind="start", step=step))
+        look.take(Event(kind="log", step=step, text="half of it is done\n"))
+        time.sleep(1.2)
+    running = [text for text in shown if "RUN sleep 60" in text]
+    assert len(running) >= 3
+    assert all(" => => half of it is done" in text for text in running[1:])
+    clocks = [float(re.findall(r"RUN sleep 60 +(\d+\.\d)s", text)[0]) for text in running]
+    assert clocks == sorted(clocks)
+    assert clocks[-1] >= 1.0
 
 
 def test_an_archive_is_not_shown(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
@@ -152,7 +182,7 @@ def test_a_folder_that_is_gone(lab: Lesson, session: Session, capsys: pytest.Cap
 
 def test_a_prediction_that_was_answered_keeps_its_answer(lab: Lesson, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cell that builds and reveals, run a second time, builds nothing: that makes no right answer a wrong one."""
-    monkeypatch.setattr(docker_magic, "_live", lambda _look: lambda _now: None)
+    monkeypatch.setattr(docker_magic, "_live", lambda _look: contextlib.nullcontext())
     lab.write("../tiny/Dockerfile", "FROM node:alpine\nRUN echo one > /one\n")
     guess = lab.predict("The first time?", context="../tiny")
     guess.commit(["runs"])
