@@ -23,13 +23,13 @@ def hints(level: Level, lines: tuple[str, ...], score: Score) -> tuple[str, ...]
     for cost, edit, one in found:
         what = f"{edit.title}, {_times(edit.weight)} a {level.unit}"
         said.append(
-            f"Line {one.line}, {lines[one.line - 1]}, runs again and makes what it made before: {_seconds(cost)} a {level.unit} ({what}). "
-            f"{one.cause.text}"
+            f"Line {one.line}, {lines[one.line - 1]}, runs again for nothing, as it makes what it made before: "
+            f"{seconds(cost)} a {level.unit} ({what}). {one.cause.text}"
         )
     if not said:
         # What is copied more widely than it is read, or done in a slower way.
         dearest = max(score.edits, key=lambda edit: edit.weight * edit.seconds)
-        said.append(f"No command runs in vain. Most is spent on: {dearest.title}, {_seconds(dearest.seconds)} each time.")
+        said.append(f"No command runs for nothing. Most is spent on: {dearest.title}, {seconds(dearest.seconds)} each time.")
     return tuple(said)
 
 
@@ -37,5 +37,6 @@ def _times(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
-def _seconds(value: float) -> str:
-    return f"{value:g} s"
+def seconds(value: float) -> str:
+    """A number of seconds for people."""
+    return f"{value:,.1f}".removesuffix(".0") + " s"

@@ -1,8 +1,8 @@
 """The least that any order of a level's lines costs, proven: every set of lines that can come first is looked at.
 
-What a line costs after an edit is decided by the keys of what stands above it, so two beginnings of a Dockerfile that hold the same lines,
+What a line costs after an edit is decided by the keys of what stands above it, so two beginnings of a stage that hold the same lines,
 leave the same files and are rebuilt after the same edits have the same ends; of such, the cheapest is kept. Nothing else is left out.
-``scoring``, which plays builds by the solver, must find the same for the winner, or ``prove`` raises.
+``scoring``, which plays builds by the solver, must find the same for the winner.
 """
 
 from __future__ import annotations
@@ -13,18 +13,17 @@ from typing import Final, NamedTuple
 import msgspec
 
 from layerlab.context import select
-from layerlab.errors import ContextError, DockerfileError, UsageError
-from layerlab.golf.level import SETTLED, Level, Line
-from layerlab.golf.scoring import Course, stages_of
-from layerlab.golf.simulation import Broken, Context, Tree, copied, graph_of, ran
+from layerlab.errors import ContextError, LayerlabError, UsageError
+from layerlab.golf.level import Level, Line
+from layerlab.golf.scoring import Course, same
+from layerlab.golf.simulation import Broken, Context, Tree, copied, graph_of, homes, ran, source_tree
 from layerlab.solver.graph import Graph
 from layerlab.solver.keys import content_sources
 from layerlab.solver.ops import CopyOp, MkdirOp, Op, RunOp, Source
 from layerlab.solver.plan import counts, selection_of
 
-# Lines that the steps behind them are made of, so their order counts beyond what they make themselves.
+# Lines that the steps below them are made of, so their order counts beyond what they make themselves.
 _CONFIGURING: Final = frozenset({"ARG", "ENV", "USER", "WORKDIR"})
-
 # A minute of looking.
 _MOST: Final = 30_000
 
@@ -37,155 +36,183 @@ class Par(NamedTuple):
     looked: int
 
 
-class _Beginning(NamedTuple):
-    """A stage as far as it is laid, and the stages before it, once without an edit and once after each.
+class _Stage(NamedTuple):
+    """A stage that is laid, once without an edit and once after each: ``trees`` and ``changed`` are of these builds.
 
-    ``placed``: lines of this stage. ``order``: of those that configure. ``trees`` and ``changed``: of this stage, for each build;
-    ``done``: the same and ``order``, of the stages before.
+    ``order``: of the lines that configure. ``reads``: the stages that it stands on or reads from.
     """
 
-    placed: frozenset[str]
     order: tuple[str, ...]
     trees: tuple[int, ...]
     changed: tuple[bool, ...]
-    done: tuple[tuple[tuple[str, ...], tuple[int, ...], tuple[bool, ...]], ...]
+    reads: frozenset[int]
+
+
+class _Beginning(NamedTuple):
+    """A stage as far as it is laid, and those before it. ``placed``: its lines."""
+
+    placed: frozenset[str]
+    stage: _Stage
+    done: tuple[_Stage, ...]
+
+
+class _Way(NamedTuple):
+    """The cheapest way to a beginning: seconds of each stage, and the lines."""
+
+    costs: tuple[float, ...]
+    lines: tuple[str, ...]
 
 
 def prove(level: Level) -> Par:
-    """Find par.
-
-    Raises ``AssertionError`` where the two ways of playing differ, ``Broken`` where the level's own lines do not build, and ``UsageError``
-    for more lines in a stage than can be gone through.
-    """
+    """Find par. Raises ``UsageError`` for a level whose own lines do not build, with more lines than can be gone through, or of a kind that
+    nothing can be proven of."""
     return _Search(level).run()
 
 
-def with_par(level: Level) -> Level:
-    """The level, with its par found where it says none. Raises what ``prove`` raises."""
-    return level if level.par is not None else msgspec.structs.replace(level, par=prove(level).seconds)
+def proven(level: Level) -> Level:
+    """The level with its par. Raises what ``prove`` raises, and ``UsageError`` for a level that says another par than it has."""
+    found = prove(level).seconds
+    if level.par is not None and not same(found, level.par):
+        raise UsageError(
+            f"the level {level.title!r} says that its par is {level.par:g}; it is {found:g}", remedy="Correct it, or leave it out."
+        )
+    return msgspec.structs.replace(level, par=found)
 
 
 class _Search:
     def __init__(self, level: Level) -> None:
         self._level = level
         self._course = Course(level)
+        self._homes = homes(level)
         self._contexts = [Context(level), *(Context(level, edit) for edit in level.edits)]
         self._weights = [edit.weight for edit in level.edits]
         self._trees: list[Tree] = []
         self._numbers: dict[frozenset[tuple[str, str]], int] = {}
         self._ops: dict[tuple[object, ...], tuple[Op | None, Graph] | None] = {}
         self._steps: dict[tuple[object, ...], tuple[tuple[str, ...], int] | None] = {}
-        stages = stages_of(level)
-        count = max(stages.values()) + 1
-        self._stages = [[line for text, line in level.by_text.items() if stages[text] == number] for number in range(count)]
+        # The operations of each line, to see whether two stages have one and the same.
+        self._meant: dict[Op, set[str]] = {}
+        count = max(level.stages.values()) + 1
+        self._stages = [[line for text, line in level.by_text.items() if level.stages[text] == number] for number in range(count)]
 
     def run(self) -> Par:
-        empty = tuple(self._number(Tree({})) for _ in self._contexts)
-        none = tuple(False for _ in self._contexts)
-        states: dict[_Beginning, tuple[float, tuple[str, ...]]] = {_Beginning(frozenset(), (), empty, none, ()): (0.0, ())}
+        nothing = _Stage((), tuple(self._number(Tree({})) for _ in self._contexts), tuple(False for _ in self._contexts), frozenset())
+        states = {_Beginning(frozenset(), nothing, ()): _Way((), ())}
         looked = 0
         for number in range(len(self._stages)):
-            begun: dict[_Beginning, tuple[float, tuple[str, ...]]] = {}
-            for state, (cost, lines) in states.items():
-                fresh = self._begin(number, state)
-                if fresh not in begun or begun[fresh][0] > cost:
-                    begun[fresh] = (cost, (*lines, self._stages[number][0].text))
-            ended: dict[_Beginning, tuple[float, tuple[str, ...]]] = {}
-            layer = begun
+            layer: dict[_Beginning, _Way] = {}
+            for state, way in states.items():
+                begun = self._begin(number, state, nothing)
+                _keep(layer, begun, _Way((*way.costs, 0.0), (*way.lines, self._stages[number][0].text)))
+            states = {}
             while layer:
                 looked += len(layer)
                 if looked > _MOST:
-                    raise UsageError(
-                        f"the level {self._level.title!r} has too many orders to find its par: more than {_MOST} beginnings",
-                        remedy="Give it fewer lines in a stage, or say its par.",
-                    )
-                further: dict[_Beginning, tuple[float, tuple[str, ...]]] = {}
-                for state, (cost, lines) in layer.items():
-                    if self._is_whole(number, state) and (state not in ended or ended[state][0] > cost):
-                        ended[state] = (cost, (*lines, *(line.text for line in self._stages[number] if line.keyword in SETTLED)))
-                    for line, after, more in self._moves(number, state):
-                        if after not in further or further[after][0] > cost + more:
-                            further[after] = (cost + more, (*lines, line.text))
-                layer = further
-            states = ended
-        for cost, lines in sorted(states.values()):
-            score = self._course.rate(lines)
-            if score.broken:
-                continue
-            assert score.total is not None
-            assert abs(score.total - cost) < 1e-6, (score.total, cost, lines)
-            return Par(cost, lines, looked)
-        raise Broken("no order of these lines builds what the level wants")
+                    raise self._unproven(f"it has too many orders: more than {_MOST} beginnings", "Give it fewer lines in a stage.")
+                layer = self._further(number, layer, states)
+        return self._best(states, looked)
 
-    def _begin(self, number: int, state: _Beginning) -> _Beginning:
+    def _further(self, number: int, layer: dict[_Beginning, _Way], ended: dict[_Beginning, _Way]) -> dict[_Beginning, _Way]:
+        """All beginnings with one line more; those that are whole are ends, too."""
+        further: dict[_Beginning, _Way] = {}
+        for state, (costs, lines) in layer.items():
+            if self._is_whole(number, state):
+                settled = (line.text for line in self._stages[number] if line.is_settled)
+                _keep(ended, state, _Way(costs, (*lines, *settled)))
+            for line, after, more in self._moves(number, state):
+                _keep(further, after, _Way((*costs[:-1], costs[-1] + more), (*lines, line.text)))
+        return further
+
+    def _best(self, ends: dict[_Beginning, _Way], looked: int) -> Par:
+        """The cheapest end that builds what the level wants. Only stages that the last one needs are built."""
+        found = sorted((sum(way.costs[number] for number in _needed(state)), way.lines) for state, way in ends.items())
+        if any(len({self._level.stages[text] for text in texts}) > 1 for texts in self._meant.values()):
+            raise self._unproven(
+                "two of its stages can have the same step, which a build runs once", "Say it in another way in one of them."
+            )
+        for cost, lines in found:
+            score = self._course.rate(lines)
+            if score.total is None:
+                continue
+            if not same(score.total, cost):
+                raise self._unproven(f"its builds take {score.total:g} s where {cost:g} s were expected", "Please report it.")
+            return Par(score.total, lines, looked)
+        raise self._unproven("no order of its lines builds what it needs", "Look at what they read and make.")
+
+    def _unproven(self, why: str, remedy: str) -> UsageError:
+        return UsageError(f"the par of the level {self._level.title!r} cannot be found: {why}", remedy=remedy)
+
+    def _begin(self, number: int, state: _Beginning, nothing: _Stage) -> _Beginning:
         """The next stage, before its first line."""
-        done = state.done if number == 0 else (*state.done, (state.order, state.trees, state.changed))
+        done = state.done if number == 0 else (*state.done, state.stage)
         graph = self._graph(number, (), done, 0)
         base = graph.stage(graph.target).base_stage
-        if base is not None:
-            return _Beginning(frozenset(), (), done[base][1], done[base][2], done)
-        empty = tuple(self._number(Tree({})) for _ in self._contexts)
-        return _Beginning(frozenset(), (), empty, tuple(False for _ in self._contexts), done)
+        stage = nothing if base is None else _Stage((), done[base].trees, done[base].changed, frozenset({base}))
+        return _Beginning(frozenset(), stage, done)
 
     def _is_whole(self, number: int, state: _Beginning) -> bool:
         things = {line.does for line in self._stages[number] if line.does and line.text in state.placed}
-        movable = (line for line in self._stages[number] if line.keyword not in SETTLED | {"FROM"})
+        movable = (line for line in self._stages[number] if not line.is_settled and line.keyword != "FROM")
         return all(line.spare or line.text in state.placed or (line.does and line.does in things) for line in movable)
 
     def _moves(self, number: int, state: _Beginning) -> Iterator[tuple[Line, _Beginning, float]]:
         for line in self._stages[number]:
-            if line.keyword in SETTLED | {"FROM"} or line.text in state.placed:
+            if line.is_settled or line.keyword == "FROM" or line.text in state.placed:
                 continue
-            order = (*state.order, line.text) if line.keyword in _CONFIGURING else state.order
-            placed, trees, changed, cost = state.placed | {line.text}, [], [], 0.0
-            first: tuple[Op | None, tuple[str, ...]] | None = None
-            for build, context in enumerate(self._contexts):
-                found = self._op(number, line, state, build)
-                if found is None:
-                    break
-                op, graph = found
-                if op is None:
-                    trees.append(state.trees[build])
-                    changed.append(state.changed[build])
-                    continue
-                stepped = self._step(line, op, graph, state, build, context)
-                if stepped is None:
-                    break
-                digests, tree = stepped
-                if first is None:
-                    first = (op, digests)
-                own = first != (op, digests)
-                runs = own if isinstance(op, CopyOp) and op.link else own or state.changed[build]
-                if build and runs:
-                    cost += self._weights[build - 1] * line.seconds
-                trees.append(tree)
-                changed.append(own or state.changed[build])
-            if len(trees) == len(self._contexts):
-                yield line, _Beginning(placed, order, tuple(trees), tuple(changed), state.done), cost
+            laid = self._laid(number, line, state)
+            if laid is not None:
+                stage, cost = laid
+                yield line, _Beginning(state.placed | {line.text}, stage, state.done), cost
+
+    def _laid(self, number: int, line: Line, state: _Beginning) -> tuple[_Stage, float] | None:
+        """The stage with one line more, and what that costs; ``None`` where it fails."""
+        trees, changed, cost, reads = [], [], 0.0, state.stage.reads
+        first: tuple[Op, tuple[str, ...]] | None = None
+        for build, context in enumerate(self._contexts):
+            found = self._op(number, line, state, build)
+            if found is None:
+                return None
+            op, graph = found
+            if op is None:
+                trees.append(state.stage.trees[build])
+                changed.append(state.stage.changed[build])
+                continue
+            stepped = self._step(line, op, graph, state, build, context)
+            if stepped is None:
+                return None
+            digests, tree = stepped
+            first = first or (op, digests)
+            own = first != (op, digests)
+            if build and (own or state.stage.changed[build]):
+                cost += self._weights[build - 1] * line.seconds
+            trees.append(tree)
+            changed.append(own or state.stage.changed[build])
+            reads |= {source.stage for source in content_sources(op) if source.kind == "stage"}
+        order = (*state.stage.order, line.text) if line.keyword in _CONFIGURING or "$" in line.text else state.stage.order
+        return _Stage(order, tuple(trees), tuple(changed), reads), cost
 
     def _op(self, number: int, line: Line, state: _Beginning, build: int) -> tuple[Op | None, Graph] | None:
         """What a line does there, with the graph that says so; ``None`` where it is an error."""
-        orders = tuple(order for order, _, _ in state.done)
-        key = (number, line.text, state.order, orders, tuple(sorted(self._contexts[build].arguments)))
+        key = (number, line.text, state.stage.order, tuple(stage.order for stage in state.done), *sorted(self._contexts[build].arguments))
         if key not in self._ops:
             try:
-                graph = self._graph(number, (*state.order, line.text), state.done, build)
-            except DockerfileError:
+                graph = self._graph(number, (*state.stage.order, line.text), state.done, build)
+            except LayerlabError:
                 self._ops[key] = None
             else:
                 op = graph.stage(graph.target).steps[-1].op
                 if isinstance(op, RunOp) and op.mounts_parent:
-                    raise Broken(f"{line.text}: par cannot be proven where a command mounts what it stands on")
+                    raise self._unproven(f"{line.text} mounts what it stands on", "Mount from another stage.")
+                if op is not None:
+                    self._meant.setdefault(op, set()).add(line.text)
                 self._ops[key] = op, graph
         return self._ops[key]
 
-    def _graph(
-        self, number: int, lines: tuple[str, ...], done: tuple[tuple[tuple[str, ...], tuple[int, ...], tuple[bool, ...]], ...], build: int
-    ) -> Graph:
+    def _graph(self, number: int, lines: tuple[str, ...], done: tuple[_Stage, ...], build: int) -> Graph:
         """The stage with these lines alone, on stages with the lines that configure them."""
         text: list[str] = []
-        for stage, (order, _, _) in zip(self._stages, done, strict=False):
-            text += [stage[0].text, *order]
+        for stage, laid in zip(self._stages, done, strict=False):
+            text += [stage[0].text, *laid.order]
         return graph_of([*text, self._stages[number][0].text, *lines], self._contexts[build].arguments)
 
     def _step(
@@ -193,17 +220,17 @@ class _Search:
     ) -> tuple[tuple[str, ...], int] | None:
         """The digests of what a step reads, and the tree that it leaves; ``None`` where it fails."""
         # The trees that it can read from.
-        trees = tuple(found[build] for _, found, _ in state.done)
-        key = (line.text, op, state.trees[build], trees, build)
+        trees = tuple(stage.trees[build] for stage in state.done)
+        key = (line.text, op, state.stage.trees[build], trees, build)
         if key not in self._steps:
-            self._steps[key] = self._stepped(line, op, graph, self._trees[state.trees[build]], trees, context)
+            self._steps[key] = self._stepped(line, op, graph, self._trees[state.stage.trees[build]], trees, context)
         return self._steps[key]
 
     def _stepped(
         self, line: Line, op: Op, graph: Graph, tree: Tree, trees: tuple[int, ...], context: Context
     ) -> tuple[tuple[str, ...], int] | None:
         def place(source: Source) -> Tree:
-            return context.tree if source.kind == "context" else self._trees[trees[source.stage]]
+            return source_tree(source, context, lambda stage: self._trees[trees[stage]])
 
         try:
             digests = []
@@ -216,7 +243,7 @@ class _Search:
             elif isinstance(op, CopyOp):
                 after = copied(op, tree, place, graph.like)
             else:
-                after = ran(line, op, tree, place, graph.like)
+                after = ran(line, op, tree, place, graph.like, self._homes.get(line.text))
         except (ContextError, Broken):
             return None
         return tuple(digests), self._number(after)
@@ -227,3 +254,21 @@ class _Search:
             self._numbers[known] = len(self._trees)
             self._trees.append(tree)
         return self._numbers[known]
+
+
+def _keep(ways: dict[_Beginning, _Way], state: _Beginning, way: _Way) -> None:
+    """Keep the cheaper way. Of the stages before, the cost is one and the same: their own beginnings are part of the state."""
+    if state not in ways or sum(ways[state].costs) > sum(way.costs):
+        ways[state] = way
+
+
+def _needed(state: _Beginning) -> frozenset[int]:
+    """The numbers of the stages that the last one needs, itself among them."""
+    stages = (*state.done, state.stage)
+    found, pending = set(), [len(stages) - 1]
+    while pending:
+        number = pending.pop()
+        if number not in found:
+            found.add(number)
+            pending += stages[number].reads
+    return frozenset(found)

@@ -16,7 +16,7 @@ from layerlab.context import Selected, Selection, select
 from layerlab.context.ignore import IgnoreRules, parse_ignore_file
 from layerlab.context.tree import Row, StoredDirectory, tree_of
 from layerlab.dockerfile import parse
-from layerlab.errors import ContextError, DockerfileError, LayerlabError
+from layerlab.errors import ContextError, LayerlabError
 from layerlab.golf.level import Edit, Level, Line, even
 from layerlab.sha256 import sha256
 from layerlab.solver.graph import Graph, Like, build_graph
@@ -60,21 +60,35 @@ class Tree(msgspec.Struct, frozen=True, dict=True):
         return path in ("/", "") or self.names.get(path.strip("/")) == _FOLDER
 
     def with_folder(self, path: str) -> Tree:
-        """The tree with a folder at an absolute path, and those above it."""
-        place = path.strip("/")
-        ends = [index for index, letter in enumerate(place) if letter == "/"] + ([len(place)] if place else [])
-        return Tree({**{place[:end]: _FOLDER for end in ends}, **self.names})
+        """The tree with a folder at an absolute path, and those above it. Raises ``Broken`` where there is a file."""
+        names = dict(self.names)
+        _make_folders(names, path.strip("/") + "/")
+        return Tree(names)
+
+    def without(self, path: str) -> Tree:
+        """The tree with nothing below an absolute path, as where something is mounted."""
+        start = path.strip("/") + "/"
+        return Tree({name: content for name, content in self.names.items() if not name.startswith(start)})
 
     def with_files(self, files: Iterable[tuple[str, str]]) -> Tree:
-        """The tree with more files, their folders made: pairs of an absolute path and a content."""
+        """The tree with more files, their folders made: pairs of an absolute path and a content.
+
+        Raises ``Broken`` for a file in the place of a folder, and the other way round.
+        """
         names = dict(self.names)
         for path, content in files:
             place = path.strip("/")
-            for end in (index for index, letter in enumerate(place) if letter == "/"):
-                names.setdefault(place[:end], _FOLDER)
-            if place:
-                names[place] = content
+            _make_folders(names, place)
+            if not place or names.get(place) == _FOLDER:
+                raise Broken(f"/{place} is a folder, and a file cannot be put in its place")
+            names[place] = content
         return Tree(names)
+
+
+def _make_folders(names: dict[str, str], place: str) -> None:
+    for end in (index for index, letter in enumerate(place) if letter == "/"):
+        if names.setdefault(place[:end], _FOLDER) != _FOLDER:
+            raise Broken(f"/{place[:end]} is a file, and nothing can be put below it")
 
 
 class Broken(LayerlabError):  # noqa: N818 - a state of a round, not trouble
@@ -142,16 +156,16 @@ class Cache:
         self._trees[(*decided.below, content)] = tree
 
 
-def graph_of(lines: Iterable[str], arguments: Mapping[str, str]) -> Graph:
-    """The graph of a text. Raises ``DockerfileError``."""
-    return build_graph(parse("\n".join(lines) + "\n"), _base, build_args=dict(arguments))
+def graph_of(lines: Iterable[str], arguments: Mapping[str, str], *, whole: bool = False) -> Graph:
+    """The graph of a text; ``whole``: with stages that the last one does not need. Raises ``DockerfileError``."""
+    return build_graph(parse("\n".join(lines) + "\n"), _base, build_args=dict(arguments), every_stage=whole)
 
 
-def play(level: Level, lines: tuple[str, ...], context: Context, cache: Cache) -> Outcome:
-    """Build once. Raises ``Broken`` for what a real build would fail with; what ran is in the cache then, as ever."""
+def play(level: Level, lines: tuple[str, ...], context: Context, cache: Cache, places: Mapping[str, Home]) -> Outcome:
+    """Build once. ``places``: see ``homes``. Raises ``Broken`` for what a real build would fail with; what ran before is in the cache."""
     try:
         graph = graph_of(lines, context.arguments)
-    except DockerfileError as error:
+    except LayerlabError as error:
         raise Broken(error.message, line=error.line, remedy=error.remedy) from error
     executed: list[int] = []
     while True:
@@ -164,7 +178,8 @@ def play(level: Level, lines: tuple[str, ...], context: Context, cache: Cache) -
             break
         assert decided.below is not None
         line = level.by_text.get(even(lines[decided.step.line - 1]))
-        cache.keep(decided, _left(line, decided, cache.tree(decided.below), _place(context, cache, solution), graph.like))
+        home = places.get(line.text) if line is not None else None
+        cache.keep(decided, _left(line, decided, cache.tree(decided.below), _place(context, cache, solution), graph.like, home))
         executed.append(decided.step.number)
     last = solution.last_of(graph.target)
     assert last.layers is not None
@@ -172,43 +187,66 @@ def play(level: Level, lines: tuple[str, ...], context: Context, cache: Cache) -
     return Outcome(graph, solution, tuple(executed), trees, cache.tree(last.layers))
 
 
-def _place(context: Context, cache: Cache, solution: Solution) -> Place:
-    def found(source: Source) -> Tree:
-        if source.kind == "context":
-            return context.tree
-        if source.kind != "stage":
-            raise Broken("golf has no files from elsewhere", remedy="Copy from the build context or from a stage.")
-        return cache.tree(solution.last_of(source.stage).layers or ())
+def source_tree(source: Source, context: Context, stage: Callable[[int], Tree]) -> Tree:
+    """The tree that a source is looked for in. Raises ``Broken`` for what is not played."""
+    if source.kind == "context":
+        return context.tree
+    if source.kind != "stage":
+        raise Broken("golf has no files from elsewhere", remedy="Copy from the build context or from a stage.")
+    return stage(source.stage)
 
-    return found
+
+def _place(context: Context, cache: Cache, solution: Solution) -> Place:
+    return lambda source: source_tree(source, context, lambda stage: cache.tree(solution.last_of(stage).layers or ()))
 
 
 Place = Callable[[Source], Tree]
 """Where a source is looked for."""
+
+Home = tuple[str, str]
+"""Working directory and user of a command."""
+
+
+def homes(level: Level) -> dict[str, Home]:
+    """Where commands must run, by their text: as in the level's own Dockerfile, or as another way to do the same thing does there.
+
+    Raises ``DockerfileError``.
+    """
+    found: dict[str, Home] = {}
+    ways: dict[str, Home] = {}
+    for step in graph_of(level.start, {}, whole=True).steps:
+        line = level.by_text[even(level.start[step.line - 1])]
+        if isinstance(step.op, RunOp):
+            found[line.text] = step.op.cwd, step.op.user
+            if line.does:
+                ways[line.does] = found[line.text]
+    return {**{line.text: ways[line.does] for line in level.lines if line.does in ways}, **found}
 
 
 def copied(op: CopyOp, tree: Tree, place: Place, like: Like) -> Tree:
     """What a COPY leaves of a tree. Raises ``ContextError``, ``Broken``."""
     files: list[tuple[str, str]] = []
     for source in op.sources:
-        matched = list(_given(source, op, place, like))
-        several = len(op.sources) > 1 or (source.wildcard and len(matched) > 1)
-        for name, content, folder in matched:
-            into = folder or several or op.dest.endswith("/") or tree.is_folder(op.dest)
+        for name, content, folder in _given(source, op, place, like):
+            into = folder or op.dest.endswith("/") or tree.is_folder(op.dest)
             files.append((posixpath.join(op.dest, name) if into else op.dest, content))
     return tree.with_files(files)
 
 
-def ran(line: Line, op: RunOp, tree: Tree, place: Place, like: Like) -> Tree:
-    """What a command leaves of a tree. Raises ``Broken`` where it would fail, ``ContextError``."""
+def ran(line: Line, op: RunOp, tree: Tree, place: Place, like: Like, home: Home | None) -> Tree:
+    """What a command leaves of a tree. ``home``: where it must run. Raises ``Broken`` where it would fail, ``ContextError``."""
+    if home is not None and home != (op.cwd, op.user):
+        where = f"in {op.cwd}, not in {home[0]}" if home[0] != op.cwd else f"as {op.user or 'root'}, not as {home[1] or 'root'}"
+        raise Broken(f"{line.text} would run {where}", remedy="WORKDIR and USER count for the lines below them.")
     seen = tree
     for mount in op.mounts:
+        seen = seen.without(mount.target)
         if mount.source is not None:
             matched = list(_given(mount.source, op, place, like))
             seen = seen.with_files(
                 (posixpath.join(mount.target, name) if folder else mount.target, content) for name, content, folder in matched
             )
-    read: list[str] = []
+    read: list[str] = [op.cwd, op.user]
     for path in line.reads:
         found = seen.below(path)
         if not found:
@@ -219,7 +257,9 @@ def ran(line: Line, op: RunOp, tree: Tree, place: Place, like: Like) -> Tree:
     given = variables(op.env)
     read += [f"{name}={given.get(name, '')}" for name in line.uses]
     made = _name("made by", line.does or even(line.text), *read)
-    return tree.with_files((posixpath.join(path, _MADE) if path.endswith("/") else path, f"{made} {path}") for path in line.makes)
+    # What is made in a mount is in no layer.
+    kept = [path for path in line.makes if not any(f"{path}/".startswith(f"{mount.target.rstrip('/')}/") for mount in op.mounts)]
+    return tree.with_files((posixpath.join(path, _MADE) if path.endswith("/") else path, f"{made} {path}") for path in kept)
 
 
 def _given(source: Source, op: Op, place: Place, like: Like) -> Iterator[tuple[str, str, bool]]:
@@ -234,7 +274,7 @@ def _given(source: Source, op: Op, place: Place, like: Like) -> Iterator[tuple[s
             yield (name if picked.is_directory else posixpath.basename(picked.path)), content, picked.is_directory
 
 
-def _left(line: Line | None, decided: Decided, tree: Tree, place: Place, like: Like) -> Tree:
+def _left(line: Line | None, decided: Decided, tree: Tree, place: Place, like: Like, home: Home | None) -> Tree:
     """What a step leaves of a tree. Raises ``Broken``."""
     op = decided.step.op
     try:
@@ -244,8 +284,8 @@ def _left(line: Line | None, decided: Decided, tree: Tree, place: Place, like: L
             return copied(op, tree, place, like)
         assert isinstance(op, RunOp)
         if line is None:
-            raise Broken(f"{decided.step.instruction} is none of this level's lines")
-        return ran(line, op, tree, place, like)
+            raise Broken(f"{decided.step.instruction} is not one of this level's lines")
+        return ran(line, op, tree, place, like, home)
     except (ContextError, Broken) as error:
         raise Broken(error.message, line=decided.step.line, remedy=error.remedy) from error
 

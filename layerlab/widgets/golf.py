@@ -10,9 +10,9 @@ from typing import Any, Final
 import traitlets
 
 from layerlab.errors import UsageError
-from layerlab.golf.hints import hints
+from layerlab.golf.hints import hints, seconds
 from layerlab.golf.level import Level, even, load, shipped
-from layerlab.golf.par import with_par
+from layerlab.golf.par import proven
 from layerlab.golf.scoring import Course, EditCost, Score, instructions
 from layerlab.widgets.base import LabWidget
 from layerlab.widgets.fallback import html_table, paragraph, text_table
@@ -24,6 +24,7 @@ from layerlab.widgets.shapes import (
     GolfLine,
     GolfMessage,
     GolfScore,
+    GolfSpare,
     Play,
     Turn,
     Typed,
@@ -40,8 +41,7 @@ class Golf(LabWidget):
     """A round of cache golf: the order of lines that rebuilds least.
 
     ``level``  the name of a level, or how its name begins (``"03"``), or the path of a level of one's own (a JSON file); the first one
-               without it. Raises ``UsageError`` where there is none such, or the file is no level, and ``Broken``
-               where its lines do not build.
+               without it. Raises ``UsageError`` where there is none such, or the file is no level that can be played.
     """
 
     levels: traitlets.List[Any] = traitlets.List().tag(sync=True)
@@ -57,9 +57,13 @@ class Golf(LabWidget):
     can_undo = traitlets.Bool(False).tag(sync=True)
 
     def __init__(self, level: str | Path | None = None) -> None:
-        self._known = shipped()
+        self._shipped = shipped()
+        self._known = dict(self._shipped)
         self._at_par: set[str] = set()
+        # How each level was left, to go on there.
+        self._left: dict[str, tuple[str, ...]] = {}
         self._past: list[tuple[str, ...]] = []
+        self._lines: tuple[str, ...] = ()
         # Messages come in any thread.
         self._turns = threading.RLock()
         name = self._named(level)
@@ -79,18 +83,19 @@ class Golf(LabWidget):
     def play(self, lines: Iterable[str]) -> Score:
         """Lay the lines in another order; returns the score."""
         with self._turns:
-            laid = tuple(lines)[:_MOST_LINES]
+            known = self._course.level.by_text
+            laid = tuple(known[even(line)].text if even(line) in known else line for line in tuple(lines)[:_MOST_LINES])
             if laid != self._lines:
-                self._past = [*self._past, self._lines][-_REMEMBERED:]
-                self._lay(laid)
+                past = [*self._past, self._lines][-_REMEMBERED:]
+                self._lay(laid, past)
             return self._rated
 
     def undo(self) -> None:
         """Take the last move back; nothing before the first."""
         with self._turns:
             if self._past:
-                *self._past, laid = self._past
-                self._lay(laid)
+                *past, laid = self._past
+                self._lay(laid, past)
 
     def restart(self) -> None:
         """The level's own lines again. This, too, can be taken back."""
@@ -130,38 +135,41 @@ class Golf(LabWidget):
         if level is None:
             return next(iter(self._known))
         text = str(level)
-        for name in self._known:
+        for name in self._shipped:
             if text == name or (text and name.startswith(text)):
                 return name
         path = Path(text)
         if path.suffix != ".json":
-            names = ", ".join(name for name in self._known)
+            names = ", ".join(self._shipped)
             raise UsageError(f"there is no level {text!r}", remedy=f"There are {names}; or name a file of your own, which ends in .json.")
-        self._known[path.name] = with_par(load(path))
+        # Read anew each time: whoever names it may have changed it.
+        self._known[path.name] = proven(load(path))
+        self._left.pop(path.name, None)
         return path.name
 
     def _open(self, name: str) -> None:
         level = self._known[name]
+        if self.level:
+            self._left[self.level] = self._lines
         self._course = Course(level)
-        self._past = []
         self.level, self.title, self.task = name, level.title, level.text
         self.files = sorted(level.files)
-        self._lay(level.start)
+        self._lay(self._left.get(name, level.start), [])
 
-    def _lay(self, lines: tuple[str, ...]) -> None:
+    def _lay(self, lines: tuple[str, ...], past: list[tuple[str, ...]]) -> None:
         level = self._course.level
-        self._lines = lines
-        self._rated = score = self._course.rate(lines)
+        score = self._course.rate(lines)
+        self._lines, self._past, self._rated = lines, past, score
         if score.at_par:
             self._at_par.add(self.level)
         laid = {even(line) for line in lines}
         with self.hold_sync():
             self.lines = [plain(_line(level, number, line, score)) for number, line in enumerate(lines, 1)]
-            self.tray = [line.text for line in level.lines if even(line.text) not in laid and line.keyword != "FROM"]
+            self.tray = [plain(spare) for spare in _spares(level, laid)]
             self.edits = [plain(edit) for edit in _edits(level, score)]
             self.score = plain(_score(level, score))
             self.hints = []
-            self.can_undo = bool(self._past)
+            self.can_undo = bool(past)
             self.levels = [plain(GolfLevel(name=key, title=one.title, at_par=key in self._at_par)) for key, one in self._known.items()]
 
     def _rows(self) -> list[list[str]]:
@@ -193,31 +201,40 @@ def _line(level: Level, number: int, text: str, score: Score) -> GolfLine:
                 edit=edit.title,
                 rebuilt=rebuilt is not None,
                 in_vain=rebuilt is not None and rebuilt.in_vain,
-                why=rebuilt.cause.text if rebuilt is not None else "",
             )
         )
     return GolfLine(
         text=text,
         movable=known is None or known.keyword != "FROM",
         spare=known is not None and (known.spare or bool(known.does)),
-        seconds=_seconds(known.seconds) if known is not None and known.seconds else "",
+        seconds=seconds(known.seconds) if known is not None and known.seconds else "",
         share=round(spent / score.total, 4) if score.total else 0.0,
         costs=costs,
     )
 
 
+def _spares(level: Level, laid: set[str]) -> list[GolfSpare]:
+    """The lines that are not laid, each with the FROM of its stage."""
+    found, stage = [], ""
+    for text, line in level.by_text.items():
+        if line.keyword == "FROM":
+            stage = line.text
+        elif text not in laid:
+            found.append(GolfSpare(text=line.text, after=stage))
+    return found
+
+
 def _edits(level: Level, score: Score) -> list[GolfEdit]:
-    by_title: dict[str, EditCost] = {cost.title: cost for cost in score.edits}
+    costs: list[EditCost | None] = list(score.edits) or [None] * len(level.edits)
     found = []
-    for edit in level.edits:
-        cost = by_title.get(edit.title)
+    for edit, cost in zip(level.edits, costs, strict=True):
         times = {1: "once", 2: "twice"}.get(edit.weight, f"{edit.weight} times")
         found.append(
             GolfEdit(
                 title=edit.title,
                 times=f"{times} a {level.unit}",
-                seconds=_seconds(cost.seconds) if cost is not None else "",
-                total=_seconds(cost.seconds * edit.weight) if cost is not None else "",
+                seconds=seconds(cost.seconds) if cost is not None else "",
+                total=seconds(cost.seconds * edit.weight) if cost is not None else "",
             )
         )
     return found
@@ -225,13 +242,9 @@ def _edits(level: Level, score: Score) -> list[GolfEdit]:
 
 def _score(level: Level, score: Score) -> GolfScore:
     return GolfScore(
-        total=f"{_seconds(score.total)} a {level.unit}" if score.total is not None else "",
-        par=f"{_seconds(score.par or 0)} a {level.unit}",
+        total=f"{seconds(score.total)} a {level.unit}" if score.total is not None else "",
+        par=f"{seconds(score.par or 0)} a {level.unit}",
         at_par=score.at_par,
         broken=score.broken,
         line=score.line or 0,
     )
-
-
-def _seconds(value: float) -> str:
-    return f"{value:g} s"

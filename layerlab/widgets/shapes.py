@@ -175,12 +175,11 @@ class Revealed(Record, frozen=True, kw_only=True):
 
 
 class GolfCost(Record, frozen=True, kw_only=True):
-    """What an edit does to a line of a round: whether it runs again, why, and whether it then makes what it made before."""
+    """What an edit does to a line of a round: whether it runs again, and whether it then makes what it made before."""
 
     edit: str
     rebuilt: bool
     in_vain: bool
-    why: str
 
 
 class GolfLine(Record, frozen=True, kw_only=True):
@@ -192,6 +191,13 @@ class GolfLine(Record, frozen=True, kw_only=True):
     seconds: str
     share: float
     costs: list[GolfCost]
+
+
+class GolfSpare(Record, frozen=True, kw_only=True):
+    """A line beside the Dockerfile. ``after``: the first line of the stage that it belongs to."""
+
+    text: str
+    after: str
 
 
 class GolfEdit(Record, frozen=True, kw_only=True):
@@ -289,7 +295,7 @@ class GolfState(Record, frozen=True, kw_only=True):
     task: str
     files: list[str]
     lines: list[GolfLine]
-    tray: list[str]
+    tray: list[GolfSpare]
     edits: list[GolfEdit]
     score: GolfScore
     hints: list[str]

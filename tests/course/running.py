@@ -107,7 +107,7 @@ EXPECTED: dict[str, tuple[str | re.Pattern[str], ...]] = {
     "07-cache-golf": (
         "Two lines. ",
         "250 s a week; par is 10 s a week.",
-        "1001 s a week; par is 251.5 s a week.",
+        "1,001 s a week; par is 251.5 s a week.",
         "A new version each time. ",
         "Seldom and slow, often and quick. ",
         "COPY --from=build /build/dist /srv/dist",

@@ -1,7 +1,14 @@
-"""Each level's par is built once, with real npm and Node: what golf says of it is what the engine does."""
+"""Each level's par is built once, with real npm and Node: what golf says of it is what the engine does.
+
+And so are orders that are drawn: one that golf has a score for, and one of which it says that it would fail. A seed is printed;
+``LAYERLAB_SEED`` draws the same.
+"""
 
 from __future__ import annotations
 
+import os
+import random
+import secrets
 from pathlib import Path
 
 import pytest
@@ -15,6 +22,7 @@ from layerlab.model import BuildRecord
 
 pytestmark = [pytest.mark.slow, pytest.mark.network]
 LEVELS = shipped()
+SEED = os.environ.get("LAYERLAB_SEED") or secrets.token_hex(4)
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +40,23 @@ def _write(level: Level, place: Path, edit: Edit | None) -> None:
     (place / ".dockerignore").write_text("".join(f"{pattern}\n" for pattern in (*level.ignore, "Dockerfile", ".dockerignore")))
 
 
-def _build(engine: EmbeddedEngine, level: Level, lines: tuple[str, ...], place: Path, edit: Edit | None = None) -> BuildRecord:
+def _try(engine: EmbeddedEngine, level: Level, lines: tuple[str, ...], place: Path, edit: Edit | None = None) -> BuildRecord:
     _write(level, place, edit)
     (place / "Dockerfile").write_text("\n".join(lines) + "\n")
     arguments = dict.fromkeys(edit.arguments, "another") if edit is not None else {}
-    record = engine.build(BuildOptions(context=str(place), tag="golf:1", build_args=arguments), lambda _event: None)
+    return engine.build(BuildOptions(context=str(place), tag="golf:1", build_args=arguments), lambda _event: None)
+
+
+def _build(engine: EmbeddedEngine, level: Level, lines: tuple[str, ...], place: Path, edit: Edit | None = None) -> BuildRecord:
+    record = _try(engine, level, lines, place, edit)
     assert record.failure is None, record.failure
     return record
+
+
+def _lacks(engine: EmbeddedEngine, level: Level, record: BuildRecord) -> set[str]:
+    assert record.image is not None
+    held = {entry.path for layer in engine.layer_entries(record.image) for entry in layer}
+    return {need for need in level.needs if need.strip("/") not in held}
 
 
 @pytest.mark.parametrize("name", LEVELS)
@@ -47,10 +65,36 @@ def test_par_is_what_the_engine_builds(name: str, engine: EmbeddedEngine, tmp_pa
     lines = prove(level).lines
     score = Course(level).rate(lines)
     record = _build(engine, level, lines, tmp_path)
-    assert record.image is not None
-    held = {entry.path for layer in engine.layer_entries(record.image) for entry in layer}
-    for need in level.needs:
-        assert need.strip("/") in held
+    assert not _lacks(engine, level, record)
     for edit, cost in zip(level.edits, score.edits, strict=True):
         again = _build(engine, level, lines, tmp_path, edit)
         assert [step.line for step in again.steps if step.status == "executed"] == [one.line for one in cost.rebuilt], edit.title
+
+
+def _drawn(level: Level, draws: random.Random) -> tuple[str, ...]:
+    """The lines of each stage in an order that is drawn, some spare ones among them."""
+    stages: list[list[str]] = []
+    for line in level.lines:
+        if line.keyword == "FROM":
+            stages.append([line.text])
+        elif not line.spare or draws.random() < 0.5:
+            stages[-1].append(line.text)
+    return tuple(line for first, *rest in stages for line in (first, *draws.sample(rest, len(rest))))
+
+
+@pytest.mark.parametrize("name", LEVELS)
+def test_what_golf_says_of_drawn_orders_is_so(name: str, engine: EmbeddedEngine, tmp_path: Path) -> None:
+    level, draws = LEVELS[name], random.Random(f"{SEED} {name}")
+    print(f"LAYERLAB_SEED={SEED}")
+    course, wanted = Course(level), {"a score", "a failure"}
+    for _ in range(400):
+        lines = _drawn(level, draws)
+        score = course.rate(lines)
+        kind = "a score" if score.total is not None else "a failure" if "would " in score.broken else "another"
+        if kind in wanted:
+            wanted.discard(kind)
+            record = _try(engine, level, lines, tmp_path)
+            ends_well = record.failure is None and not _lacks(engine, level, record)
+            assert ends_well == (kind == "a score"), (lines, score.broken, record.failure)
+        if not wanted:
+            break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from layerlab.errors import UsageError
 from layerlab.golf.hints import hints
 from layerlab.golf.level import Level, decode, load, shipped
-from layerlab.golf.par import prove, with_par
+from layerlab.golf.par import prove, proven
 from layerlab.golf.scoring import Course, instructions
 
 LEVELS = shipped()
@@ -70,10 +71,10 @@ def _without(lines: tuple[str, ...], text: str) -> tuple[str, ...]:
     ("lines", "says", "line"),
     [
         (_without(BY_HAND, INSTALL), "RUN npm ci is missing", None),
-        ((*BY_HAND, INSTALL), "RUN npm ci is there twice", 8),
-        ((*BY_HAND[:4], "COPY src ./src", *BY_HAND[4:]), "COPY src ./src is none of this level's lines", 5),
+        ((*BY_HAND, INSTALL), "RUN npm ci appears twice", 8),
+        ((*BY_HAND[:4], "COPY src ./src", *BY_HAND[4:]), "COPY src ./src is not one of this level's lines", 5),
         ((*BY_HAND[:2], INSTALL, *_without(BY_HAND[2:], INSTALL)), "there is no /app/package.json yet", 3),
-        ((*BY_HAND[:1], *BY_HAND[2:], BY_HAND[1]), "there is no /app/package.json yet", 3),
+        ((*BY_HAND[:1], *BY_HAND[2:], BY_HAND[1]), "RUN npm ci would run in /, not in /app", 3),
         ((*_without(BY_HAND, "COPY . .")[:5], "COPY . .", BY_HAND[-1]), "there is no /app/tools/build.js yet", 5),
         (BY_HAND[1:], "another stage", 1),
     ],
@@ -115,7 +116,7 @@ def test_what_is_made_of_half_the_files_is_not_the_same() -> None:
         needs=["/out"],
     )
     score = Course(level).rate(("FROM node:alpine", "COPY src/a.js /src/", "RUN make", "COPY src/b.js /src/"))
-    assert score.broken == "/out is not made of the files that it should be made of"
+    assert score.broken == "/out is built from other files than by the level's own Dockerfile"
 
 
 def test_a_hint_names_a_cause_and_not_the_answer(lock_first: Course) -> None:
@@ -126,9 +127,62 @@ def test_a_hint_names_a_cause_and_not_the_answer(lock_first: Course) -> None:
     assert hints(lock_first.level, BY_HAND, lock_first.rate(BY_HAND)) == ("No order of these lines costs less.",)
 
 
-def test_a_text_that_is_typed_is_read_as_its_instructions() -> None:
-    typed = "# a comment\nFROM  node:alpine\n\nRUN npm \\\n    ci\nCOPY . .\n"
-    assert instructions(typed) == ("FROM node:alpine", "RUN npm ci", "COPY . .")
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("# a comment\nFROM  node:alpine\n\nrun npm \\\n    ci\nCOPY . .\n", ("FROM node:alpine", "RUN npm ci", "COPY . .")),
+        # Nothing stands between two parts of a line, and a blank may stand behind the backslash.
+        ("RUN npm\\\nci\nRUN npm \\ \n# in between\nci\n", ("RUN npmci", "RUN npm ci")),
+        ("RUN n\\\npm ci", ("RUN npm ci",)),
+        ("RUN npm\x0bci\nRUN npm\u2028ci\nRUN npm\u00a0ci", ("RUN npm\x0bci", "RUN npm\u2028ci", "RUN npm\u00a0ci")),
+        ("", ()),
+    ],
+)
+def test_a_text_that_is_typed_is_read_as_docker_reads_it(typed: str, found: tuple[str, ...]) -> None:
+    assert instructions(typed) == found
+
+
+@pytest.mark.parametrize("blanks", ["\n", "\r", "\x0b", "\u2028", "\u00a0"])
+def test_only_blanks_may_differ_between_words(lock_first: Course, blanks: str) -> None:
+    assert lock_first.rate(tuple(line.replace(" ", "   ") for line in BY_HAND)).at_par
+    for number in range(len(BY_HAND)):
+        lines = list(BY_HAND)
+        lines[number] += blanks
+        assert lock_first.rate(tuple(lines)).total is None
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "after"),
+    [
+        ("09-two-stages", "WORKDIR /build", "RUN node tools/build.js"),
+        ("12-the-whole-house", "WORKDIR /build", "RUN --mount=type=cache,target=/root/.npm npm ci --prefer-offline"),
+        ("04-a-new-version", "WORKDIR /app", 'RUN echo "$VERSION" > version.txt'),
+    ],
+)
+def test_where_a_command_runs_counts(name: str, line: str, after: str) -> None:
+    level = LEVELS[name]
+    lines = list(prove(level).lines)
+    lines.remove(line)
+    lines.insert(lines.index(after) + 1, line)
+    assert "would run in /, not in" in Course(level).rate(tuple(lines)).broken
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (["COPY a /x", "COPY b /x/y"], "/x is a file, and nothing can be put below it"),
+        (["COPY d /d", "COPY b /d/c"], ""),
+        (["COPY a /x", "WORKDIR /x"], "/x is a file"),
+        (["COPY d /x", {"text": "RUN m", "makes": ["/x"]}], "/x is a folder, and a file cannot be put in its place"),
+        (["COPY a /x", "USER 5", {"text": "RUN --mount=type=tmpfs,target=/x m", "reads": ["/x/c"], "makes": ["/m"]}], "would fail"),
+        ([{"text": "RUN --mount=type=cache,target=/c m", "makes": ["/c/m"]}], "do not make /c/m, which it needs"),
+    ],
+)
+def test_what_a_build_refuses_no_level_has(lines: list[Any], says: str) -> None:
+    needs = ["/c/m"] if "/c/m" in says else []
+    level = _level(files={"a": "a", "b": "b", "d/c": "c"}, lines=["FROM node:alpine", *lines], needs=needs)
+    with pytest.raises(UsageError, match=says) if says else contextlib.nullcontext():
+        Course(level)
 
 
 def _level(**changes: Any) -> Level:
@@ -157,19 +211,41 @@ def _file(**changes: Any) -> bytes:
         (b"\xff", "is no level"),
         (_file(schema=2), "its schema is 2; this layerlab knows 1"),
         (_file(colour="red"), "unknown field `colour`"),
-        (_file(edits=[]), "each edit has a weight"),
-        (_file(edits=[{"title": "a", "weight": 0, "files": ["a"]}]), "each edit has a weight"),
+        (_file(edits=[]), "it has no edits"),
+        (_file(edits=[{"title": "a", "weight": 1}]), "the edit 'a' changes nothing"),
+        (_file(edits=[{"title": "a", "weight": 0, "files": ["a"]}]), "Expected `int` >= 1"),
+        (_file(edits=[{"title": "a", "weight": 10**400, "files": ["a"]}]), "is no level"),
+        (_file(edits=[{"title": "V", "weight": 1, "arguments": ["V"]}]), "changes V, which no ARG declares"),
+        (_file(ignore=["a"]), "changes a, which is ignored"),
+        (_file(ignore=["["]), "its ignore patterns: syntax error in pattern"),
+        (_file(files={"a": "", "a/b": ""}), "'a' is a file and a folder"),
+        (_file(files={"a": "", "../b": ""}), "the file '../b' is no path within a build context"),
+        (_file(needs=["a"]), "it needs 'a', which is no absolute path"),
+        (_file(needs=["/"]), "it needs '/', which is no absolute path"),
+        (_file(par=-3), "is no level"),
         (_file(edits=[{"title": "b", "weight": 1, "files": ["b"]}]), "changes b, which is not among the files"),
         (_file(lines=["FROM node:alpine", "COPY a /a", "COPY  a /a"]), "two of its lines are the same"),
-        (_file(lines=["FROM node:alpine", "ONBUILD COPY a /a"]), "'ONBUILD COPY a /a' is no line of"),
-        (_file(lines=["FROM node:alpine", "COPY a /a\nRUN b"]), "is no line of"),
-        (_file(lines=["FROM node:alpine", ""]), "'' is no line of"),
-        (_file(lines=["COPY a /a"]), "are no Dockerfile"),
-        (_file(lines=[]), "are no Dockerfile"),
+        (_file(lines=["FROM node:alpine", "ONBUILD COPY a /a"]), "'ONBUILD COPY a /a' is no instruction"),
+        (_file(lines=["FROM node:alpine", "COPY a /a\nRUN b"]), "is no instruction on one line"),
+        (_file(lines=["FROM node:alpine", "RUN b \\"]), "is no instruction on one line"),
+        (_file(lines=["FROM node:alpine", "COPY <<E /a"]), "is no instruction on one line"),
+        (_file(lines=["FROM node:alpine", ""]), "'' is no instruction"),
+        (_file(lines=["COPY a /a"]), "its first line is no FROM"),
+        (_file(lines=["ARG T", "FROM node:$T", "COPY a /a"]), "its first line is no FROM"),
+        (_file(lines=[]), "its first line is no FROM"),
+        (_file(lines=["FROM node:alpine", "COPY --link a /a"]), "--link is not played"),
+        (_file(lines=["FROM node:alpine", "COPY --exclude=b a /a"]), "--exclude=b is not played"),
+        (_file(lines=["FROM node:alpine", "COPY --from=busybox:1 a /a"]), "--from=busybox:1 is not played"),
+        (_file(lines=["FROM node:alpine", "RUN --mount=type=secret,id=a,required b"]), "is not played"),
+        (_file(lines=["FROM --platform=plan9/mips node:alpine", "COPY a /a"]), "is not played"),
+        (
+            _file(lines=["FROM a", {"text": "RUN a", "does": "a"}, "FROM b", {"text": "RUN b", "does": "a"}]),
+            "the lines that do 'a' are in several stages",
+        ),
         (_file(lines=["FROM node:alpine", {"text": "COPY a /a", "makes": ["/a"]}]), "is no command"),
         (_file(lines=["FROM node:alpine", {"text": "RUN a", "reads": ["a"]}]), "'a' is no absolute path"),
-        (_file(lines=["FROM node:alpine", {"text": "RUN a", "seconds": -1}]), "takes less than no time"),
-        (_file(lines=["FROM node:alpine", {"text": "CMD a", "spare": True}]), "cannot be a spare line"),
+        (_file(lines=["FROM node:alpine", {"text": "RUN a", "seconds": -1}]), "Expected `float` >= 0.0"),
+        (_file(lines=["FROM node:alpine", {"text": "CMD a", "spare": True}]), "can be neither spare nor one of several ways"),
         (_file(lines=["FROM node:alpine", *(f"RUN {number}" for number in range(41))]), "at most 40 are played"),
     ],
 )
@@ -182,18 +258,60 @@ def test_a_file_that_is_no_level_is_refused_with_what_is_wrong(data: bytes, says
 
 
 def test_a_level_that_says_no_par_gets_it() -> None:
-    assert with_par(_level()).par == 0
-    assert with_par(_level(par=3)).par == 3
+    assert proven(_level()).par == 0
+    assert proven(_level(par=0)).par == 0
+    with pytest.raises(UsageError, match="says that its par is 3; it is 0"):
+        proven(_level(par=3))
     many = [{"text": f"RUN {number}", "seconds": 1} for number in range(30)]
-    with pytest.raises(UsageError, match="too many orders to find its par"):
-        with_par(_level(lines=["FROM node:alpine", "COPY a /a", *many]))
+    with pytest.raises(UsageError, match="it has too many orders"):
+        proven(_level(lines=["FROM node:alpine", "COPY a /a", *many]))
+
+
+@pytest.mark.parametrize(
+    ("lines", "needs", "says"),
+    [
+        (["FROM node:alpine", "COPY b /a"], ["/a"], "cannot be played: 2: "),
+        (["FROM node:alpine", "COPY a /b"], ["/a"], "its own lines do not make /a, which it needs"),
+        (["FROM node:alpine", {"text": "RUN x", "reads": ["/x"]}], [], "RUN x would fail: there is no /x yet"),
+        (["FROM one AS node:alpine", "COPY a /a"], ["/a"], "cannot be played"),
+        (
+            ["FROM a AS one", "COPY a /a", "FROM a", "COPY ./a /a", "COPY --from=one /a /b"],
+            ["/a"],
+            "the same step, which a build runs once",
+        ),
+        (["FROM a", "COPY a /a", "RUN --mount=from=busybox,target=/m m"], ["/a"], "golf has no files from elsewhere"),
+    ],
+)
+def test_a_level_that_cannot_be_played_says_why(lines: list[Any], needs: list[str], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        proven(_level(lines=lines, needs=needs))
+
+
+def test_a_stage_that_nothing_needs_costs_nothing() -> None:
+    """The tool can be mounted from the stage, or from the context, which takes longer: then nobody needs the stage."""
+    tool = {"reads": ["/kit/t", "/w"], "makes": ["/m"], "does": "m"}
+    level = _level(
+        files={"t": "t", "w": "w"},
+        lines=[
+            "FROM b:1 AS kit",
+            {"text": "COPY t /kit/t", "seconds": 2},
+            "FROM b:1",
+            "COPY w /w",
+            {"text": "RUN --mount=type=bind,from=kit,source=/kit/t,target=/kit/t make", "seconds": 5, **tool},
+            {"text": "RUN --mount=type=bind,source=t,target=/kit/t make", "seconds": 6, "spare": True, **tool},
+        ],
+        edits=[{"title": "t", "weight": 3, "files": ["t"]}],
+        needs=["/m"],
+    )
+    assert prove(level).seconds == 18
 
 
 def test_a_level_of_ones_own_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_bytes(_file())
     assert Course(load(tmp_path / "mine.json")).rate(("FROM node:alpine", "COPY a /a")).broken == ""
-    with pytest.raises(UsageError, match="cannot be read"):
-        load(tmp_path / "another.json")
+    for name in ("another.json", "\0.json"):
+        with pytest.raises(UsageError, match="cannot be read"):
+            load(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", LEVELS)

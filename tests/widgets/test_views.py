@@ -138,11 +138,11 @@ LOCK_FIRST = (
 
 def test_a_round_of_golf() -> None:
     golf = Golf("02")
-    assert golf.score["total"] == "1001 s a week"
-    assert golf.tray == ["COPY package.json package-lock.json ./"]
+    assert golf.score["total"] == "1,001 s a week"
+    assert golf.tray == [{"text": "COPY package.json package-lock.json ./", "after": "FROM node:alpine"}]
     assert [cost["rebuilt"] for cost in golf.lines[3]["costs"]] == [True, True, True]
     golf.receive({"type": "turn", "what": "hint"})
-    assert "RUN npm ci, runs again and makes what it made before" in golf.hints[0]
+    assert "RUN npm ci, runs again for nothing" in golf.hints[0]
     golf.receive({"type": "play", "lines": list(LOCK_FIRST)})
     assert golf.score["at_par"]
     assert golf.tray == []
@@ -159,10 +159,10 @@ def test_what_is_typed_in_golf_counts_as_if_it_were_moved() -> None:
     golf.receive({"type": "typed", "text": "# mine\n" + "\n".join(LOCK_FIRST).replace("npm ci", "npm \\\n  ci")})
     assert golf.rated.at_par
     golf.receive({"type": "typed", "text": "FROM node:alpine\nRUN something else\n"})
-    assert golf.score["broken"] == "RUN something else is none of this level's lines"
+    assert golf.score["broken"] == "RUN something else is not one of this level's lines"
     assert golf.score["line"] == 2
     golf.receive({"type": "turn", "what": "restart"})
-    assert golf.score["total"] == "1001 s a week"
+    assert golf.score["total"] == "1,001 s a week"
 
 
 def test_levels_of_golf_are_chosen_by_name_or_file(tmp_path: Path) -> None:
@@ -179,19 +179,33 @@ def test_levels_of_golf_are_chosen_by_name_or_file(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_bytes(own)
     golf.choose(tmp_path / "mine.json")
     assert (golf.title, golf.level) == ("Mine", "mine.json")
+    # What its author has changed since counts.
+    (tmp_path / "mine.json").write_bytes(own.replace(b"Mine", b"Ours"))
+    golf.choose(tmp_path / "mine.json")
+    assert golf.title == "Ours"
+    with pytest.raises(UsageError, match="cannot be read"):
+        golf.choose("\0.json")
+
+
+def test_a_level_is_found_as_it_was_left() -> None:
+    golf = Golf("02")
+    golf.play(LOCK_FIRST)
+    golf.receive({"type": "level", "level": "01-two-lines"})
+    golf.receive({"type": "level", "level": "02-lock-first"})
+    assert golf.rated.at_par
 
 
 @pytest.mark.parametrize("message", [{"type": "play"}, {"type": "play", "lines": [1]}, {"type": "turn", "what": "answer"}, {}])
 def test_golf_hears_nothing_else(message: dict[str, Any]) -> None:
     golf = Golf("02")
     golf.receive(message)
-    assert (golf.score["total"], golf.hints) == ("1001 s a week", [])
+    assert (golf.score["total"], golf.hints) == ("1,001 s a week", [])
 
 
 def test_a_round_of_any_length_is_answered() -> None:
     golf = Golf("02")
     golf.receive({"type": "play", "lines": ["FROM node:alpine"] * 5000})
-    assert golf.score["broken"] == "FROM node:alpine is out of its place"
+    assert golf.score["broken"] == "FROM node:alpine is out of place"
 
 
 def step(instruction: str, verdict: Verdict = "cached") -> Step:

@@ -130,3 +130,9 @@ test("a line goes to another place", () => {
   assert.deepEqual(pure.moved(lines, 1, 1), lines);
   assert.deepEqual(pure.moved(lines, 7, 0), lines);
 });
+
+test("a spare line is put in its own stage", () => {
+  const lines = ["FROM a AS one", "x", "FROM b", "y"];
+  assert.deepEqual(pure.putIn(lines, { text: "z", after: "FROM b" }), ["FROM a AS one", "x", "FROM b", "z", "y"]);
+  assert.deepEqual(pure.putIn(lines, { text: "z", after: "gone" }), ["z", ...lines]);
+});

@@ -4,12 +4,14 @@ import type { GolfCost, GolfLine } from "./shapes.ts";
 
 // What one drawing of the lines can ask for.
 export interface Moves {
+  // Of this board alone: a line of another is none of its own.
+  board: string;
   // To another place among the lines, or out of them.
   move: (from: number, to: number) => void;
   take: (from: number) => void;
 }
 
-function costOf({ edit, rebuilt, in_vain, why }: GolfCost): HTMLElement {
+function costOf({ edit, rebuilt, in_vain }: GolfCost): HTMLElement {
   const vain = in_vain ? ", and makes what it made before" : "";
   return h(
     "span",
@@ -17,7 +19,7 @@ function costOf({ edit, rebuilt, in_vain, why }: GolfCost): HTMLElement {
       class: "ll-golf-cost",
       "data-verdict": rebuilt ? "runs" : "cached",
       "data-vain": in_vain || null,
-      title: rebuilt ? `${edit}: runs again${vain}. ${why}` : `${edit}: from the cache`,
+      title: rebuilt ? `${edit}: runs again${vain}` : `${edit}: from the cache`,
     },
     sign(rebuilt ? "↻" : "✓"),
     span("ll-hidden", `${edit}: ${rebuilt ? `runs again${vain}` : "from the cache"}. `),
@@ -58,7 +60,8 @@ export function lineOf(line: GolfLine, index: number, count: number, broken: boo
 
 function draggable(item: HTMLElement, index: number, moves: Moves): void {
   item.draggable = true;
-  item.addEventListener("dragstart", (event) => event.dataTransfer?.setData("text/layerlab-line", String(index)));
+  const kind = `text/${moves.board}`;
+  item.addEventListener("dragstart", (event) => event.dataTransfer?.setData(kind, String(index)));
   item.addEventListener("dragover", (event) => {
     event.preventDefault();
     item.dataset.over = "true";
@@ -69,7 +72,7 @@ function draggable(item: HTMLElement, index: number, moves: Moves): void {
   item.addEventListener("drop", (event) => {
     event.preventDefault();
     delete item.dataset.over;
-    const from = Number.parseInt(event.dataTransfer?.getData("text/layerlab-line") ?? "", 10);
+    const from = Number.parseInt(event.dataTransfer?.getData(kind) ?? "", 10);
     if (!Number.isNaN(from) && from !== index) moves.move(from, index);
   });
   // With the keyboard on any of its buttons, as well as with them.

@@ -2,6 +2,7 @@
 import { h } from "./dom.ts";
 import { buttonOf } from "./golf-line.ts";
 import type { Model } from "./model.ts";
+import { putIn } from "./pure.ts";
 import type { GolfLine, GolfMessage, GolfState } from "./shapes.ts";
 
 export type GolfModel = Model<GolfState, GolfMessage>;
@@ -80,22 +81,23 @@ export function scoreOf(model: GolfModel): string {
   return at_par ? `★ ${total}: par. No order costs less.` : `${total}. Par is ${par}.`;
 }
 
-export function levelsOf({ model, ask }: Round): HTMLElement {
-  const select = h(
-    "select",
-    {
-      class: "ll-select",
-      "aria-label": "Level",
-      onchange: () => ask({ type: "level", level: select.value }),
-    },
-    ...model
+// The choice of a level stays one element: it keeps the focus while levels are gone through.
+export function createLevels({ model, ask }: Round): { element: HTMLSelectElement; draw: () => void } {
+  const element = h("select", {
+    class: "ll-select",
+    "aria-label": "Level",
+    onchange: () => ask({ type: "level", level: element.value }),
+  });
+  const draw = () => {
+    const options = model
       .get("levels")
       .map(({ name, title, at_par }, index) =>
         h("option", { value: name }, `${index + 1}. ${title}${at_par ? " ★" : ""}`),
-      ),
-  );
-  select.value = model.get("level");
-  return select;
+      );
+    element.replaceChildren(...options);
+    element.value = model.get("level");
+  };
+  return { element, draw };
 }
 
 // The lines as a text that can be typed in; it is played when it is left, or on Ctrl-Enter.
@@ -114,19 +116,19 @@ export function typedOf({ ask, texts }: Round): HTMLTextAreaElement {
   return area;
 }
 
-export function trayOf(model: GolfModel, put: (text: string) => void): HTMLElement | "" {
+export function trayOf({ model, play, texts }: Round): HTMLElement | "" {
   const tray = model.get("tray");
   if (!tray.length) return "";
   return h(
     "div",
     { class: "ll-golf-tray" },
     h("p", { class: "ll-hint" }, "Beside the Dockerfile:"),
-    ...tray.map((text) =>
+    ...tray.map((spare) =>
       h(
         "p",
         { class: "ll-golf-line" },
-        h("code", {}, text),
-        buttonOf(`Put in: ${text}`, "+", false, () => put(text)),
+        h("code", {}, spare.text),
+        buttonOf(`Put in: ${spare.text}`, "+", false, () => play(putIn(texts(), spare))),
       ),
     ),
   );

@@ -1,7 +1,7 @@
 // Cache golf: lines to move, what each edit then rebuilds, and the score against par.
-import { h, live, say, span } from "./dom.ts";
+import { h, live, say, span, unique } from "./dom.ts";
 import { lineOf, type Moves } from "./golf-line.ts";
-import { createRound, editsOf, levelsOf, type Round, scoreOf, trayOf, typedOf } from "./golf-side.ts";
+import { createLevels, createRound, editsOf, type Round, scoreOf, trayOf, typedOf } from "./golf-side.ts";
 import { type Context, type Ended, listener } from "./model.ts";
 import { moved } from "./pure.ts";
 import type { GolfMessage, GolfState } from "./shapes.ts";
@@ -25,10 +25,18 @@ function focused(element: HTMLElement): () => void {
   };
 }
 
+// The text stays as it is while somebody types in it.
+function drawText(element: HTMLElement, round: Round): void {
+  const area = element.querySelector("textarea");
+  if (!area) element.replaceChildren(h("li", {}, typedOf(round)));
+  else if (document.activeElement !== area) area.value = round.texts().join("\n");
+}
+
 function createBoard(round: Round): Board {
   const element = h("ol", { class: "ll-golf-lines", "aria-label": "Lines" });
   let typing = false;
   const moves: Moves = {
+    board: unique("board"),
     move(from, to) {
       if (to >= 0 && to < round.texts().length) round.play(moved(round.texts(), from, to));
     },
@@ -40,7 +48,7 @@ function createBoard(round: Round): Board {
     const refocus = focused(element);
     const lines = round.lines();
     const wrong = round.settled() ? round.model.get("score").line : 0;
-    if (typing) element.replaceChildren(h("li", {}, typedOf(round)));
+    if (typing) drawText(element, round);
     else element.replaceChildren(...lines.map((line, at) => lineOf(line, at, lines.length, at + 1 === wrong, moves)));
     refocus();
   };
@@ -88,27 +96,30 @@ function together(call: () => void): () => void {
   };
 }
 
+// What is there already is not said anew.
+function drawHints(element: HTMLElement, hints: readonly string[]): void {
+  if ([...element.children].some((said, index) => said.textContent !== hints[index])) element.replaceChildren();
+  element.append(...hints.slice(element.childElementCount).map((text) => h("p", {}, text)));
+}
+
 export function renderGolf({ model, el }: Context<GolfState, GolfMessage>): Ended {
   const { on, stop } = listener(model);
-  const head = h("div", { class: "ll-golf-head" });
   const task = h("p", { class: "ll-question" });
   const side = h("div");
-  const hints = h("ul", { class: "ll-golf-hints", role: "status" });
+  const files = span("ll-tag");
+  const hints = h("div", { class: "ll-golf-hints", role: "status" });
   const score = live("ll-status ll-golf-score");
   const round = createRound(model, () => board.draw());
   const board = createBoard(round);
   const actions = actionsOf(round, board);
+  const levels = createLevels(round);
+  const head = h("div", { class: "ll-golf-head" }, levels.element, files);
   const section = h(
     "section",
     { class: "ll ll-golf", "aria-label": "Cache golf", tabindex: "-1", "data-lm-suppress-shortcuts": "true" },
     ...[head, task, board.element, side, score, actions.element, hints],
   );
   el.append(section);
-  // Below FROM, where it is seen.
-  const put = (text: string) => {
-    const [first = "", ...rest] = round.texts();
-    round.play([first, text, ...rest]);
-  };
   const draw = () => {
     // An answer to an earlier move: that to the last is on its way.
     if (!round.settled()) return;
@@ -116,9 +127,10 @@ export function renderGolf({ model, el }: Context<GolfState, GolfMessage>): Ende
     board.draw();
     actions.draw();
     task.textContent = model.get("task");
-    head.replaceChildren(levelsOf(round), span("ll-tag", model.get("files").join(" · ")));
-    side.replaceChildren(trayOf(model, put), editsOf(model));
-    hints.replaceChildren(...model.get("hints").map((text) => h("li", {}, text)));
+    levels.draw();
+    files.textContent = model.get("files").join(" · ");
+    side.replaceChildren(trayOf(round), editsOf(model));
+    drawHints(hints, model.get("hints"));
     say(score, scoreOf(model));
     score.dataset.right = model.get("score").at_par ? "true" : "";
     if (held && !section.contains(document.activeElement)) section.focus({ preventScroll: true });

@@ -148,6 +148,12 @@ export function plural(count: number, one: string, many: string): string {
   return `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 }
 
+// The lines with one more, as the first of its stage.
+export function putIn(lines: readonly string[], { text, after }: { text: string; after: string }): string[] {
+  const place = lines.indexOf(after) + 1;
+  return [...lines.slice(0, place), text, ...lines.slice(place)];
+}
+
 // The lines after one of them went from a place to another.
 export function moved(lines: readonly string[], from: number, to: number): string[] {
   const rest = lines.filter((_, index) => index !== from);

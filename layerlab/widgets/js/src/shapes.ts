@@ -210,7 +210,7 @@ export interface GolfState {
   task: string;
   files: string[];
   lines: GolfLine[];
-  tray: string[];
+  tray: GolfSpare[];
   edits: GolfEdit[];
   score: GolfScore;
   hints: string[];
@@ -236,7 +236,11 @@ export interface GolfCost {
   edit: string;
   rebuilt: boolean;
   in_vain: boolean;
-  why: string;
+}
+
+export interface GolfSpare {
+  text: string;
+  after: string;
 }
 
 export interface GolfEdit {
