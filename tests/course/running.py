@@ -77,7 +77,8 @@ EXPECTED: dict[str, tuple[str | re.Pattern[str], ...]] = {
         re.compile(r"A /new/file\n"),
         "No such file or directory",
         "It is nothing: there is no such folder.",
-        re.compile(r"first [2-9]\.\d\d s, then 0\.\d\d s"),
+        # The step sleeps for two seconds, and a machine that others keep busy takes its time beside.
+        re.compile(r"first (?:[2-9]|\d\d)\.\d\d s, then [01]\.\d\d s"),
         re.compile(r"\d+ layers, \d+ of them are those of 100x-node"),
         re.compile(r"It is a few bytes\. Only 1 layer is new: \d+ bytes"),
         re.compile(r"(\d+) of \1 layers were sent"),
