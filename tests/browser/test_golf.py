@@ -42,10 +42,10 @@ def test_at_par_with_buttons(page: Page) -> None:
 
 def test_with_keys_alone_the_focus_stays_on_the_line(page: Page) -> None:
     page.get_by_role("button", name=f"Put in: {PACKAGES}").press("Enter")
-    down = page.get_by_role("button", name=f"Move line 2 down: {PACKAGES}")
-    down.focus()
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("button", name=f"Move line 3 down: {PACKAGES}")).to_be_focused()
+    # The line takes the focus with it.
+    expect(page.locator("li.ll-golf-line", has_text=PACKAGES).locator("button:focus")).to_have_count(1)
+    page.keyboard.press("Alt+ArrowDown")
+    expect(page.locator("li.ll-golf-line").nth(2).locator("button:focus")).to_have_count(1)
     page.get_by_role("button", name="Move line 5 up: RUN npm ci").focus()
     page.keyboard.press("Alt+ArrowUp")
     expect(page.get_by_role("button", name="Move line 4 up: RUN npm ci")).to_be_focused()
@@ -54,9 +54,9 @@ def test_with_keys_alone_the_focus_stays_on_the_line(page: Page) -> None:
 
 def test_a_line_is_dragged(page: Page) -> None:
     page.get_by_role("button", name=f"Put in: {PACKAGES}").click()
-    page.locator(".ll-golf-line", has_text=PACKAGES).drag_to(page.locator(".ll-golf-line", has_text="WORKDIR /app"))
+    page.locator("li.ll-golf-line", has_text=PACKAGES).drag_to(page.locator("li.ll-golf-line", has_text="WORKDIR /app"))
     expect(score(page)).to_contain_text("1,001.5 s")
-    page.locator(".ll-golf-line", has_text="RUN npm ci").drag_to(page.locator(".ll-golf-line", has_text="COPY . ."))
+    page.locator("li.ll-golf-line", has_text="RUN npm ci").drag_to(page.locator("li.ll-golf-line", has_text="COPY . ."))
     expect(score(page)).to_contain_text("★")
 
 

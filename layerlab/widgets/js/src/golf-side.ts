@@ -117,7 +117,7 @@ export function typedOf({ ask, texts }: Round): HTMLTextAreaElement {
 }
 
 export function trayOf({ model, play, texts }: Round): HTMLElement | "" {
-  const tray = model.get("tray");
+  const tray = model.get("tray").filter((spare) => !texts().includes(spare.text));
   if (!tray.length) return "";
   return h(
     "div",
@@ -126,7 +126,7 @@ export function trayOf({ model, play, texts }: Round): HTMLElement | "" {
     ...tray.map((spare) =>
       h(
         "p",
-        { class: "ll-golf-line" },
+        { class: "ll-golf-line", "data-text": spare.text },
         h("code", {}, spare.text),
         buttonOf(`Put in: ${spare.text}`, "+", false, () => play(putIn(texts(), spare))),
       ),

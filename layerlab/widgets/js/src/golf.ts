@@ -13,10 +13,11 @@ interface Board {
   toggle: () => boolean;
 }
 
-// The button that has the focus, by its line and what it does: where the line has gone, its like gets it.
+// The button that has the focus, by its line and what it does: where the line has gone, from the tray too, its like gets it.
 function focused(element: HTMLElement): () => void {
   const held = document.activeElement;
-  const text = element.contains(held) ? held?.closest<HTMLElement>("[data-text]")?.dataset.text : undefined;
+  const mine = element.closest("section")?.contains(held);
+  const text = mine ? held?.closest<HTMLElement>("[data-text]")?.dataset.text : undefined;
   const word = held?.textContent;
   return () => {
     const line = [...element.querySelectorAll<HTMLElement>("[data-text]")].find((one) => one.dataset.text === text);
@@ -109,7 +110,11 @@ export function renderGolf({ model, el }: Context<GolfState, GolfMessage>): Ende
   const files = span("ll-tag");
   const hints = h("div", { class: "ll-golf-hints", role: "status" });
   const score = live("ll-status ll-golf-score");
-  const round = createRound(model, () => board.draw());
+  const round = createRound(model, () => {
+    board.draw();
+    drawSide();
+  });
+  const drawSide = () => side.replaceChildren(trayOf(round), editsOf(model));
   const board = createBoard(round);
   const actions = actionsOf(round, board);
   const levels = createLevels(round);
@@ -129,7 +134,7 @@ export function renderGolf({ model, el }: Context<GolfState, GolfMessage>): Ende
     task.textContent = model.get("task");
     levels.draw();
     files.textContent = model.get("files").join(" · ");
-    side.replaceChildren(trayOf(round), editsOf(model));
+    drawSide();
     drawHints(hints, model.get("hints"));
     say(score, scoreOf(model));
     score.dataset.right = model.get("score").at_par ? "true" : "";
