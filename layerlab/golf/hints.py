@@ -21,7 +21,7 @@ def hints(level: Level, lines: tuple[str, ...], score: Score) -> tuple[str, ...]
     found.sort(key=lambda item: -item[0])
     said = []
     for cost, edit, one in found:
-        what = f"{edit.title}, {_times(edit.weight)} a {level.unit}"
+        what = f"{edit.title}, {times(edit.weight)} a {level.unit}"
         said.append(
             f"Line {one.line}, {lines[one.line - 1]}, runs again for nothing, as it makes what it made before: "
             f"{seconds(cost)} a {level.unit} ({what}). {one.cause.text}"
@@ -33,7 +33,8 @@ def hints(level: Level, lines: tuple[str, ...], score: Score) -> tuple[str, ...]
     return tuple(said)
 
 
-def _times(count: int) -> str:
+def times(count: int) -> str:
+    """How often, for people."""
     return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 

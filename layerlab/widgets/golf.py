@@ -10,7 +10,7 @@ from typing import Any, Final
 import traitlets
 
 from layerlab.errors import UsageError
-from layerlab.golf.hints import hints, seconds
+from layerlab.golf.hints import hints, seconds, times
 from layerlab.golf.level import Level, even, load, shipped
 from layerlab.golf.par import proven
 from layerlab.golf.scoring import Course, EditCost, Score, instructions
@@ -128,7 +128,9 @@ class Golf(LabWidget):
             case Turn(what="restart"):
                 self.restart()
             case ChooseLevel(level=level) if level in self._known:
-                self.choose(level)
+                # By its name: where a level of one's own was read, a page does not say.
+                with self._turns:
+                    self._open(level)
 
     def _named(self, level: str | Path | None) -> str:
         """The name of a level; one of one's own is read and known from then on."""
@@ -228,11 +230,10 @@ def _edits(level: Level, score: Score) -> list[GolfEdit]:
     costs: list[EditCost | None] = list(score.edits) or [None] * len(level.edits)
     found = []
     for edit, cost in zip(level.edits, costs, strict=True):
-        times = {1: "once", 2: "twice"}.get(edit.weight, f"{edit.weight} times")
         found.append(
             GolfEdit(
                 title=edit.title,
-                times=f"{times} a {level.unit}",
+                times=f"{times(edit.weight)} a {level.unit}",
                 seconds=seconds(cost.seconds) if cost is not None else "",
                 total=seconds(cost.seconds * edit.weight) if cost is not None else "",
             )

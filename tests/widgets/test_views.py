@@ -179,6 +179,10 @@ def test_levels_of_golf_are_chosen_by_name_or_file(tmp_path: Path) -> None:
     (tmp_path / "mine.json").write_bytes(own)
     golf.choose(tmp_path / "mine.json")
     assert (golf.title, golf.level) == ("Mine", "mine.json")
+    # The page goes to and fro between it and the others, wherever its file is.
+    golf.receive({"type": "level", "level": "02-lock-first"})
+    golf.receive({"type": "level", "level": "mine.json"})
+    assert golf.title == "Mine"
     # What its author has changed since counts.
     (tmp_path / "mine.json").write_bytes(own.replace(b"Mine", b"Ours"))
     golf.choose(tmp_path / "mine.json")
