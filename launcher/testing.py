@@ -25,6 +25,7 @@ VALUE_OPTIONS = frozenset(
             "--cases",
             "--engine",
             "--share",
+            "--many",
             "--maxfail",
             "--durations",
             "--tb",

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from tests.docker.private import FLAG, FLAG_HELP, SharedDaemonError, check_private
+from tests.drawing import CASES_SEED, OPTION, leave_out
 
-CASES_SEED = "LAYERLAB_CASES_SEED"
 # Folders whose tests share nothing but what each makes for itself. Elsewhere a file's tests share something that is dear to make.
 APART = frozenset(("conformance", "context", "dockerfile", "engine", "transfer"))
 _LEFT_OUT = pytest.StashKey[int]()
+_NOT_DRAWN = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,6 +36,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--as", dest="like", choices=("26", "28"), default="28", help="whose verdicts the embedded engine must give there")
     parser.addoption(
         "--all", action="store_true", dest="all_tests", help="run the slow tests, too, which are left out where no path is named"
+    )
+    parser.addoption(
+        OPTION,
+        type=int,
+        default=1,
+        metavar="N",
+        help="of tests that are many of a kind, each dear, one in N; the seed is printed",
     )
     group.addoption(FLAG, action="store_true", help=FLAG_HELP)
     group.addoption("--differences", type=Path, default=None, metavar="FILE", help="write all differences of images to this file")
@@ -68,7 +76,11 @@ def _is_quick(config: pytest.Config) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the slow tests unless they are asked for."""
+    """Leave out the slow tests unless they are asked for, and of many of a kind those that ``--many`` does not draw."""
+    if config.getoption(OPTION) > 1:
+        left = leave_out(config, items)
+        config.stash[_NOT_DRAWN] = len(left)
+        config.hook.pytest_deselected(items=left)
     if not _is_quick(config):
         return
     slow = [item for item in items if item.get_closest_marker("slow")]
@@ -105,6 +117,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             f"left out: {left} slow tests (whole classes graded, attacks, notebooks, browser, real installs) and half of the conformance "
             "cases; ./lab test --all runs them"
         )
+    if not_drawn := config.stash.get(_NOT_DRAWN, 0) or getattr(config, "layerlab_not_drawn", 0):
+        terminalreporter.write_line(
+            f"not drawn: {not_drawn} of many tests of a kind ({OPTION} {config.getoption(OPTION)}, "
+            f"{CASES_SEED}={os.environ[CASES_SEED]}); ./lab test --all runs them"
+        )
 
 
 class _FromWorkers:
@@ -112,7 +129,9 @@ class _FromWorkers:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        node.config.layerlab_left_out = getattr(node, "workeroutput", {}).get("layerlab_left_out", 0)
+        output = getattr(node, "workeroutput", {})
+        node.config.layerlab_left_out = output.get("layerlab_left_out", 0)
+        node.config.layerlab_not_drawn = output.get("layerlab_not_drawn", 0)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -120,3 +139,4 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["layerlab_left_out"] = session.config.stash.get(_LEFT_OUT, 0)
+        output["layerlab_not_drawn"] = session.config.stash.get(_NOT_DRAWN, 0)

@@ -99,6 +99,7 @@ def graded(prepared: Prepared, dockerfile: str, seed: str) -> SubmissionResult:
     return grade(ps1(), prepared, submission, seed)
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("name", names("honest"))
 def test_an_honest_answer_scores_full_whatever_it_looks_like(prepared: Prepared, name: str) -> None:
     """With edits that nobody has seen."""
@@ -107,6 +108,7 @@ def test_an_honest_answer_scores_full_whatever_it_looks_like(prepared: Prepared,
     assert result.score == ps1().max_score, [check for check in result.checks if check.status != "passed"] or result.reason
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("name", names("fakes"))
 def test_a_fake_loses_what_it_fakes(prepared: Prepared, name: str) -> None:
     """And reads why."""

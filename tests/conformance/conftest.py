@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import CASES_SEED
 from tests.docker.private import FLAG
+from tests.drawing import CASES_SEED
 
 from .cases import load_all
 from .outcome import Runner

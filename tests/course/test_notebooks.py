@@ -89,6 +89,7 @@ def test_a_notebook_runs_from_top_to_bottom_and_shows_what_it_says(path: Path, p
 
 @pytest.mark.slow
 @pytest.mark.network
+@pytest.mark.many
 @pytest.mark.parametrize("path", [path for path in NOTEBOOKS if path.stem != "04-optimise"], ids=lambda path: path.stem)
 def test_a_second_visit_shows_the_same(path: Path, place: Path) -> None:
     """The cache remembers the first one, and yet what an edit makes run runs again. (The fourth part is left out for its minutes.)"""

@@ -20,6 +20,7 @@ def place(node_alpine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield place
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_on_docker_and_shows_what_it_says(path: Path, place: Path) -> None:
     check(path.stem, run(path))
