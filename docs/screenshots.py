@@ -26,10 +26,9 @@ _WORKBENCH = "from layerlab.widgets import Workbench\nlab = Workbench('node-app'
 _WHAT_IF = "from layerlab.widgets import WhatIf\nWhatIf('node-app', dockerfile='Dockerfile.optimized', editable=False)"
 _EXPLORER = "from layerlab.widgets import LayerExplorer\nLayerExplorer('100x-node')"
 _PREDICTION = (
-    "from layerlab.widgets import Prediction, Question\nfrom IPython.display import display\n"
-    "asked = Prediction([step.instruction for step in lab.record.steps])\n"
-    "asked.commit(['no verdict'] + ['cached'] * 6 + ['runs', 'cached', 'no verdict', 'runs'])\nasked.reveal(lab.record)\ndisplay(asked)\n"
-    "one = Question('How many layers does EXPOSE make?', ['none', 'one'])\ndisplay(one)"
+    "from layerlab.widgets import BuildCard, Prediction\n"
+    "asked = Prediction(lab.record.steps)\nasked.commit([8])\ncard = BuildCard('100x-node')\n"
+    "card.finish(lab.record, asked.reveal(lab.record))\ncard"
 )
 
 

@@ -59,6 +59,7 @@ class StepRecord(Record, frozen=True, kw_only=True):
     ``number``       counts all steps of the stages that were needed, FROM and metadata included, from 1.
     ``instruction``  as BuildKit prints it: arguments expanded.
     ``index``        BuildKit's ``i/n`` within the stage, empty for metadata.
+    ``key``          the cache key as layerlab computes it (SHA-256 in hex), of FROM that of its base; ``None`` where there is none yet.
     ``size``         bytes of regular files in the layer; ``seconds`` wall time of the step (0 when cached).
     ``log``          what the step wrote to its standard output and error (the last 64 KiB), empty when cached.
     ``seen``         what an engine that watches its commands told of the one that ran, be it in an earlier build; no other engine has it.
@@ -72,6 +73,7 @@ class StepRecord(Record, frozen=True, kw_only=True):
     status: Status
     makes_layer: bool
     index: str = ""
+    key: str | None = None
     diff_id: str | None = None
     size: int = 0
     seconds: float = 0.0

@@ -38,6 +38,7 @@ def step_record(
         status=status,
         makes_layer=step.op is not None or (counts_base and step.keyword == "FROM" and stage.base_image is not None),
         index=step.index,
+        key=decided.out_key if step.keyword == "FROM" else decided.key,
         diff_id=diff_id,
         size=size,
         seconds=round(seconds, 3),

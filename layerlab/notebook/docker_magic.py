@@ -17,6 +17,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from layerlab.errors import BuildInterruptedError, LayerlabError, UsageError
+from layerlab.lesson.tally import count
 from layerlab.notebook.docker_output import BuildLook
 from layerlab.notebook.estimate import estimate
 from layerlab.notebook.session import Session
@@ -24,6 +25,10 @@ from layerlab.render import error_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from layerlab.engines.api import BuildOptions, Event
+    from layerlab.model import PlanRecord
+    from layerlab.widgets import BuildCard
 
 VERBS: Final = (
     *("build", "history", "images", "inspect", "tag", "rmi", "run", "ps", "diff", "logs", "stop", "rm"),
@@ -65,8 +70,6 @@ def docker(session: Session, line: str) -> None:
             _build(session, words)
         else:
             _command(words)
-            if "--help" not in words and "-h" not in words:
-                print(f"({session.engine_name} engine)")
     except LayerlabError as error:
         print(error_text(error), file=sys.stderr)
     except FileNotFoundError as error:
@@ -100,6 +103,7 @@ def _build(session: Session, words: list[str]) -> None:
     from layerlab.cli import make_parser
     from layerlab.commands.building import write_image_id
     from layerlab.commands.common import options_of
+    from layerlab.widgets import BuildCard
 
     before, session.broke_off = session.broke_off, True
     try:
@@ -109,35 +113,68 @@ def _build(session: Session, words: list[str]) -> None:
         session.broke_off = bool(end.code) or before
         raise
     options = options_of(arguments)
-    look = BuildLook(session.engine_name, estimate(session.engine, options))
-    with _live(look):
+    plan = _planned(session, options)
+    look = BuildLook(session.engine_name, estimate(session.engine, options, plan))
+    card = BuildCard(options.tag or "", plan)
+
+    def take(event: Event) -> None:
+        look.take(event)
+        card.take(event)
+
+    with _live(card, look):
         try:
-            session.record = session.engine.build(options, look.take)
+            record = session.record = session.engine.build(options, take)
         except KeyboardInterrupt:
+            card.end("Stopped. Steps that had finished stay cached.")
             raise BuildInterruptedError("stopped; finished steps stay in the cache") from None
         session.broke_off = False
-        look.finish(session.record)
-    write_image_id(arguments.iidfile, session.record.image)
+        look.finish(record, stand_in=not session.told_stand_in)
+        pending = session.answered(options, record)
+        notes = (*(() if session.told_stand_in else record.stand_in), *record.warnings)
+        if pending is None:
+            card.finish(record, notes=notes)
+        else:
+            compared = pending.prediction.reveal(record)
+            card.finish(record, compared, count(pending.name, compared.right, len(compared.guesses)), notes)
+        session.told_stand_in = session.told_stand_in or bool(record.stand_in)
+    write_image_id(arguments.iidfile, record.image)
+    if pending is not None and pending.happened:
+        tell(pending.happened)
+
+
+def _planned(session: Session, options: BuildOptions) -> PlanRecord | None:
+    """All steps before the first has run; what is wrong with them, the build itself says."""
+    try:
+        return session.engine.plan(options)
+    except LayerlabError:
+        return None
+
+
+def tell(markdown: str) -> None:
+    """Show Markdown in a notebook, and itself where only text is shown."""
+    from IPython.display import display as untyped_display
+
+    display: Any = untyped_display
+    display({"text/markdown": markdown, "text/plain": markdown}, raw=True)
 
 
 @contextlib.contextmanager
-def _live(look: BuildLook) -> Iterator[None]:
-    """For the length of the block the build is shown as it is now, in place, a few times a second; and at its end once more.
+def _live(card: BuildCard, look: BuildLook) -> Iterator[None]:
+    """For the length of the block the build is shown as it is now, in place, a few times a second.
 
-    By a clock and not by events: a step that says nothing for a minute runs all the same.
+    By a clock and not by events: a step that says nothing for a minute runs all the same. At its end the output becomes what is kept in
+    the notebook: the card, and a still and a text of it for where no card can be shown.
     """
     from IPython.display import display as untyped_display
 
     display: Any = untyped_display
-    handle = display({"text/plain": look.text()}, raw=True, display_id=True)
+    card.show(look.text())
+    handle = display(card, display_id=True)
     ended = threading.Event()
-
-    def show() -> None:
-        handle.update({"text/plain": look.text()}, raw=True)
 
     def tick() -> None:
         while not ended.wait(_INTERVAL):
-            show()
+            card.show(look.text())
 
     # What a thread displays belongs to the cell whose context it has.
     thread = threading.Thread(target=contextvars.copy_context().run, args=(tick,), name="build shown", daemon=True)
@@ -147,7 +184,10 @@ def _live(look: BuildLook) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        show()
+        if card.busy:
+            card.end("Not built: see the error.")
+        card.show(look.text())
+        handle.update(card)
 
 
 class _Bytes(io.TextIOBase):

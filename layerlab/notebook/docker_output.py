@@ -9,6 +9,7 @@ import time
 
 from layerlab.engines.api import Event
 from layerlab.model import BuildRecord, StepRecord
+from layerlab.records import replace
 from layerlab.render import prediction, printable, size
 
 _WIDTH = 92
@@ -48,10 +49,10 @@ class BuildLook:
             self._running = None
             self._done.append(event.step)
 
-    def finish(self, record: BuildRecord) -> None:
-        """The build has ended: what is shown from now on is its record."""
+    def finish(self, record: BuildRecord, *, stand_in: bool = True) -> None:
+        """The build has ended: what is shown from now on is its record. ``stand_in``: whether it is told what one is."""
         with self._lock:
-            self._record = record
+            self._record = record if stand_in else replace(record, stand_in=())
             self._done = list(record.steps)
             self._running = None
 

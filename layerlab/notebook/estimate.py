@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from layerlab.engines.api import BuildOptions
 from layerlab.errors import LayerlabError
+from layerlab.model import PlanRecord
 
 if TYPE_CHECKING:
     from layerlab.engines.api import Engine
@@ -13,14 +14,15 @@ if TYPE_CHECKING:
 _WORTH_SAYING = 3.0
 
 
-def estimate(engine: Engine, options: BuildOptions) -> str:
-    """One sentence about the time that the next build takes; empty where it is short, or where the build cannot be planned.
+def estimate(engine: Engine, options: BuildOptions, plan: PlanRecord | None) -> str:
+    """One sentence about the time that the build of this plan takes; empty where it is short, or where the build cannot be planned.
 
     It goes by what the same instructions took in the last build of this Dockerfile. What never ran here has no number, and none is
     invented.
     """
+    if plan is None:
+        return ""
     try:
-        plan = engine.plan(options)
         last = engine.explain(options)
     except LayerlabError:
         return ""

@@ -14,20 +14,22 @@ import tarfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from layerlab.errors import UsageError
+from layerlab.lesson.questions import Asked, is_id
+from layerlab.lesson.questions import question as find
+from layerlab.lesson.tally import count
 from layerlab.lesson.workcopy import pack, work_directory
 from layerlab.lesson.workcopy import reset as reset_copy
 from layerlab.model import BuildRecord
-from layerlab.notebook.session import Session
+from layerlab.notebook.docker_magic import tell
+from layerlab.notebook.session import Pending, Session
 
 if TYPE_CHECKING:
     from layerlab.widgets import Golf, LayerExplorer, Prediction, Question, WhatIf, Workbench
-
-    Asked = TypeVar("Asked", Prediction, Question)
 
 _GREETING = re.compile(r'const GREETING = "(?:[^"\\\n]|\\.)*";')
 _VERSION = re.compile(r'"version": "[^"\n]*"')
@@ -41,8 +43,8 @@ class Lesson:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        # Predictions that a whole build has answered: the same cell run again, with everything cached by then, changes no answer.
-        self._answered: set[str] = set()
+        # The ids of the course's questions that were asked.
+        self._asked: dict[str, str] = {}
 
     def _path(self, path: str) -> Path:
         whole = Path(os.path.normpath(self._session.app / path))
@@ -121,33 +123,49 @@ class Lesson:
     # --- predictions ------------------------------------------------------------------------------------------------
 
     def predict(self, question: str, file: str = "Dockerfile", context: str | None = None) -> Prediction:
-        """A form with one answer for each step of a Dockerfile. Show it, commit it, build, then ``lab.reveal`` it."""
+        """Ask where the cache of the next build breaks; the card of that build then says who was right.
+
+        ``question``: the id of one of the course's, or a sentence. Raises ``UsageError``, and what is wrong with the Dockerfile.
+        """
         from layerlab.widgets import Prediction
 
-        plan = self._session.engine.plan(self._session.options(file, context))
-        steps = [step.instruction for step in plan.steps if step.status != "base"]
-        return Prediction(steps=steps, question=question)
+        asked = find(question) if is_id(question) else Asked(question=question)
+        options = self._session.options(file, context)
+        prediction = Prediction(self._session.engine.plan(options).steps, asked.question)
+        self._session.predict(options, Pending(question, prediction, asked.happened))
+        return prediction
 
-    def reveal(self, asked: Asked, answer: str = "", why: str = "") -> Asked:
-        """A prediction beside what the last build did, with the cause of each miss; or a question beside its answer."""
+    def ask(self, question: str, choices: Sequence[str] = ()) -> Question:
+        """A question with one right choice; ``lab.reveal`` shows it beside the learner's.
+
+        ``question``: the id of one of the course's, or a sentence, to which ``choices`` belong. Raises ``UsageError``.
+        """
         from layerlab.widgets import Question
 
-        if isinstance(asked, Question):
-            asked.reveal(answer, why)
-        elif not hasattr(asked, "reveal"):
-            raise UsageError("there is nothing to reveal", remedy="Give what lab.predict() or lab.ask() returned.")
-        elif asked.model_id not in self._answered:
-            record = self._session.last_build()
-            asked.reveal(record)
-            if record.failure is None and not record.predicted:
-                self._answered.add(asked.model_id)
-        return asked
+        if choices or not is_id(question):
+            return Question(question, choices)
+        asked = find(question)
+        shown = Question(asked.question, asked.choices)
+        self._asked[shown.model_id] = question
+        return shown
 
-    def ask(self, question: str, choices: list[str]) -> Question:
-        """A question with one right choice; ``lab.reveal(question, answer, why)`` shows it beside the learner's."""
+    def reveal(self, asked: Question, answer: str = "", why: str = "") -> None:
+        """The answer to a question of ``lab.ask``. For one of your own, say what it is, and why. Raises ``UsageError``."""
         from layerlab.widgets import Question
 
-        return Question(question, choices)
+        if not isinstance(asked, Question):
+            raise UsageError("there is nothing to reveal", remedy="Give what lab.ask() returned; a prediction is answered by its build.")
+        name = self._asked.get(asked.model_id)
+        known = Asked(question=asked.question) if name is None else find(name)
+        answer, why = known.answer or answer, known.why or why
+        asked.reveal(answer)
+        said = f"It is {asked.result['answer']}. {why}".strip()
+        tally = ""
+        if asked.result["answered"]:
+            right = asked.result["right"]
+            said = f"✓ **Right.** {said}" if right else f"✕ **You said {asked.given}.** {said}"
+            tally = count(name, int(right), 1) if name is not None else ""
+        tell("\n\n".join(filter(None, [f"{said} {tally}".strip(), known.happened])))
 
     # --- what there is -----------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.connect import choose, connect
@@ -17,6 +17,15 @@ from layerlab.model import BuildRecord
 if TYPE_CHECKING:
     from layerlab.engines.api import Engine
     from layerlab.registry_server import LocalRegistry
+    from layerlab.widgets import Prediction
+
+
+class Pending(NamedTuple):
+    """A prediction that waits for its build. ``name``: the id or the text of its question; ``happened`` is told when it is answered."""
+
+    name: str
+    prediction: Prediction
+    happened: str
 
 
 class Session:
@@ -27,6 +36,10 @@ class Session:
         self.record: BuildRecord | None = None
         # Whether the last build came to no record: its Dockerfile was refused, or it was stopped.
         self.broke_off = False
+        # Whether this notebook was told what a stand-in is: once is enough.
+        self.told_stand_in = False
+        # The last prediction of each Dockerfile, by its path.
+        self._pending: dict[str, Pending] = {}
         self._engine: Engine | None = None
         self._name: str | None = None
         self._open = contextlib.ExitStack()
@@ -51,6 +64,16 @@ class Session:
         place = os.path.abspath(context) if context is not None else str(self.app)
         return BuildOptions(context=place, file=os.path.join(place, file))
 
+    def predict(self, options: BuildOptions, pending: Pending) -> None:
+        """Keep a prediction for the next build of this Dockerfile."""
+        self._pending[_file(options)] = pending
+
+    def answered(self, options: BuildOptions, record: BuildRecord) -> Pending | None:
+        """The prediction that a build has answered, once: one that failed, or was not really run, answers none."""
+        if record.failure is not None or record.predicted:
+            return None
+        return self._pending.pop(_file(options), None)
+
     def last_build(self) -> BuildRecord:
         """The record of the last build. Raises ``UsageError`` before the first, and after one that came to no end."""
         if self.broke_off:
@@ -74,3 +97,7 @@ class Session:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
+
+
+def _file(options: BuildOptions) -> str:
+    return os.path.realpath(options.file or os.path.join(options.context, "Dockerfile"))

@@ -3,6 +3,7 @@
 Nothing here decides a verdict: widgets show what an engine's records say.
 """
 
+from layerlab.widgets.build_card import BuildCard
 from layerlab.widgets.explorer import LayerExplorer
 from layerlab.widgets.golf import Golf
 from layerlab.widgets.prediction import Prediction
@@ -10,4 +11,4 @@ from layerlab.widgets.question import Question
 from layerlab.widgets.whatif import WhatIf
 from layerlab.widgets.workbench import Workbench
 
-__all__ = ["Golf", "LayerExplorer", "Prediction", "Question", "WhatIf", "Workbench"]
+__all__ = ["BuildCard", "Golf", "LayerExplorer", "Prediction", "Question", "WhatIf", "Workbench"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import traitlets
 
 from layerlab.errors import LayerlabError, UsageError
@@ -11,8 +12,10 @@ from layerlab.model import ImageView
 from layerlab.render import layers_table, size
 from layerlab.widgets.base import LabWidget
 from layerlab.widgets.engines import engine_for
-from layerlab.widgets.fallback import html_table, paragraph
+from layerlab.widgets.fallback import paragraph
+from layerlab.widgets.scale import height
 from layerlab.widgets.shapes import ChooseLayer, Layer, Total, heard, plain
+from layerlab.widgets.stills import still_of_layers
 from layerlab.widgets.trees import layer_tree, merged_tree
 from layerlab.widgets.words import instruction_of
 
@@ -43,7 +46,7 @@ class LayerExplorer(LabWidget):
             Layer(
                 number=layer.number,
                 instruction=instruction_of(layer.created_by),
-                bytes=layer.size,
+                height=height(layer.size),
                 size=size(layer.size),
                 wasted=size(layer.wasted) if layer.wasted else "",
                 added=len(layer.added),
@@ -85,16 +88,6 @@ class LayerExplorer(LabWidget):
         return layers_table(self._view, paths=False)
 
     def html(self) -> str:
-        """The layers as a table."""
-        rows = [
-            [
-                f"{layer['number']}. {layer['instruction']}",
-                layer["size"],
-                *(str(layer[what]) for what in ("added", "changed", "removed")),
-                layer["wasted"] or "0B",
-            ]
-            for layer in self.layers
-        ]
-        head = ["Layer", "Size", "Added", "Changed", "Removed", "Wasted"]
-        text = f"{self.total['size']} in {len(self.layers)} layers, {self.total['wasted']} of it hidden by later layers."
-        return html_table(f"Layers of {self.image}", head, rows) + paragraph(text)
+        """A still of the layers."""
+        text = f"{self.image}: {self.total['size']} in {len(self.layers)} layers, {self.total['wasted']} of it hidden by later layers."
+        return paragraph(text) + still_of_layers(msgspec.convert(self.layers, list[Layer]))

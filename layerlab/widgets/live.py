@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from typing import Final
 
 from layerlab.control_characters import without_controls
@@ -15,6 +16,7 @@ from layerlab.widgets.shapes import Step, Verdict
 from layerlab.widgets.words import one_line, shown, summary
 
 LOG_LIMIT: Final = 24_000
+_LINE_LIMIT: Final = 2_000
 _ESCAPES: Final = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
 
 
@@ -27,6 +29,9 @@ class LiveBuild:
         for step in plan.steps if plan is not None else ():
             self._steps[step.number] = (step, step.status if step.status in ("base", "metadata") else "waiting")
         self._log = ""
+        # Of the step that runs: since when, and where its output begins.
+        self._since = 0.0
+        self._said = ""
         self._status = "Building …"
 
     def take(self, event: Event) -> None:
@@ -37,6 +42,7 @@ class LiveBuild:
                 self._status = one_line(event.text)
             elif event.kind == "log":
                 self._log += event.text
+                self._said = (self._said + event.text)[-_LINE_LIMIT:]
             elif event.step is not None:
                 self._step(event.kind, event.step)
             if len(self._log) > 2 * LOG_LIMIT:
@@ -46,13 +52,20 @@ class LiveBuild:
         verdict: Verdict = "running" if kind == "start" else step.status
         self._steps[step.number] = (step, verdict)
         if kind == "start":
+            self._since, self._said = time.monotonic(), ""
             self._status = f"Step {step.number} runs: {one_line(step.instruction)}"
             self._log += f"▸ {step.number}. {one_line(step.instruction)}\n"
 
     def steps(self) -> list[Step]:
-        """All steps that are known, in order."""
+        """All steps that are known, in order; the one that runs with its clock and its last line."""
         with self._lock:
-            return [shown(step, verdict) for _, (step, verdict) in sorted(self._steps.items())]
+            return [self._shown(step, verdict) for _, (step, verdict) in sorted(self._steps.items())]
+
+    def _shown(self, step: StepRecord, verdict: Verdict) -> Step:
+        if verdict != "running":
+            return shown(step, verdict)
+        lines = [line for line in cleaned(self._said).splitlines() if line.strip()]
+        return shown(step, verdict, seconds=time.monotonic() - self._since, said=lines[-1] if lines else "")
 
     def stopped(self) -> list[Step]:
         """The steps after a stop: what ran then was stopped, and what waited was not run."""

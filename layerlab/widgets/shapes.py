@@ -30,7 +30,10 @@ class Cell(Record, frozen=True, kw_only=True):
 
 
 class Step(Cell, frozen=True, kw_only=True):
-    """A row of the stack: one step of a build. ``layer`` says whether it makes one."""
+    """A slab of the stack: one step of a build. ``layer`` says whether it makes one, ``height`` is what its size is on the picture's scale.
+
+    ``said``: the last line that a running step wrote. ``key``: its cache key, or empty. ``origin``: it runs for a reason of its own.
+    """
 
     number: int
     instruction: str
@@ -38,9 +41,12 @@ class Step(Cell, frozen=True, kw_only=True):
     line: int
     end_line: int
     layer: bool
-    bytes: int
+    height: int
     size: str
     seconds: str
+    said: str
+    key: str
+    origin: bool
 
 
 class PastCell(Cell, frozen=True, kw_only=True):
@@ -132,7 +138,7 @@ class Layer(Record, frozen=True, kw_only=True):
 
     number: int
     instruction: str
-    bytes: int
+    height: int
     size: str
     wasted: str
     added: int
@@ -156,13 +162,20 @@ class TreeNode(Record, frozen=True, array_like=True):
     children: list[TreeNode] = []
 
 
-class Compared(Cell, frozen=True, kw_only=True):
-    """What a step did, beside what was predicted. ``counts``: there was an answer, and something to compare it with."""
+class AskedStep(Cell, frozen=True, kw_only=True):
+    """A step of a build that is to be predicted, as it is drawn before anybody has. Not ``asked`` are FROM and what only sets metadata."""
 
+    number: int
     instruction: str
-    answer: str
+    stage: str
+    asked: bool
+
+
+class Guess(Record, frozen=True, kw_only=True):
+    """What somebody said of a step, and whether it was right."""
+
+    said: str
     right: bool
-    counts: bool
 
 
 class Revealed(Record, frozen=True, kw_only=True):
@@ -267,14 +280,32 @@ class ExplorerState(Record, frozen=True, kw_only=True):
 
 
 class PredictionState(Record, frozen=True, kw_only=True):
+    """``turned``: how a step is drawn that was said to run. ``closed``: the build has answered."""
+
     kind: Literal["prediction"]
     question: str
-    steps: list[str]
-    choices: list[str]
+    steps: list[AskedStep]
+    turned: Cell
     given: dict[str, str]
     committed: bool
-    results: list[Compared]
+    closed: bool
     score: str
+
+
+class BuildState(Record, frozen=True, kw_only=True):
+    """``guesses``: by the number of the step. ``printed``: the build as ``docker build`` prints it; ``unfolded``: whether that is shown."""
+
+    kind: Literal["build"]
+    title: str
+    busy: bool
+    status: str
+    steps: list[Step]
+    guesses: dict[str, Guess]
+    score: str
+    notes: list[str]
+    problem: Problem
+    printed: str
+    unfolded: bool
 
 
 class QuestionState(Record, frozen=True, kw_only=True):
@@ -340,10 +371,14 @@ class ChooseLayer(Record, frozen=True, kw_only=True, tag_field="type", tag="choo
     layer: int
 
 
-class CommitPrediction(Record, frozen=True, kw_only=True, tag_field="type", tag="commit"):
-    """Answers by the number of the step."""
+class Nothing(Record, frozen=True, kw_only=True, tag_field="type", tag="nothing"):
+    """What a page says that only shows."""
 
-    answers: dict[str, str]
+
+class CommitPrediction(Record, frozen=True, kw_only=True, tag_field="type", tag="commit"):
+    """The numbers of the steps that will run; all others will be cached."""
+
+    runs: list[int]
 
 
 class CommitAnswer(Record, frozen=True, kw_only=True, tag_field="type", tag="commit"):
@@ -371,11 +406,12 @@ WorkbenchMessage: TypeAlias = Edit | Choose | Build | Stop | Look
 
 # What the front end calls by name; the other shapes are found in these.
 WORDS: Final[dict[str, Any]] = {"Verdict": Verdict, "Sign": Sign, "Ending": Ending}
-STATES: Final = (WorkbenchState, WhatIfState, ExplorerState, PredictionState, QuestionState, GolfState)
+STATES: Final = (WorkbenchState, WhatIfState, ExplorerState, BuildState, PredictionState, QuestionState, GolfState)
 MESSAGES: Final[dict[str, Any]] = {
     "WorkbenchMessage": WorkbenchMessage,
     "WhatIfMessage": Typed,
     "ExplorerMessage": ChooseLayer,
+    "BuildMessage": Nothing,
     "PredictionMessage": CommitPrediction,
     "QuestionMessage": CommitAnswer,
     "GolfMessage": GolfMessage,

@@ -7,7 +7,8 @@ from typing import Final
 from layerlab.control_characters import without_controls
 from layerlab.model import BuildRecord, PlanRecord, StepRecord
 from layerlab.render import size
-from layerlab.widgets.shapes import Step, Verdict
+from layerlab.widgets.scale import height
+from layerlab.widgets.shapes import Cell, Step, Verdict
 
 # Word and sign: a verdict is never told by colour alone.
 VERDICTS: Final[dict[Verdict, tuple[str, str]]] = {
@@ -35,6 +36,11 @@ def sign(verdict: Verdict) -> str:
     return VERDICTS[verdict][1]
 
 
+def face(verdict: Verdict) -> Cell:
+    """A verdict as it is drawn, without a cause."""
+    return Cell(verdict=verdict, word=word(verdict), sign=sign(verdict), why="")
+
+
 def one_line(text: str) -> str:
     """Text without line breaks or control characters."""
     return " ".join(without_controls(text).split())
@@ -56,8 +62,11 @@ def spoken_seconds(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-def shown(step: StepRecord, verdict: Verdict | None = None) -> Step:
-    """One step as the front end draws it; ``verdict`` stands for the record's own where a build is not over."""
+def shown(step: StepRecord, verdict: Verdict | None = None, *, seconds: float | None = None, said: str = "") -> Step:
+    """One step as the front end draws it; ``verdict`` stands for the record's own where a build is not over.
+
+    ``seconds``: how long a step has run so far; ``said``: the last line that it wrote.
+    """
     verdict = verdict or step.status
     took = verdict in ("executed", "failed", "stopped")
     has_size = step.makes_layer and verdict in ("executed", "cached", "base")
@@ -76,9 +85,12 @@ def shown(step: StepRecord, verdict: Verdict | None = None) -> Step:
         word=word(verdict),
         sign=sign(verdict),
         layer=step.makes_layer,
-        bytes=step.size if has_size else 0,
+        height=height(step.size if has_size else 0),
         size=size(step.size) if has_size else "",
-        seconds=spoken_seconds(step.seconds) if took else "",
+        seconds=spoken_seconds(seconds) if seconds is not None else spoken_seconds(step.seconds) if took else "",
+        said=one_line(said),
+        key=step.key or "",
+        origin=bool(why) and step.cause is not None and step.cause.origin == step.number and step.cause.kind != "no-record",
         why=one_line(why),
     )
 

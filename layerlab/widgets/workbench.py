@@ -25,13 +25,28 @@ from layerlab.widgets import matrix as what_if
 from layerlab.widgets.base import STATIC, LabWidget
 from layerlab.widgets.coalescing import CoalescingWorker
 from layerlab.widgets.engines import described, engine_for
-from layerlab.widgets.fallback import html_table, paragraph, verbatim
+from layerlab.widgets.fallback import paragraph, verbatim
 from layerlab.widgets.history import KEPT, NO_BUILDS, PastBuild, side_by_side
 from layerlab.widgets.live import LiveBuild, finished
 from layerlab.widgets.problems import problem_of
 from layerlab.widgets.runner import Outcome, Runner, was_stopped
-from layerlab.widgets.shapes import About, Build, Choose, Edit, Ending, LineVerdict, Look, Matrix, Stop, WorkbenchMessage, heard, plain
-from layerlab.widgets.words import counts, whole
+from layerlab.widgets.shapes import (
+    About,
+    Build,
+    Choose,
+    Edit,
+    Ending,
+    LineVerdict,
+    Look,
+    Matrix,
+    Step,
+    Stop,
+    WorkbenchMessage,
+    heard,
+    plain,
+)
+from layerlab.widgets.stills import still
+from layerlab.widgets.words import whole
 from layerlab.widgets.workcopy import WorkCopy, is_dockerfile
 
 if TYPE_CHECKING:
@@ -364,16 +379,11 @@ class Workbench(LabWidget):
         return build_summary(self._record)
 
     def html(self) -> str:
-        """The last build as a table; before the first one, the Dockerfile and what edits would do to its build."""
+        """A still of the last build; before the first one, the Dockerfile and what edits would do to its build."""
         if self._record is None:
             return self._unbuilt_html()
-        ran, cached = counts(self._record)
-        rows = [
-            [f"{step['number']}. {step['instruction']}", f"{step['sign']} {step['word']}", step["size"], step["seconds"], step["why"]]
-            for step in self.steps
-        ]
-        caption = f"Last build of {self._record.tag or self._copy.directory}: {ran} steps ran, {cached} came from the cache"
-        return html_table(caption, ["Step", "Verdict", "Size", "Time", "Cause"], rows) + paragraph(self.status)
+        title = f"Last build of {self._record.tag or self._copy.directory}: {self.status}"
+        return paragraph(title) + still(msgspec.convert(self.steps, list[Step]))
 
     def _unbuilt_html(self) -> str:
         # The first matrix is nearly there when the cell shows the Workbench; a page must not wait for it longer than a person would.

@@ -17,12 +17,14 @@ def cell(app: Path, options: str = "") -> str:
     return store_of(app) + f"from layerlab.widgets import Workbench\nlab = Workbench({str(app)!r}, offline=True{options})\nlab"
 
 
-def steps(page: Page) -> Locator:
-    return page.get_by_role("list", name="Build steps").get_by_role("listitem")
+def steps(page: Page, card: str = "Workbench") -> Locator:
+    """The slabs of a stack as they are drawn: the newest on top."""
+    return page.get_by_role("region", name=card).get_by_role("list", name="Build steps, newest on top").get_by_role("listitem")
 
 
-def verdicts(page: Page) -> list[str | None]:
-    return [step.get_attribute("data-verdict") for step in steps(page).all()]
+def verdicts(page: Page, card: str = "Workbench") -> list[str | None]:
+    """In the order of the Dockerfile."""
+    return [step.get_attribute("data-verdict") for step in reversed(steps(page, card).all())]
 
 
 def build(page: Page, said: str) -> None:
@@ -55,7 +57,9 @@ def test_edit_and_build(notebook: Notebook, app: Path) -> None:
     build(page, "2 steps ran, 6 cached")
     assert (app / "src" / "index.ts").read_text(encoding="utf-8").startswith("// edited\n")
     assert verdicts(page) == ["base", *["cached"] * 6, "executed", "executed", "metadata", "metadata"]
-    expect(steps(page).nth(7)).to_contain_text("src/index.ts")
+    slab = steps(page).filter(has_text="COPY . .")
+    expect(slab).to_contain_text("changed here")
+    expect(slab).to_contain_text("src/index.ts")
     page.get_by_role("tab", name="Builds").click()
     columns = page.get_by_role("region", name="Builds side by side").get_by_role("columnheader")
     expect(columns).to_have_count(5)

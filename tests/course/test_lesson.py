@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.server
+import json
 import os
 import re
 import threading
@@ -11,16 +11,20 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from layerlab.engines.api import Event
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import UsageError
+from layerlab.lesson.questions import question
 from layerlab.model import StepRecord
 from layerlab.notebook import Lesson, Session, docker_magic
 from layerlab.notebook.docker_magic import docker
 from layerlab.notebook.docker_output import BuildLook
+from layerlab.records import replace
+from layerlab.widgets import BuildCard
 from tests.conformance import bases
 
 
@@ -92,7 +96,9 @@ def test_what_makes_no_sense_is_one_message_and_changes_nothing(lab: Lesson, ses
         lambda: lab.write("src/index.ts", 7),  # type: ignore[arg-type]
         lambda: lab.size_of("nope"),
         lambda: lab.get("foo"),
-        lambda: lab.reveal(None),  # type: ignore[type-var]
+        lambda: lab.reveal(None),  # type: ignore[arg-type]
+        lambda: lab.ask("no-such-question"),
+        lambda: lab.predict("no-such-question"),
     ):
         with pytest.raises(UsageError):
             act()
@@ -117,50 +123,155 @@ def test_an_answer_that_is_an_error_is_not_waited_for(lab: Lesson) -> None:
         server.shutdown()
 
 
-def test_a_prediction_is_not_compared_with_an_older_build(
-    lab: Lesson, session: Session, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+class Shown:
+    """What ``%docker`` and ``lab`` show, without a notebook: cards as they are in the end, and Markdown."""
+
+    def __init__(self) -> None:
+        self.cards: list[BuildCard] = []
+        self.told: list[str] = []
+
+    def display(self, shown: Any, **_: Any) -> Shown:
+        if isinstance(shown, dict):
+            self.told.append(shown["text/markdown"])
+        else:
+            self.cards.append(shown)
+        return self
+
+    def update(self, card: BuildCard) -> None:
+        assert card is self.cards[-1]
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> Shown:
+    made = Shown()
+    monkeypatch.setattr("IPython.display.display", made.display)
+    return made
+
+
+TINY = "FROM node:alpine\nRUN echo one > /one\nRUN echo two > /two\n"
+
+
+def test_a_prediction_waits_for_a_build_that_comes_to_an_end(
+    lab: Lesson, session: Session, shown: Shown, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # No IPython here, so nothing to show a build in.
-    monkeypatch.setattr(docker_magic, "_live", lambda _look: contextlib.nullcontext())
-    lab.write("../tiny/Dockerfile", "FROM node:alpine\nRUN echo one > /one\n")
+    lab.write("../tiny/Dockerfile", TINY)
     docker(session, "build -t tiny ../tiny")
+    lab.write("../tiny/Dockerfile", TINY.replace("two", "three"))
     guess = lab.predict("And now?", context="../tiny")
+    guess.commit([3])
     docker(session, "build --help")
     assert lab.last_build().tag == "tiny"
-    lab.write("../tiny/Dockerfile", "FROM node:alpine\nRUNN echo\n")
+    # Refused, told wrongly, failed, or of another Dockerfile: none of these answers it.
+    lab.write("../tiny/Dockerfile", TINY.replace("RUN", "RUNN"))
     for line in ("build -t tiny ../tiny", "build --nonsense .", "build --secret x=y ."):
         docker(session, line)
         with pytest.raises(UsageError, match="did not come to an end"):
-            lab.reveal(guess)
-    lab.write("../tiny/Dockerfile", "FROM node:alpine\nRUN echo one > /one\n")
+            lab.last_build()
+    assert shown.cards[-1].status == "Not built: see the error."
+    lab.write("../tiny/Dockerfile", TINY.replace("echo two", "exit 3 #"))
+    docker(session, "build -t tiny ../tiny")
+    assert shown.cards[-1].problem["message"]
+    lab.write("../other/Dockerfile", "FROM node:alpine\nRUN true\n")
+    docker(session, "build ../other")
+    assert not any(card.guesses for card in shown.cards)
+    assert guess.score == ""
+    lab.write("../tiny/Dockerfile", TINY.replace("two", "three"))
     docker(session, "build -t tiny ../tiny --iidfile ../tiny/id")
-    assert lab.reveal(guess).results
+    assert shown.cards[-1].score == "Your prediction: 2 of 2 right. So far in the course: 2 of 2."
+    assert guess.score == "2 of 2 right"
     assert (session.app.parent / "tiny" / "id").read_text(encoding="utf-8") == lab.image_id("tiny")
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_step_that_says_nothing_is_seen_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_answers_once(lab: Lesson, session: Session, shown: Shown) -> None:
+    """The cell that builds, run a second time, builds nothing: that makes no right answer a wrong one."""
+    lab.write("../tiny/Dockerfile", TINY)
+    guess = lab.predict("The first time?", context="../tiny")
+    guess.commit([2, 3])
+    for _ in range(2):
+        docker(session, "build -t tiny ../tiny")
+        assert guess.score == "2 of 2 right"
+    assert [bool(card.guesses) for card in shown.cards] == [True, False]
+
+
+def test_what_happened_is_told_after_the_build_and_not_before(lab: Lesson, session: Session, shown: Shown) -> None:
+    lab.write("../tiny/Dockerfile", TINY)
+    guess = lab.predict("touched", context="../tiny")
+    state = json.dumps(guess.get_state(), default=str)
+    assert question("touched").happened
+    assert "times are not part of the key" not in state + guess.text() + guess.html()
+    docker(session, "build -t tiny ../tiny")
+    assert shown.told == [question("touched").happened]
+
+
+def test_a_question_of_the_course_keeps_its_answer_until_it_is_revealed(lab: Lesson, shown: Shown) -> None:
+    asked = lab.ask("clock")
+    known = question("clock")
+    state = json.dumps(asked.get_state(), default=str) + asked.text() + asked.html()
+    assert known.why not in state
+    # The right choice is one among others, and by no means marked.
+    assert state.count(known.answer) == state.count(next(choice for choice in known.choices if choice != known.answer))
+    asked.commit("the present one")
+    lab.reveal(asked)
+    told = shown.told[-1]
+    assert told.startswith(f"✕ **You said the present one.** It is {known.answer}. {known.why} So far in the course: 0 of 1.")
+    assert told.endswith(known.happened)
+
+
+def test_a_question_of_ones_own(lab: Lesson, shown: Shown) -> None:
+    asked = lab.ask("How many are there?", ["one", "two"])
+    asked.commit("two")
+    lab.reveal(asked, "two", "Count them.")
+    # What somebody asks themselves is not the course's.
+    assert shown.told == ["✓ **Right.** It is two. Count them."]
+
+
+def test_the_tally_survives_a_kernel_and_a_file_that_is_none(lab: Lesson, session: Session, shown: Shown) -> None:
+    for again in (Lesson(session), Lesson(session)):
+        asked = again.ask("clock")
+        asked.commit("the first one")
+        again.reveal(asked)
+        # The same question again counts once.
+        assert shown.told[-1].count("So far in the course: 1 of 1.") == 1
+    (session.app.parent / "predictions.json").write_text("[", encoding="utf-8")
+    asked = lab.ask("deleted")
+    asked.commit("0 MB")
+    lab.reveal(asked)
+    assert "So far in the course: 0 of 1." in shown.told[-1]
+
+
+def test_what_a_stand_in_is_is_told_once(lab: Lesson, session: Session, shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    build = session.engine.build
+    note = "node:alpine is a stand-in (made here)"
+    monkeypatch.setattr(session.engine, "build", lambda *words: replace(build(*words), stand_in=(note,)))
+    for _ in range(2):
+        lab.write("../tiny/Dockerfile", TINY)
+        docker(session, "build -t tiny ../tiny")
+    assert [card.notes for card in shown.cards] == [[note], []]
+    assert ["stand-in" in card.printed for card in shown.cards] == [True, False]
+
+
+def test_a_step_that_says_nothing_is_seen_to_run(shown: Shown) -> None:
     """Its clock goes on, event or none, and what it said last stays."""
-    shown: list[str] = []
-
-    class Handle:
-        def update(self, data: dict[str, str], *, raw: bool) -> None:
-            assert raw
-            shown.append(data["text/plain"])
-
-    monkeypatch.setattr("IPython.display.display", lambda *_, **_more: Handle())
+    printed: list[str] = []
     look = BuildLook("embedded")
     step = StepRecord(number=2, stage="0", instruction="RUN sleep 60", line=2, end_line=2, status="executed", makes_layer=True, index="1/1")
-    with docker_magic._live(look):
-        look.take(Event(kind="start", step=step))
-        look.take(Event(kind="log", step=step, text="half of it is done\n"))
+    card = BuildCard("tiny")
+    card.observe(lambda change: printed.append(change["new"]), "printed")
+    with docker_magic._live(card, look):
+        for event in (Event(kind="start", step=step), Event(kind="log", step=step, text="half of it is done\n")):
+            look.take(event)
+            card.take(event)
         time.sleep(1.2)
-    running = [text for text in shown if "RUN sleep 60" in text]
+        assert [(each["verdict"], each["said"]) for each in card.steps] == [("running", "half of it is done")]
+        assert float(card.steps[0]["seconds"].removesuffix(" s")) >= 0.9
+    running = [text for text in printed if "RUN sleep 60" in text]
     assert len(running) >= 3
     assert all(" => => half of it is done" in text for text in running[1:])
     clocks = [float(re.findall(r"RUN sleep 60 +(\d+\.\d)s", text)[0]) for text in running]
     assert clocks == sorted(clocks)
     assert clocks[-1] >= 1.0
+    assert not card.busy
 
 
 def test_an_archive_is_not_shown(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,18 +289,6 @@ def test_a_folder_that_is_gone(lab: Lesson, session: Session, capsys: pytest.Cap
     assert "lab.reset()" in capsys.readouterr().err
     lab.reset()
     assert Path(os.getcwd()) == session.app
-
-
-def test_a_prediction_that_was_answered_keeps_its_answer(lab: Lesson, session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cell that builds and reveals, run a second time, builds nothing: that makes no right answer a wrong one."""
-    monkeypatch.setattr(docker_magic, "_live", lambda _look: contextlib.nullcontext())
-    lab.write("../tiny/Dockerfile", "FROM node:alpine\nRUN echo one > /one\n")
-    guess = lab.predict("The first time?", context="../tiny")
-    guess.commit(["runs"])
-    for _ in range(2):
-        docker(session, "build -t tiny ../tiny")
-        lab.reveal(guess)
-        assert guess.score == "1 of 1 right"
 
 
 def test_removing_a_container_that_is_not_there_is_quiet(lab: Lesson, capsys: pytest.CaptureFixture[str]) -> None:

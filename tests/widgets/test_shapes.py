@@ -9,9 +9,10 @@ import msgspec
 import pytest
 
 from layerlab.engines.embedded.engine import EmbeddedEngine
-from layerlab.widgets import Golf, LayerExplorer, Prediction, Question, WhatIf, Workbench
+from layerlab.widgets import BuildCard, Golf, LayerExplorer, Prediction, Question, WhatIf, Workbench
 from layerlab.widgets.base import LabWidget
 from layerlab.widgets.shapes import (
+    BuildState,
     CommitAnswer,
     Edit,
     ExplorerState,
@@ -65,10 +66,24 @@ def test_explorer(lab: Workbench, engine: EmbeddedEngine) -> None:
 
 
 def test_prediction(lab: Workbench) -> None:
-    asked = Prediction(["COPY . .", "RUN something else"])
-    asked.commit(["runs", "cached"])
-    asked.reveal(lab.build())
-    assert [row.right for row in state(asked, PredictionState).results] == [True, False]
+    asked = Prediction(lab.build().steps)
+    asked.commit([5])
+    assert state(asked, PredictionState).given == {"2": "cached", "3": "cached", "4": "cached", "5": "runs", "6": "cached"}
+
+
+def test_a_build(lab: Workbench) -> None:
+    asked = Prediction(lab.build().steps)
+    asked.commit([5])
+    card = BuildCard("app")
+    assert state(card, BuildState).busy
+    record = lab.build()
+    card.finish(record, asked.reveal(record), "So far: 9 of 10.", ("a note",))
+    card.show("[+] Building")
+    shown = state(card, BuildState)
+    assert [step.verdict for step in shown.steps] == ["base", *["cached"] * 5, "metadata"]
+    assert {number: guess.right for number, guess in shown.guesses.items()} == {"2": True, "3": True, "4": True, "5": False, "6": True}
+    assert shown.score == "Your prediction: 4 of 5 right. So far: 9 of 10."
+    assert shown.printed == "[+] Building"
 
 
 def test_question() -> None:

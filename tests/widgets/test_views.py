@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from layerlab.engines.api import BuildOptions, Event
 from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import UsageError
 from layerlab.golf.level import shipped
 from layerlab.model import ImageView, LayerView
-from layerlab.widgets import Golf, LayerExplorer, Prediction, Question, WhatIf, Workbench
+from layerlab.widgets import BuildCard, Golf, LayerExplorer, Prediction, Question, WhatIf, Workbench
 from layerlab.widgets.history import PastBuild, side_by_side
 from layerlab.widgets.live import cleaned
+from layerlab.widgets.scale import THOUSANDFOLD, height
 from layerlab.widgets.shapes import Step, Verdict
 from layerlab.widgets.trees import layer_tree, merged_tree
 
@@ -64,43 +67,97 @@ def test_trees_say_each_name_once() -> None:
 
 
 def test_prediction(lab: Workbench) -> None:
-    steps = [step.instruction for step in lab.build().steps]
-    asked = Prediction(steps, question="And now?")
+    asked = Prediction(lab.build().steps, question="And now?")
     assert asked.answers == {}
-    asked.receive({"type": "commit", "answers": ["runs"]})
-    asked.receive(
-        {
-            "type": "commit",
-            "answers": {
-                "1": "no verdict",
-                "2": "cached",
-                "5": "cached",
-                "6": "runs",
-                "7": "made up",
-                "x": "runs",
-                "99": "runs",
-                "²": "runs",
-            },
-        }
-    )
-    assert asked.answers == {1: "no verdict", 2: "cached", 5: "cached", 6: "runs"}
+    with pytest.raises(UsageError, match="step 1 gets no verdict"):
+        asked.commit([1])
+    asked.receive({"type": "commit", "runs": "5"})
+    assert asked.answers == {}
+    # FROM and CMD are not asked, and there is no step 99.
+    asked.receive({"type": "commit", "runs": [1, 6, 7, 99]})
+    assert asked.answers == {2: "cached", 3: "cached", 4: "cached", 5: "cached", 6: "runs"}
     with pytest.raises(UsageError, match="already"):
-        asked.commit({1: "runs"})
+        asked.commit([2])
     lab.edit("src/index.ts", "// other\n")
-    asked.reveal(lab.build())
-    assert asked.score == "3 of 4 right"
-    assert "src/index.ts" in asked.text()
-    assert "src/index.ts" in asked.html()
+    compared = asked.reveal(lab.build())
+    assert compared.score == "4 of 5 right"
+    assert {number for number, guess in compared.guesses.items() if not guess.right} == {5}
+    assert asked.text().endswith("Your prediction: 4 of 5 right.")
+    assert "4 of 5 right" in asked.html()
+    with pytest.raises(UsageError, match="already"):
+        asked.commit([2])
 
 
-def test_a_prediction_without_answers_shows_what_happened(lab: Workbench) -> None:
-    record = lab.build()
-    asked = Prediction(["COPY . .", "RUN something else", "RUN echo build"])
-    with pytest.raises(UsageError, match="no answer"):
-        asked.commit(["maybe"])
-    asked.reveal(record)
-    assert asked.score == ""
-    assert [row["word"] for row in asked.results] == ["ran", "not in this build", "ran"]
+def test_what_is_predicted_is_found_again_by_its_instruction(lab: Workbench) -> None:
+    """A line more above it, and a step that is no longer there: neither is anybody's mistake."""
+    asked = Prediction(lab.build().steps)
+    asked.commit([5, 6])
+    text = lab.files["Dockerfile"].replace("RUN echo install", "RUN true").replace("WORKDIR /app", "ENV A=b\nWORKDIR /app")
+    lab.edit("Dockerfile", text)
+    compared = asked.compare(lab.build())
+    assert sorted(compared.guesses) == [3, 4, 6, 7]
+    assert compared.score == "4 of 4 right"
+
+
+def test_a_prediction_that_nobody_committed_has_no_score(lab: Workbench) -> None:
+    asked = Prediction(lab.build().steps)
+    assert asked.reveal(lab.build()).score == ""
+    assert "The build has answered it." in asked.text()
+    asked.receive({"type": "commit", "runs": []})
+    assert not asked.committed
+
+
+def test_the_card_of_a_build(app: Path, engine: EmbeddedEngine) -> None:
+    """Its steps are there before they run; then it follows the build, and in the end it holds all that is to be said of it."""
+    options = BuildOptions(context=str(app), tag="app", offline=True)
+    card = BuildCard("app", engine.plan(options))
+    assert [step["verdict"] for step in card.steps] == ["base", *["waiting"] * 5, "metadata"]
+    seen = []
+
+    def take(event: Event) -> None:
+        card.take(event)
+        card.show("printed")
+        seen.append([step["verdict"] for step in card.steps])
+
+    record = engine.build(options, take)
+    assert ["base", "executed", "executed", "running", "waiting", "waiting", "metadata"] in seen
+    card.finish(record)
+    assert not card.busy
+    assert card.status.startswith("Built app in")
+    assert all(len(step["key"]) == 64 for step in card.steps if step["layer"])
+    page = card.html()
+    # Newest on top.
+    assert page.index("RUN echo build") < page.index("COPY . .") < page.index("FROM base:1")
+    assert "↻ ran" in page
+    assert card.text() == "printed"
+
+
+def test_a_card_quotes_what_a_dockerfile_says(app: Path, engine: EmbeddedEngine) -> None:
+    text = "FROM base:1\nRUN echo '<script>alert(1)</script>'\n"
+    card = BuildCard("<b>app</b>", engine.plan(BuildOptions(context=str(app), dockerfile_text=text, offline=True)))
+    card.show("<i>printed</i>")
+    page = card.html()
+    assert "&lt;script&gt;alert(1)" in page
+    assert "&lt;i&gt;" in page
+    assert not re.search("<(script|b>app|i>)", page)
+
+
+def test_a_build_that_was_stopped_says_so(app: Path, engine: EmbeddedEngine) -> None:
+    plan = engine.plan(BuildOptions(context=str(app), offline=True))
+    card = BuildCard("app", plan)
+    card.take(Event(kind="start", step=plan.steps[1]))
+    card.take(Event(kind="log", text="10%\r90%\r"))
+    card.show("")
+    assert (card.steps[1]["verdict"], card.steps[1]["said"], card.status) == ("running", "90%", "Step 2 runs: WORKDIR /app")
+    card.end("Stopped.")
+    assert [step["verdict"] for step in card.steps] == ["base", "stopped", *["skipped"] * 4, "metadata"]
+    card.show("later")
+    assert card.status == "Stopped."
+
+
+@pytest.mark.parametrize(("small", "large", "times"), [(0, 1000, 0), (10**3, 10**6, 1), (10**6, 10**9, 1), (1, 10**9, 2)])
+def test_a_thousand_times_the_bytes_are_always_as_much_higher(small: int, large: int, times: int) -> None:
+    assert height(large) - height(small) == times * THOUSANDFOLD
 
 
 def test_question() -> None:
@@ -223,7 +280,10 @@ def step(instruction: str, verdict: Verdict = "cached") -> Step:
         word=verdict,
         sign="",
         layer=True,
-        bytes=0,
+        height=42,
+        said="",
+        key="",
+        origin=False,
         size="",
         seconds="",
         why="",

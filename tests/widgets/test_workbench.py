@@ -176,7 +176,7 @@ def test_without_a_browser_it_is_text(lab: Workbench) -> None:
     lab.build()
     data, _ = lab._repr_mimebundle_()
     assert "COPY . ." in data["text/plain"]
-    assert '<th scope="row" style="text-align:left">5. COPY . .</th>' in data["text/html"]
+    assert "<b>5.</b> <code>COPY . .</code> — ↻ ran" in data["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in data
 
 

@@ -72,11 +72,50 @@ test("a step of several lines marks them all", () => {
   );
 });
 
-test("bars", () => {
-  assert.equal(pure.barWidth(0, 10), 0);
-  assert.equal(pure.barWidth(1, 1e9), 2);
-  assert.equal(pure.barWidth(25, 100), 50);
-  assert.equal(pure.barWidth(100, 100), 100);
+const STEPS = [
+  { number: 1, stage: "build", asked: false, verdict: "base" },
+  { number: 2, stage: "build", asked: true, verdict: "cached" },
+  { number: 3, stage: "build", asked: true, verdict: "running" },
+  { number: 4, stage: "build", asked: true, verdict: "waiting" },
+  { number: 5, stage: "1", asked: false, verdict: "base" },
+  { number: 6, stage: "1", asked: true, verdict: "waiting" },
+  { number: 7, stage: "1", asked: false, verdict: "metadata" },
+];
+
+test("a stack has its newest layer, and its last stage, on top", () => {
+  const stages = pure.stagesOf(STEPS);
+  assert.deepEqual(
+    stages.map(({ title, slabs }) => [title, slabs.map(({ number }) => number)]),
+    [
+      ["Stage 1", [7, 6, 5]],
+      ["Stage build", [4, 3, 2, 1]],
+    ],
+  );
+  assert.equal(pure.stagesOf(STEPS.slice(0, 4))[0].title, "");
+  assert.deepEqual(pure.stagesOf([]), []);
+});
+
+test("what waits above a step that runs has fallen, in its stage alone", () => {
+  assert.deepEqual([...pure.fallen(STEPS)], [4]);
+  const before = STEPS.map((step) => ({ ...step, verdict: "waiting" }));
+  assert.deepEqual([...pure.fallen(before)], []);
+});
+
+test("where the cache breaks all above turns, and an exception turns back alone", () => {
+  const broken = pure.turned(STEPS, new Set(), 2);
+  assert.deepEqual([...broken], [2, 3, 4]);
+  assert.deepEqual([...pure.turned(STEPS, broken, 3)], [2, 4]);
+  assert.deepEqual([...pure.turned(STEPS, new Set([2]), 6)], [2, 6]);
+  assert.deepEqual([...pure.turned(STEPS, new Set(), 99)], []);
+});
+
+test("arrow keys move in a stack as they look, and stop at its ends", () => {
+  assert.deepEqual(
+    ["ArrowDown", "ArrowUp", "Home", "End", "a"].map((key) => pure.nextSlab(key, 1, 3)),
+    [2, 0, 0, 2, -1],
+  );
+  assert.equal(pure.nextSlab("ArrowDown", 2, 3), 2);
+  assert.equal(pure.nextSlab("ArrowUp", 0, 3), 0);
 });
 
 test("arrow keys go round the tabs", () => {

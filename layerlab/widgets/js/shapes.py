@@ -11,7 +11,7 @@ from typing import Any, Final, get_args
 
 import msgspec
 
-from layerlab.widgets import shapes
+from layerlab.widgets import scale, shapes
 
 FILE: Final = Path(__file__).parent / "src" / "shapes.ts"
 _HEAD: Final = "// Made from layerlab/widgets/shapes.py by ./lab build-assets: change it there.\n"
@@ -31,6 +31,8 @@ def typescript() -> str:
     parts = [_HEAD, *words, *(_declared(name, schema) for name, schema in components.items())]
     messages = schemas[len(shapes.STATES) :]
     parts += [_wrapped(f"export type {name} =", _members(schema), ";") for name, schema in zip(shapes.MESSAGES, messages, strict=True)]
+    marks = "".join(f"  [{json.dumps(size)}, {height}],\n" for size, height in scale.MARKS.items())
+    parts.append(f"// Sizes of layers, and their heights in pixels.\nexport const SCALE: readonly [string, number][] = [\n{marks}];\n")
     return "\n".join(parts)
 
 

@@ -1,17 +1,12 @@
 // The layer explorer: layers on the left, the files of the chosen one (or of the whole image) on the right.
 import { h, live, say, span, unique } from "./dom.ts";
 import { type Context, type Ended, listener, type Model } from "./model.ts";
-import { barWidth, countFiles, findFiles, plural } from "./pure.ts";
+import { countFiles, findFiles, plural } from "./pure.ts";
 import type { ExplorerMessage, ExplorerState, Layer } from "./shapes.ts";
+import { createStack, type Slab } from "./stack.ts";
 import { drawFound, drawNodes, PAGE } from "./tree.ts";
 
 type ExplorerModel = Model<ExplorerState, ExplorerMessage>;
-
-function barOf(layer: Layer, largest: number): HTMLElement {
-  const fill = span("ll-bar-fill");
-  fill.style.width = `${barWidth(layer.bytes, largest)}%`;
-  return h("span", { class: "ll-bar", "aria-hidden": "true" }, fill);
-}
 
 function changesOf({ added, changed, removed }: Layer): string {
   const said = (count: number, word: string) => (count ? `${count.toLocaleString("en")} ${word}` : "");
@@ -19,55 +14,30 @@ function changesOf({ added, changed, removed }: Layer): string {
   return all.filter(Boolean).join(", ") || "no files";
 }
 
-function layerParts(layer: Layer, largest: number): HTMLElement[] {
-  return [
-    span(
-      "ll-layer-what",
-      span("ll-number", String(layer.number)),
-      h("code", { title: layer.instruction }, layer.instruction),
-    ),
-    span(
-      "ll-layer-facts",
-      span("ll-size", layer.size),
-      h("span", {}, changesOf(layer)),
-      layer.wasted ? span("ll-wasted", `${layer.wasted} wasted`) : null,
-    ),
-    barOf(layer, largest),
-  ];
+function slabOf(layer: Layer, chosen: number): Slab {
+  const wasted = layer.wasted ? `${layer.wasted} wasted` : "";
+  return {
+    ...layer,
+    stage: "",
+    thin: false,
+    verdict: "base",
+    word: "",
+    sign: "",
+    note: [changesOf(layer), wasted].filter(Boolean).join(" · "),
+    seconds: "",
+    facts: [],
+    current: layer.number === chosen,
+  };
 }
 
-function imageParts(model: ExplorerModel): HTMLElement[] {
+function wholeImage(model: ExplorerModel): HTMLButtonElement {
   const paths = plural(model.get("total").paths, "path", "paths");
-  return [span("ll-layer-what", "The whole image"), span("ll-layer-facts", `${paths}, as a container sees it`)];
-}
-
-// A row of the list: a layer, or the whole image for 0.
-function itemOf(model: ExplorerModel, number: number, parts: HTMLElement[]): HTMLElement {
-  const button = h(
+  return h(
     "button",
-    {
-      type: "button",
-      class: "ll-layer",
-      "aria-current": model.get("chosen") === number ? "true" : null,
-      "data-layer": number,
-      onclick: () => model.send({ type: "choose", layer: number }),
-    },
-    ...parts,
+    { type: "button", class: "ll-layer", onclick: () => model.send({ type: "choose", layer: 0 }) },
+    span("ll-layer-what", "The whole image"),
+    span("ll-layer-facts", `${paths}, as a container sees it`),
   );
-  return h("li", {}, button);
-}
-
-function drawLayers(list: HTMLElement, model: ExplorerModel): void {
-  const active = document.activeElement;
-  const focused = active instanceof HTMLElement ? active.dataset.layer : undefined;
-  const layers = model.get("layers");
-  const largest = Math.max(0, ...layers.map((layer) => layer.bytes));
-  list.replaceChildren(
-    itemOf(model, 0, imageParts(model)),
-    ...layers.map((layer) => itemOf(model, layer.number, layerParts(layer, largest))),
-  );
-  // Only the buttons made above have this attribute, which the DOM's types cannot know.
-  if (focused !== undefined) list.querySelector<HTMLElement>(`[data-layer="${focused}"]`)?.focus();
 }
 
 function drawTree(tree: HTMLElement, found: HTMLElement, model: ExplorerModel, query: string): void {
@@ -106,7 +76,13 @@ export function renderExplorer({ model, el }: Context<ExplorerState, ExplorerMes
   const filter = h("input", { type: "search", id, class: "ll-input", placeholder: "part of a path", oninput: draw });
   const found = live("ll-found");
   const tree = h("div", { class: "ll-tree-box", tabindex: "0", role: "region", "aria-label": "Files" });
-  const list = h("ul", { class: "ll-layers", role: "list", "aria-label": "Layers, lowest first" });
+  const whole = wholeImage(model);
+  const stack = createStack({
+    label: "Layers, newest on top",
+    empty: "The image has no layers.",
+    scaled: true,
+    choose: ({ number }) => model.send({ type: "choose", layer: number }),
+  });
   const title = h("p", { class: "ll-subtitle" });
   const filterRow = h("div", { class: "ll-filter" }, h("label", { for: id }, "Filter"), filter);
   el.append(
@@ -114,7 +90,12 @@ export function renderExplorer({ model, el }: Context<ExplorerState, ExplorerMes
       "section",
       { class: "ll ll-explorer", "aria-label": "Layer explorer", "data-lm-suppress-shortcuts": "true" },
       headOf(model),
-      h("div", { class: "ll-split" }, list, h("div", { class: "ll-files" }, title, filterRow, found, tree)),
+      h(
+        "div",
+        { class: "ll-split" },
+        h("div", { class: "ll-layers" }, whole, stack.element),
+        h("div", { class: "ll-files" }, title, filterRow, found, tree),
+      ),
     ),
   );
   const drawChosen = () => {
@@ -122,7 +103,8 @@ export function renderExplorer({ model, el }: Context<ExplorerState, ExplorerMes
     title.textContent = model.get("layers").some((layer) => layer.number === number)
       ? `What layer ${number} adds, changes and removes`
       : "The whole image, with the layer that each file comes from";
-    drawLayers(list, model);
+    whole.setAttribute("aria-current", String(number === 0));
+    stack.draw(model.get("layers").map((layer) => slabOf(layer, number)));
     draw();
   };
   drawChosen();

@@ -1,5 +1,7 @@
 // The side of a widget's model that its page uses.
 import type {
+  BuildMessage,
+  BuildState,
   ExplorerMessage,
   ExplorerState,
   GolfMessage,
@@ -49,6 +51,7 @@ export function listener<State, Message>(model: Model<State, Message>) {
 interface Contexts {
   workbench: Context<WorkbenchState, WorkbenchMessage>;
   whatif: Context<WhatIfState, WhatIfMessage>;
+  build: Context<BuildState, BuildMessage>;
   explorer: Context<ExplorerState, ExplorerMessage>;
   prediction: Context<PredictionState, PredictionMessage>;
   question: Context<QuestionState, QuestionMessage>;

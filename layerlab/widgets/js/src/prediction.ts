@@ -1,127 +1,108 @@
-// Predict, then see: a choice for each step, and afterwards the real verdict beside it.
-import { h, keepingFocus, live, say, sign, span, verdict } from "./dom.ts";
+// Predict, then see: press the step where the cache breaks, and all that stands on it turns, too. The card of the build
+// says afterwards who was right.
+import { h, keepingFocus, live, say } from "./dom.ts";
 import { type Context, type Ended, listener, type Model } from "./model.ts";
-import type { Compared, PredictionMessage, PredictionState } from "./shapes.ts";
+import { turned } from "./pure.ts";
+import type { AskedStep, Cell, PredictionMessage, PredictionState } from "./shapes.ts";
+import { createStack, type Slab } from "./stack.ts";
 
 type PredictionModel = Model<PredictionState, PredictionMessage>;
-// Answers by the number of the step, as they are chosen.
-type Answers = Map<string, string>;
 
-function tableOf(head: readonly string[], rows: readonly HTMLElement[]): HTMLElement {
-  return h(
-    "table",
-    { class: "ll-table ll-predict" },
-    h("thead", {}, h("tr", {}, ...head.map((text) => h("th", { scope: "col" }, text)))),
-    h("tbody", {}, ...rows),
-  );
-}
+const GESTURE =
+  "Press the lowest step that will run: all above it in its stage turn, too. Press one that has turned to take it back. Nothing pressed: nothing runs.";
 
-function stepOf(number: number, instruction: string): HTMLElement {
-  return h("th", { scope: "row" }, span("ll-number", String(number)), h("code", {}, instruction));
-}
-
-function answerOf(row: Compared): HTMLElement {
-  return h(
-    "td",
-    { class: "ll-cell ll-mine", "data-right": row.counts ? String(row.right) : null },
-    row.counts && sign(row.right ? "✓" : "✕"),
-    row.answer || "–",
-    row.counts && span("ll-hidden", row.right ? ", right" : ", wrong"),
-  );
-}
-
-function resultsOf(results: readonly Compared[], committed: boolean): HTMLElement {
-  const rows = results.map((row, index) =>
-    h(
-      "tr",
-      {},
-      stepOf(index + 1, row.instruction),
-      committed && answerOf(row),
-      h("td", { class: "ll-cell", "data-verdict": row.verdict }, verdict(row)),
-      h("td", { class: "ll-cause" }, row.why),
-    ),
-  );
-  return tableOf(["Step", ...(committed ? ["Your answer"] : []), "What it did", "Cause"], rows);
-}
-
-// The choice for one step; `changed` hears that another was made.
-function choiceOf(
-  model: PredictionModel,
-  number: string,
-  instruction: string,
-  chosen: Answers,
-  changed: () => void,
-): HTMLElement {
-  const committed = model.get("committed");
-  const take = () => {
-    if (select.value) chosen.set(number, select.value);
-    else chosen.delete(number);
-    changed();
+function slabOf(step: AskedStep, turned: Cell, open: boolean, runs: boolean): Slab {
+  const face = runs ? turned : step;
+  return {
+    ...step,
+    ...face,
+    thin: step.verdict === "metadata",
+    height: 32,
+    note: "",
+    size: "",
+    seconds: "",
+    pressed: step.asked && open ? runs : undefined,
+    facts: [],
   };
-  const select = h(
-    "select",
-    {
-      class: "ll-select",
-      "aria-label": `Your answer for step ${number}: ${instruction}`,
-      disabled: committed,
-      onchange: take,
-    },
-    h("option", { value: "" }, "choose …"),
-    ...model.get("choices").map((choice) => h("option", { value: choice }, choice)),
-  );
-  select.value = (committed ? model.get("given")[number] : chosen.get(number)) ?? "";
-  return select;
 }
 
-// The question: choices, and a button that commits them.
-function questionOf(model: PredictionModel, chosen: Answers): (HTMLElement | "")[] {
-  const commit = () => model.send({ type: "commit", answers: Object.fromEntries(chosen) });
-  const button = h("button", { type: "button", class: "ll-button ll-primary", onclick: commit }, "Commit");
-  const drawButton = () => {
-    button.disabled = chosen.size === 0;
-  };
-  const rows = model.get("steps").map((instruction, index) => {
-    const choice = choiceOf(model, String(index + 1), instruction, chosen, drawButton);
-    return h("tr", {}, stepOf(index + 1, instruction), h("td", { class: "ll-cell" }, choice));
-  });
-  drawButton();
-  const actions = model.get("committed") ? "" : h("div", { class: "ll-actions" }, button);
-  return [tableOf(["Step", "Your answer"], rows), actions];
+function runsOf(model: PredictionModel): Set<number> {
+  const given = Object.entries(model.get("given"));
+  return new Set(given.filter(([, said]) => said === "runs").map(([number]) => Number(number)));
+}
+
+function stateOf(model: PredictionModel): string {
+  const score = model.get("score");
+  if (model.get("closed"))
+    return score ? `${score}. The build below says it step by step.` : "The build has answered it.";
+  return model.get("committed") ? "Committed. Now build." : "";
 }
 
 export function renderPrediction({ model, el }: Context<PredictionState, PredictionMessage>): Ended {
   const { on, stop } = listener(model);
-  const status = live("ll-status");
-  const body = h("div");
-  const chosen: Answers = new Map();
-  const section = h(
-    "section",
-    {
-      class: "ll ll-prediction",
-      "aria-label": "Prediction",
-      tabindex: "-1",
-      "data-lm-suppress-shortcuts": "true",
-    },
-    h("p", { class: "ll-question" }, model.get("question")),
-    body,
-    status,
-  );
-  el.append(section);
-
-  const draw = () => {
-    const results = model.get("results");
-    const committed = model.get("committed");
-    if (results.length) {
-      body.replaceChildren(resultsOf(results, committed));
-      say(status, model.get("score"));
-    } else {
-      body.replaceChildren(...questionOf(model, chosen));
-      say(status, committed ? "Committed. Now run the build." : "");
-    }
-  };
-  draw();
-  const redraw = () => keepingFocus(section, draw);
-  on("change:committed", redraw);
-  on("change:results", redraw);
+  const view = new Prediction(model, el);
+  view.draw();
+  on("change:committed", () => view.redraw());
+  on("change:closed", () => view.redraw());
   return stop;
+}
+
+class Prediction {
+  private readonly model: PredictionModel;
+  private runs: Set<number>;
+  private readonly status = live("ll-status");
+  private readonly gesture = h("p", { class: "ll-hint" }, GESTURE);
+  private readonly commit: HTMLButtonElement;
+  private readonly actions: HTMLElement;
+  private readonly section: HTMLElement;
+  private readonly stack = createStack({
+    label: "Steps to predict, newest on top",
+    empty: "There is no step to predict.",
+    scaled: false,
+    choose: (slab) => this.press(slab),
+  });
+
+  constructor(model: PredictionModel, el: HTMLElement) {
+    this.model = model;
+    this.runs = runsOf(model);
+    const name = "ll-button ll-primary";
+    const onclick = () => model.send({ type: "commit", runs: [...this.runs] });
+    this.commit = h("button", { type: "button", class: name, onclick });
+    this.actions = h("div", { class: "ll-actions" }, this.commit);
+    this.section = h(
+      "section",
+      { class: "ll ll-prediction", "aria-label": "Prediction", tabindex: "-1", "data-lm-suppress-shortcuts": "true" },
+      h("p", { class: "ll-question" }, model.get("question")),
+      this.gesture,
+      this.stack.element,
+      this.actions,
+      this.status,
+    );
+    el.append(this.section);
+  }
+
+  private press({ number, pressed }: Slab): void {
+    if (pressed === undefined) return;
+    this.runs = turned(this.model.get("steps"), this.runs, number);
+    this.draw();
+  }
+
+  draw(): void {
+    const { model } = this;
+    const steps = model.get("steps");
+    const open = !(model.get("committed") || model.get("closed"));
+    const runs = open ? this.runs : runsOf(model);
+    this.stack.draw(steps.map((step) => slabOf(step, model.get("turned"), open, runs.has(step.number))));
+    // One card for each build: when that is there, the question alone is left of this one.
+    this.stack.element.hidden = model.get("closed");
+    this.gesture.hidden = !open;
+    this.actions.hidden = !open;
+    const asked = steps.filter((step) => step.asked).length;
+    this.commit.textContent = runs.size ? `Commit: ${runs.size} of ${asked} run` : "Commit: nothing runs";
+    say(this.status, stateOf(model));
+  }
+
+  redraw(): void {
+    keepingFocus(this.section, () => this.draw());
+  }
 }

@@ -63,16 +63,73 @@ export function verdictsByLine(forecast: readonly LineVerdict[], lines: number):
   return found;
 }
 
-// How wide a layer's bar is, in percent. By the root, so that a small layer beside a base image can still be seen.
-export function barWidth(bytes: number, largest: number): number {
-  if (!bytes || !largest) return 0;
-  return Math.max(2, Math.round(100 * Math.sqrt(bytes / largest)));
-}
-
 // The next tab for a key, or -1 for a key that moves nothing.
 export function nextTab(key: string, current: number, count: number): number {
   if (key === "ArrowRight") return (current + 1) % count;
   if (key === "ArrowLeft") return (current + count - 1) % count;
+  if (key === "Home") return 0;
+  if (key === "End") return count - 1;
+  return -1;
+}
+
+// --- the stack ---
+
+interface Placed {
+  number: number;
+  stage: string;
+  verdict: Verdict | "";
+}
+
+// The slabs of each stage as they are drawn: the last stage first, the newest on top. A title says which stage it is
+// where there are several.
+export function stagesOf<Slab extends Placed>(
+  slabs: readonly Slab[],
+): { stage: string; title: string; slabs: Slab[] }[] {
+  const stages: { stage: string; title: string; slabs: Slab[] }[] = [];
+  for (const slab of slabs) {
+    const last = stages[stages.length - 1];
+    if (last && last.stage === slab.stage) last.slabs.unshift(slab);
+    else stages.push({ stage: slab.stage, title: "", slabs: [slab] });
+  }
+  if (stages.length > 1) for (const each of stages) each.title = `Stage ${each.stage}`;
+  return stages.reverse();
+}
+
+const RUNS: ReadonlySet<Verdict | ""> = new Set<Verdict>(["running", "executed", "failed", "stopped"]);
+
+// The numbers of the slabs that stand on one that runs, and wait for it.
+export function fallen(slabs: readonly Placed[]): Set<number> {
+  const broken = new Set<string>();
+  const found = new Set<number>();
+  for (const { number, stage, verdict } of slabs) {
+    if (RUNS.has(verdict)) broken.add(stage);
+    if (verdict === "waiting" && broken.has(stage)) found.add(number);
+  }
+  return found;
+}
+
+interface Turning {
+  number: number;
+  stage: string;
+  asked: boolean;
+}
+
+// The steps that run, after one of them was pressed: it and all above it in its stage; or without it, where it ran
+// already.
+export function turned(steps: readonly Turning[], runs: ReadonlySet<number>, pressed: number): Set<number> {
+  const found = new Set(runs);
+  if (found.delete(pressed)) return found;
+  const stage = steps.find(({ number }) => number === pressed)?.stage;
+  for (const step of steps) {
+    if (step.asked && step.stage === stage && step.number >= pressed) found.add(step.number);
+  }
+  return found;
+}
+
+// The next place in a list that is drawn from top to bottom, or -1 for a key that moves nothing.
+export function nextSlab(key: string, current: number, count: number): number {
+  if (key === "ArrowDown") return Math.min(current + 1, count - 1);
+  if (key === "ArrowUp") return Math.max(current - 1, 0);
   if (key === "Home") return 0;
   if (key === "End") return count - 1;
   return -1;

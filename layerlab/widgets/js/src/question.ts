@@ -47,6 +47,8 @@ function numberOf(unit: string, { done, committed, given, mine, chosen }: Shown)
 function statusOf({ result, done, committed }: Shown): string {
   if (!done) return committed ? "Committed. Now find out." : "";
   const verdict = result.right ? "✓ Right. " : "✕ Not quite. ";
+  // A reason stands below the cell that asked for it; here the choices are marked.
+  if (!result.why && result.answered) return verdict.trim();
   return `${result.answered ? verdict : ""}It is ${result.answer}. ${result.why}`.trim();
 }
 

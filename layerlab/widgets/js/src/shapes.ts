@@ -53,9 +53,12 @@ export interface Step {
   line: number;
   end_line: number;
   layer: boolean;
-  bytes: number;
+  height: number;
   size: string;
   seconds: string;
+  said: string;
+  key: string;
+  origin: boolean;
 }
 
 export interface Past {
@@ -147,7 +150,7 @@ export interface ExplorerState {
 export interface Layer {
   number: number;
   instruction: string;
-  bytes: number;
+  height: number;
   size: string;
   wasted: string;
   added: number;
@@ -163,26 +166,45 @@ export interface Total {
 
 export type TreeNode = [string, number | Sign, TreeNode[]?];
 
+export interface BuildState {
+  kind: "build";
+  title: string;
+  busy: boolean;
+  status: string;
+  steps: Step[];
+  guesses: Record<string, Guess>;
+  score: string;
+  notes: string[];
+  problem: Problem;
+  printed: string;
+  unfolded: boolean;
+}
+
+export interface Guess {
+  said: string;
+  right: boolean;
+}
+
 export interface PredictionState {
   kind: "prediction";
   question: string;
-  steps: string[];
-  choices: string[];
+  steps: AskedStep[];
+  turned: Cell;
   given: Record<string, string>;
   committed: boolean;
-  results: Compared[];
+  closed: boolean;
   score: string;
 }
 
-export interface Compared {
+export interface AskedStep {
   verdict: Verdict;
   word: string;
   sign: string;
   why: string;
+  number: number;
   instruction: string;
-  answer: string;
-  right: boolean;
-  counts: boolean;
+  stage: string;
+  asked: boolean;
 }
 
 export interface QuestionState {
@@ -294,9 +316,13 @@ export interface ChooseLayer {
   layer: number;
 }
 
+export interface Nothing {
+  type: "nothing";
+}
+
 export interface CommitPrediction {
   type: "commit";
-  answers: Record<string, string>;
+  runs: number[];
 }
 
 export interface CommitAnswer {
@@ -325,8 +351,17 @@ export type WhatIfMessage = Typed;
 
 export type ExplorerMessage = ChooseLayer;
 
+export type BuildMessage = Nothing;
+
 export type PredictionMessage = CommitPrediction;
 
 export type QuestionMessage = CommitAnswer;
 
 export type GolfMessage = Play | Typed | Turn | ChooseLevel;
+
+// Sizes of layers, and their heights in pixels.
+export const SCALE: readonly [string, number][] = [
+  ["1 kB or less", 40],
+  ["1 MB", 60],
+  ["1 GB", 80],
+];

@@ -1,7 +1,7 @@
 // The elements of a Workbench, and how they stand to each other. What is in them is drawn by workbench.ts.
 import { h, live, span, unique } from "./dom.ts";
 import { createProblem } from "./problem.ts";
-import { createStack } from "./stack.ts";
+import { createStack, POINT_HINT } from "./stack.ts";
 import { createTabs } from "./tabs.ts";
 
 const HINT =
@@ -70,7 +70,12 @@ function createEditors(actions: Actions) {
 
 function createPanels() {
   const notes = h("ul", { class: "ll-notes", role: "list", "aria-label": "Notes on this build" });
-  const stack = createStack("Build steps, first at the top");
+  const stack = createStack({
+    label: "Build steps, newest on top",
+    empty: "Build, and the layers of the image are stacked up here.",
+    hint: POINT_HINT,
+    scaled: true,
+  });
   const log = h("pre", {
     class: "ll-log",
     tabindex: "0",
@@ -81,7 +86,7 @@ function createPanels() {
   const past = h("div");
   const whatIf = h("div");
   const tabs = createTabs("What the build does", [
-    ["Layers", h("div", {}, stack.list, notes)],
+    ["Layers", h("div", {}, stack.element, notes)],
     ["What if", whatIf],
     ["Builds", past],
     ["Log", log],

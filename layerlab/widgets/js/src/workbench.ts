@@ -7,6 +7,7 @@ import { drawHistory, drawMatrix } from "./matrix.ts";
 import { type Context, type Ended, listener } from "./model.ts";
 import { firstFile, lineOf, otherFiles } from "./pure.ts";
 import type { WorkbenchMessage, WorkbenchState } from "./shapes.ts";
+import { slabOf } from "./stack.ts";
 import { createParts, fillSelect, type Parts } from "./workbench-parts.ts";
 
 const GONE = "The kernel has gone: run the cell again. Edits are not saved.";
@@ -219,7 +220,7 @@ class Workbench {
     build.setAttribute("aria-disabled", String(busy || gone));
     if (!busy && document.activeElement === halt) build.focus();
     halt.disabled = !busy;
-    stack.list.setAttribute("aria-busy", String(busy));
+    stack.busy(busy);
     root.classList.toggle("ll-busy", busy);
   }
 
@@ -228,7 +229,7 @@ class Workbench {
   }
 
   private drawSteps(): void {
-    this.parts.stack.draw(this.model.get("steps"));
+    this.parts.stack.draw(this.model.get("steps").map((step) => slabOf(step)));
   }
 
   private drawNotes(): void {
