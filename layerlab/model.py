@@ -61,6 +61,7 @@ class StepRecord(Record, frozen=True, kw_only=True):
     ``index``        BuildKit's ``i/n`` within the stage, empty for metadata.
     ``key``          the cache key as layerlab computes it (SHA-256 in hex), of FROM that of its base; ``None`` where there is none yet.
     ``size``         bytes of regular files in the layer; ``seconds`` wall time of the step (0 when cached).
+    ``took``         in a plan: the seconds that the instruction took when it last ran in this context; 0 where it never did.
     ``log``          what the step wrote to its standard output and error (the last 64 KiB), empty when cached.
     ``seen``         what an engine that watches its commands told of the one that ran, be it in an earlier build; no other engine has it.
     """
@@ -77,6 +78,7 @@ class StepRecord(Record, frozen=True, kw_only=True):
     diff_id: str | None = None
     size: int = 0
     seconds: float = 0.0
+    took: float = 0.0
     cause: Cause | None = None
     log: str = ""
     waits_for: int | None = None

@@ -13,6 +13,9 @@ from layerlab.solver.explain import BuildTrace
 
 _trace_decoder = msgspec.msgpack.Decoder(BuildTrace)
 _record_decoder = msgspec.json.Decoder(BuildRecord)
+_durations_decoder = msgspec.json.Decoder(dict[str, float])
+# A context with more instructions than this has been generated; then the oldest are forgotten.
+_MOST_DURATIONS = 500
 
 
 class BuildHistory:
@@ -25,6 +28,7 @@ class BuildHistory:
         self._record = os.path.join(directory, f"{name}.json")
         self._misses = os.path.join(directory, f"{name}.misses.json")
         self._latest = os.path.join(directory, "latest")
+        self._durations = os.path.join(directory, "durations.json")
 
     def trace(self) -> BuildTrace | None:
         """The trace of the last build of this Dockerfile, else of the last build of this context, else ``None``."""
@@ -45,12 +49,23 @@ class BuildHistory:
         except (OSError, msgspec.MsgspecError):
             return None
 
+    def durations(self) -> dict[str, float]:
+        """Seconds that each instruction took when it last ran in this context, whichever Dockerfile has it."""
+        try:
+            with open(self._durations, "rb") as stream:
+                return _durations_decoder.decode(stream.read())
+        except (OSError, msgspec.MsgspecError):
+            return {}
+
     def remember(self, record: BuildRecord, trace: BuildTrace | None) -> None:
         """Keep a build. ``trace`` is ``None`` when it equals the one that is kept. Raises ``OSError``."""
         encoded = msgspec.json.encode(record)
         write_atomically(self._record, encoded, durable=False)
         if any(step.status in ("executed", "failed") for step in record.steps):
             write_atomically(self._misses, encoded, durable=False)
+            ran = {step.instruction: step.seconds for step in record.steps if step.status == "executed"}
+            kept = [(instruction, seconds) for instruction, seconds in self.durations().items() if instruction not in ran]
+            write_atomically(self._durations, msgspec.json.encode(dict([*kept, *ran.items()][-_MOST_DURATIONS:])), durable=False)
         if trace is not None:
             write_atomically(self._trace, msgspec.msgpack.encode(trace), durable=False)
             write_atomically(self._latest, os.path.basename(self._trace).encode(), durable=False)

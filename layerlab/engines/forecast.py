@@ -206,12 +206,23 @@ def _record(
             and first.setdefault(decided.key, decided.step.number) != decided.step.number
         ):
             again.add(decided.step.number)
+    took = inputs.memory.durations()
     return PlanRecord(
         engine=engine,
         context=inputs.context.path,
         dockerfile=inputs.shown,
         target=options.target,
-        steps=tuple(planned(inputs.graph, decided, explainer, solution, again=decided.step.number in again) for decided in solution.steps),
+        steps=tuple(
+            planned(
+                inputs.graph,
+                decided,
+                explainer,
+                solution,
+                again=decided.step.number in again,
+                took=took.get(decided.step.instruction, 0.0),
+            )
+            for decided in solution.steps
+        ),
         edits=edits,
         stand_in=inputs.stand_in,
         warnings=inputs.warnings,
@@ -243,8 +254,10 @@ def _looked(decided: Decided, look: Look, cache: CacheView, like: Like) -> bool:
     return True
 
 
-def planned(graph: Graph, decided: Decided, explainer: Explainer, solution: Solution, *, again: bool = False) -> StepRecord:
-    """One step of a plan. Call it in the order of the steps. ``again``: a step before has made it by then."""
+def planned(
+    graph: Graph, decided: Decided, explainer: Explainer, solution: Solution, *, again: bool = False, took: float = 0.0
+) -> StepRecord:
+    """One step of a plan. Call it in the order of the steps. ``again``: a step before has made it by then. ``took``: see ``StepRecord``."""
     if decided.error is not None:
         raise decided.error
     runs = decided.decision == "run" and not again
@@ -259,6 +272,7 @@ def planned(graph: Graph, decided: Decided, explainer: Explainer, solution: Solu
         counts_base=False,
         diff_id=record.diff_id if record is not None and record.diff_id.startswith("sha256:") else None,
         size=record.size if record is not None else 0,
+        took=took,
         cause=explainer.cause(decided, solution) if runs else None,
         waits_for=decided.waits_for if status == "undecided" else None,
     )

@@ -114,7 +114,7 @@ def _build(session: Session, words: list[str]) -> None:
         raise
     options = options_of(arguments)
     plan = _planned(session, options)
-    look = BuildLook(session.engine_name, estimate(session.engine, options, plan))
+    look = BuildLook(session.engine_name, estimate(plan))
     card = BuildCard(options.tag or "", plan)
 
     def take(event: Event) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from layerlab.model import PlanRecord
+from layerlab.model import PlanRecord, StepRecord
 from layerlab.widgets.fallback import html_table, paragraph
 from layerlab.widgets.shapes import Cell, EditColumn, EditRow, Matrix
 from layerlab.widgets.words import one_line, shown
@@ -43,21 +43,46 @@ def matrix_data(rows: Iterable[tuple[str, PlanRecord]], directory: str) -> Matri
     note = ""
     for edit, plan in rows:
         steps = [step for step in plan.steps if step.status not in ("base", "metadata")]
-        columns = columns or [EditColumn(number=step.number, instruction=one_line(step.instruction), line=step.line) for step in steps]
+        several = len({step.stage for step in plan.steps}) > 1
+        columns = columns or [
+            EditColumn(number=step.number, instruction=one_line(step.instruction), line=step.line, stage=step.stage if several else "")
+            for step in steps
+        ]
         cells = []
         for step in steps:
             cell = shown(step, "runs" if step.status == "executed" else None)
             cells.append(Cell(verdict=cell.verdict, word=cell.word, sign=cell.sign, why=cell.why))
         exists = os.path.lexists(os.path.join(directory, edit))
-        lines.append(EditRow(edit=edit, new=not exists, cells=cells, runs=sum(cell.verdict == "runs" for cell in cells)))
+        runs = sum(cell.verdict == "runs" for cell in cells)
+        lines.append(EditRow(edit=edit, new=not exists, cells=cells, runs=runs, cost=cost(steps)))
         note = _UNBUILT if plan.assumed else note
     return Matrix(columns=columns, rows=lines, note=note)
 
 
+def cost(steps: Sequence[StepRecord]) -> str:
+    """What a whole build takes, and what a build after an edit: "43 s → 1.2 s". Empty where nothing is known of either."""
+    whole = sum(step.took for step in steps)
+    if not whole:
+        return ""
+    runs = [step.took for step in steps if step.status == "executed"]
+    least, most = sum(runs), sum(runs) + sum(step.took for step in steps if step.status == "undecided")
+    # A step that never ran here may take any time.
+    more = "" if all(runs) else " and more"
+    return (
+        f"{_short(whole)} → {_short(least)}{more}"
+        if _short(least) == _short(most)
+        else f"{_short(whole)} → {_short(least)} to {_short(most)}{more}"
+    )
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+
+
 def matrix_html(data: Matrix, dockerfile: str) -> str:
     """The matrix as a table that needs no script."""
-    head = ["an edit of", *[f"{column.number} {column.instruction}" for column in data.columns]]
-    rows = [[_name(row), *[cell.word for cell in row.cells]] for row in data.rows]
+    head = ["an edit of", "runs", "seconds", *[f"{column.number} {column.instruction}" for column in data.columns]]
+    rows = [[_name(row), str(row.runs), row.cost, *[cell.word for cell in row.cells]] for row in data.rows]
     return html_table(f"What an edit makes the next build of {dockerfile} run again", head, rows) + paragraph(data.note)
 
 

@@ -80,20 +80,25 @@ class Past(Record, frozen=True, kw_only=True):
 
 
 class EditColumn(Record, frozen=True, kw_only=True):
-    """A step of the what-if matrix."""
+    """A step of the what-if matrix. ``stage`` is empty where there is one only."""
 
     number: int
     instruction: str
     line: int
+    stage: str
 
 
 class EditRow(Record, frozen=True, kw_only=True):
-    """An edit of the what-if matrix. ``new``: the file is not there yet; ``runs`` counts the steps that would run again."""
+    """An edit of the what-if matrix. ``new``: the file is not there yet; ``runs`` counts the steps that would run again.
+
+    ``cost``: the seconds of a whole build and those of a build after this edit, going by the last time; empty where nothing is known.
+    """
 
     edit: str
     new: bool
     cells: list[Cell]
     runs: int
+    cost: str
 
 
 class Matrix(Record, frozen=True, kw_only=True):

@@ -55,11 +55,11 @@ def test_the_draft_of_a_dockerfile(notebook: Notebook, app: Path) -> None:
     notebook.run()
     page = notebook.page
     row = page.get_by_role("row").filter(has_text="src/index.ts")
-    expect(row.get_by_role("cell").last).to_have_text("4 steps")
+    expect(row.get_by_role("cell").first).to_have_text("4 steps")
     draft = page.get_by_role("textbox", name="Draft of Dockerfile")
     draft.press("Control+End")
     draft.press_sequentially("\nRUN one more")
-    expect(row.get_by_role("cell").last).to_have_text("5 steps")
+    expect(row.get_by_role("cell").first).to_have_text("5 steps")
     draft.press_sequentially("\nNONSENSE")
     expect(page.get_by_role("alert").filter(has_text="unknown instruction: NONSENSE")).to_be_visible()
     expect(page.locator(".ll-bad-line")).to_have_text("NONSENSE")

@@ -124,10 +124,57 @@ def test_the_matrix_follows_the_typing(notebook: Notebook, app: Path) -> None:
     page.get_by_role("tab", name="What if").click()
     table = page.get_by_role("table", name="What an edit makes the next build run again")
     row = table.get_by_role("row").filter(has_text="src/index.ts")
-    expect(row.get_by_role("cell")).to_have_text(["✓cached", "↻runs", "↻runs", "↻runs", "↻runs", "4 steps"])
+    expect(row.get_by_role("cell")).to_have_text(["4 steps", "✓cached", "↻runs", "↻runs", "↻runs", "↻runs"])
     replace_line(page.get_by_role("textbox", name="Contents of Dockerfile"), 5, "COPY package.json .")
-    expect(row.get_by_role("cell")).to_have_text(["✓cached", "✓cached", "✓cached", "✓cached", "✓cached", "nothing"])
-    expect(table.get_by_role("columnheader").nth(2)).to_contain_text("COPY package.json .")
+    expect(row.get_by_role("cell")).to_have_text(["nothing", "✓cached", "✓cached", "✓cached", "✓cached", "✓cached"])
+    expect(table.get_by_role("columnheader").nth(3)).to_contain_text("COPY package.json .")
+
+
+def test_the_matrix_says_what_an_edit_costs_and_by_keyboard_why(notebook: Notebook, app: Path) -> None:
+    """In seconds of the last time; each sign tells its step and its cause when the arrow keys come to it."""
+    text = "FROM base:1\nCOPY package.json .\nRUN sleep 1.2\nCOPY src src\nRUN sleep 0.3\n"
+    (app / "Dockerfile").write_text(text, encoding="utf-8")
+    notebook.open(cell(app, ", edits=('src/index.ts', 'package.json')"))
+    notebook.run()
+    page = notebook.page
+    build(page, "4 steps ran, 0 cached")
+    page.get_by_role("tab", name="What if").click()
+    table = page.get_by_role("table", name="What an edit makes the next build run again")
+    costs = table.locator(".ll-cost")
+    expect(costs).to_have_text([re.compile(r"^1\.\d s → 0\.\d s$"), re.compile(r"^(1\.\d) s → \1 s$")])
+    table.get_by_role("button").first.focus()
+    for key in ("ArrowRight", "ArrowRight", "ArrowDown"):
+        page.keyboard.press(key)
+    expect(table.get_by_role("button").nth(6)).to_be_focused()
+    told = page.get_by_role("tabpanel", name="What if").locator(".ll-told")
+    expect(told).to_contain_text("4. COPY src src — runs: nothing of its own changed; it builds on step 2")
+
+
+@pytest.mark.parametrize("width", [640, 1000])
+def test_the_matrix_fits(notebook: Notebook, app: Path, width: int) -> None:
+    """Fourteen steps in two stages and thirty files: on a page of 1000 pixels nothing is to be scrolled, on a narrow one the names stay."""
+    steps = [f"COPY src/f{number}.ts /app/" if number % 2 else f"RUN echo {number}" for number in range(1, 12)]
+    text = "\n".join(["FROM base:1 AS build", *steps, "FROM base:1", "WORKDIR /app", "COPY --from=build /app ./", "RUN echo last", ""])
+    (app / "Dockerfile").write_text(text, encoding="utf-8")
+    for number in range(30):
+        (app / "src" / f"f{number}.ts").write_text(f"// {number}\n", encoding="utf-8")
+    page = notebook.page
+    page.set_viewport_size({"width": width, "height": 900})
+    edits = tuple(f"src/f{number}.ts" for number in range(30))
+    notebook.open(store_of(app) + f"from layerlab.widgets import WhatIf\nWhatIf({str(app)!r}, edits={edits!r}, editable=False, offline=True)")
+    page.evaluate("jupyterapp.shell.collapseLeft()")
+    notebook.run()
+    rows = page.get_by_role("table", name="What an edit makes the next build run again").get_by_role("row")
+    # The stages, the steps, and the files.
+    expect(rows).to_have_count(32)
+    region = page.get_by_role("region", name="What-if matrix")
+    whole, seen = region.evaluate("element => [element.scrollWidth, element.clientWidth]")
+    if width == 1000:
+        assert whole <= seen
+    region.evaluate("element => { element.scrollLeft = 1000; }")
+    name = rows.nth(5).get_by_role("rowheader")
+    assert name.bounding_box()["x"] >= region.bounding_box()["x"] - 1  # type: ignore[index]
+    expect(page.get_by_text("? undecided: it depends on step")).to_be_visible()
 
 
 def test_keyboard_only(notebook: Notebook, app: Path) -> None:

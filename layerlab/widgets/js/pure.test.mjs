@@ -72,6 +72,24 @@ test("a step of several lines marks them all", () => {
   );
 });
 
+test("a band is as wide as the steps of its stage", () => {
+  assert.deepEqual(pure.bandsOf(["a", "a", "b", "a"]), [
+    { name: "a", count: 2 },
+    { name: "b", count: 1 },
+    { name: "a", count: 1 },
+  ]);
+  assert.deepEqual(pure.bandsOf([]), []);
+});
+
+test("arrow keys move in a table, and stop at its edges", () => {
+  assert.deepEqual(pure.nextCell("ArrowRight", 0, 1, 2, 3), [0, 2]);
+  assert.deepEqual(pure.nextCell("ArrowRight", 0, 2, 2, 3), [0, 2]);
+  assert.deepEqual(pure.nextCell("ArrowDown", 0, 2, 2, 3), [1, 2]);
+  assert.deepEqual(pure.nextCell("ArrowUp", 0, 0, 2, 3), [0, 0]);
+  assert.equal(pure.nextCell("Enter", 0, 0, 2, 3), null);
+  assert.equal(pure.nextCell("ArrowUp", -1, 0, 2, 3), null);
+});
+
 const STEPS = [
   { number: 1, stage: "build", asked: false, verdict: "base" },
   { number: 2, stage: "build", asked: true, verdict: "cached" },

@@ -7,6 +7,7 @@ type Child = Node | string | null | undefined | false;
 type Listeners = { [name in "onclick" | "oninput" | "onchange"]?: () => void };
 type Names =
   | "class"
+  | "colspan"
   | "disabled"
   | "for"
   | "id"

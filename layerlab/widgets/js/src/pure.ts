@@ -72,6 +72,40 @@ export function nextTab(key: string, current: number, count: number): number {
   return -1;
 }
 
+// --- the matrix ---
+
+// Names that follow each other, once each, with how often.
+export function bandsOf(names: readonly string[]): { name: string; count: number }[] {
+  const bands: { name: string; count: number }[] = [];
+  for (const name of names) {
+    const last = bands[bands.length - 1];
+    if (last?.name === name) last.count += 1;
+    else bands.push({ name, count: 1 });
+  }
+  return bands;
+}
+
+const WAYS: Record<string, [number, number]> = {
+  ArrowDown: [1, 0],
+  ArrowUp: [-1, 0],
+  ArrowRight: [0, 1],
+  ArrowLeft: [0, -1],
+};
+
+// The cell that a key leads to from one of a table, or nothing for a key that moves nothing.
+export function nextCell(
+  key: string,
+  row: number,
+  column: number,
+  rows: number,
+  columns: number,
+): [number, number] | null {
+  const way = WAYS[key];
+  if (!way || row < 0 || column < 0) return null;
+  const within = (value: number, count: number) => Math.min(Math.max(value, 0), count - 1);
+  return [within(row + way[0], rows), within(column + way[1], columns)];
+}
+
 // --- the stack ---
 
 interface Placed {

@@ -97,6 +97,7 @@ export interface EditColumn {
   number: number;
   instruction: string;
   line: number;
+  stage: string;
 }
 
 export interface EditRow {
@@ -104,6 +105,7 @@ export interface EditRow {
   new: boolean;
   cells: Cell[];
   runs: number;
+  cost: string;
 }
 
 export interface Cell {
