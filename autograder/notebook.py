@@ -6,6 +6,7 @@ grading reads the notebook as data. nbgrader gives points only for a plain numbe
 
 from __future__ import annotations
 
+import os
 import secrets
 import tempfile
 from pathlib import Path
@@ -80,9 +81,11 @@ class Exercise:
             try:
                 plan = engine.plan(BuildOptions(context=str(workspace.directory), offline=True))
             except LayerlabError as error:
+                # The folder is made for this plan alone, and gone when its name is read.
+                error.file = error.file and os.path.basename(error.file)
                 print(error_text(error))
                 return
-        print(steps_table(plan.steps))
+        print(steps_table(plan.steps, planned=True))
 
     def check(self, name: str) -> float:
         """The points of one check of the answers as they are. The first check of an answer builds it.

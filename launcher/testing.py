@@ -37,7 +37,7 @@ VALUE_OPTIONS = frozenset(
 )
 
 # All Python but Jupyter's settings, which are given a name by whoever reads them.
-TYPED = ("lab", "launcher", "layerlab", "autograder", "tests", "bench", "binder", "docs", "course/source", "exercises/build.py")
+TYPED = ("lab", "launcher", "layerlab", "autograder", "tests", "bench", "binder", "docs", "course-source", "exercises/build.py")
 
 NEWEST = "-newest"
 # What the embedded engine follows (tests/conformance/cases.py).

@@ -225,10 +225,19 @@ class ImageSummary(Record, frozen=True, kw_only=True):
     stand_in: str = ""
 
 
+class HiddenFile(Record, frozen=True):
+    """A file that nobody sees any more and everybody downloads: its bytes, and the number of the layer that hides its last name."""
+
+    path: str
+    size: int
+    by: int
+
+
 class LayerView(Record, frozen=True, kw_only=True):
     """What one layer does to the merged view, as ``dive`` shows it.
 
-    ``added``, ``changed``, ``removed``: paths. ``wasted``: bytes of this layer's files that a later layer replaces or hides.
+    ``added``, ``changed``, ``removed``: paths. ``wasted``: bytes of this layer's files that a later layer replaces or hides, which are
+    ``hidden``, the largest first; empty files are left out.
     """
 
     number: int
@@ -239,6 +248,7 @@ class LayerView(Record, frozen=True, kw_only=True):
     changed: tuple[str, ...]
     removed: tuple[str, ...]
     wasted: int
+    hidden: tuple[HiddenFile, ...] = ()
 
 
 class ImageView(Record, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from layerlab.model import (
     ImageView,
     PlanRecord,
     PublishedPort,
+    Push,
     StepRecord,
 )
 
@@ -259,8 +260,8 @@ def images_table(rows: tuple[ImageSummary, ...], *, full: bool) -> str:
     return "\n".join(lines)
 
 
-def layers_table(view: ImageView, *, paths: bool, stream: IO[str] | None = None) -> str:
-    """What each layer of an image does, lowest first."""
+def layers_table(view: ImageView, *, paths: bool, wasted: bool = False, stream: IO[str] | None = None) -> str:
+    """What each layer of an image does, lowest first. ``paths``: with what it changes; ``wasted``: with the files that are hidden."""
     room = max(30, width(stream) - 56)
     lines = [f"{'LAYER':<5}  {'CREATED BY':<{room}}  {'SIZE':>7}  {'ADDED':>6} {'CHANGED':>7} {'REMOVED':>7}  {'WASTED':>7}"]
     for layer in view.layers:
@@ -271,6 +272,8 @@ def layers_table(view: ImageView, *, paths: bool, stream: IO[str] | None = None)
         if paths:
             for sign, names in (("+", layer.added), ("~", layer.changed), ("-", layer.removed)):
                 lines.extend(f"         {sign} /{printable(name)}" for name in names)
+        if wasted:
+            lines.extend(f"         {size(file.size):>7}  /{printable(file.path)}, hidden by layer {file.by}" for file in layer.hidden)
     lines.append("")
     lines.append(
         f"{size(view.size)} in {len(view.layers)} layers, of which {size(view.wasted)} are hidden by later layers and still shipped."
@@ -340,6 +343,13 @@ def _lasting(since: str) -> str:
         if hours < limit * length:
             return f"{hours // length} {unit}"
     return f"{hours // (24 * 365)} years"
+
+
+def pushed(push: Push) -> str:
+    """How much of an image went over the wire."""
+    count, layers = sum(layer.sent for layer in push.layers), len(push.layers)
+    had = "." if count == layers else f"; the registry had {'all of them' if not count else 'the others'}."
+    return f"{count} of {layers} layers were sent, {size(push.sent)} in all{had}"
 
 
 def error_text(error: LayerlabError, stream: IO[str] | None = None) -> str:

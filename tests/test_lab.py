@@ -65,7 +65,7 @@ def run(clone: Path, *arguments: str, cwd: Path | None = None, **environment: st
     # No uv: these tests are about pip, which every machine has.
     variables = {"PATH": "/usr/bin:/bin", "HOME": str(clone), **environment}
     command = [sys.executable, str(clone / "lab"), *arguments]
-    return subprocess.run(command, cwd=cwd or clone, env=variables, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, cwd=cwd or clone, env=variables, capture_output=True, text=True, timeout=360, check=False)
 
 
 @pytest.mark.parametrize("word", ["--help", "-h", "help"])
@@ -250,7 +250,7 @@ def test_two_at_once_set_up_once(clone: Path) -> None:
     both = [
         subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=clone) for _ in range(2)
     ]
-    answers = [process.communicate(timeout=120) for process in both]
+    answers = [process.communicate(timeout=360) for process in both]
     assert all(output.startswith("called ['build']") for output, _ in answers), answers
     assert sorted("ready after" in errors for _, errors in answers) == [False, True], answers
 
@@ -272,7 +272,7 @@ def test_stopped_by_the_user_it_says_so_and_the_next_run_works(clone: Path) -> N
     while not (clone / ".venv/pyvenv.cfg").exists() and time.monotonic() < deadline:
         assert process.poll() is None
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=180)
     assert process.returncode == 130
     assert errors.endswith("lab: stopped; the next run begins the set-up again\n"), errors
     assert run(clone, "build").stdout.startswith("called ['build']")

@@ -23,7 +23,7 @@ def _layerlab(*words: str, store: Path, without_network: bool = False, **variabl
     command = [sys.executable, "-P", "-m", "layerlab", *words]
     if without_network:
         command = ["unshare", "--net", *(() if os.geteuid() == 0 else ("--user", "--map-root-user")), *command]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1500, check=False)
 
 
 @pytest.mark.slow

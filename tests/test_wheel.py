@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(1800)]
 
 ROOT: Final = Path(__file__).parents[1]
 # What only notebooks, grading or a daemon need.

@@ -48,6 +48,7 @@ def add(verbs: Any) -> None:
     layers = verbs.add_parser("layers", help="what each layer of an image added, changed and removed, and which bytes are wasted")
     layers.add_argument("image", metavar="IMAGE")
     layers.add_argument("--paths", action="store_true", help="list the paths, not only their number")
+    layers.add_argument("--wasted", action="store_true", help="list the files that a later layer hides, the largest first")
     layers.add_argument("--path", metavar="PATH", help="say which layer this path of the merged view comes from")
     add_engine(layers)
     layers.set_defaults(run=_layers)
@@ -144,7 +145,7 @@ def _layers(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_answer(engine, view)
     else:
-        print(layers_table(view, paths=arguments.paths))
+        print(layers_table(view, paths=arguments.paths, wasted=arguments.wasted))
     return 0
 
 

@@ -47,16 +47,14 @@ def _pull(arguments: argparse.Namespace) -> int:
 
 
 def _push(arguments: argparse.Namespace) -> int:
-    from layerlab.render import size
+    from layerlab.render import pushed
 
     with engine_of(arguments) as engine:
         done = engine.push(arguments.image, reporter(arguments))
     if arguments.json:
         print_answer(engine, done)
     else:
-        sent = sum(1 for layer in done.layers if layer.sent)
-        print(f"{done.reference}: digest: {done.digest}")
-        print(f"{sent} of {len(done.layers)} layers were sent, {size(done.sent)} in all; the registry had the others.")
+        print(f"{done.reference}: digest: {done.digest}", pushed(done), sep="\n")
     return 0
 
 

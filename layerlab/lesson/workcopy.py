@@ -63,13 +63,53 @@ def reset() -> tuple[Path, Path | None]:
         if copy.is_dir() and any(copy.iterdir()):
             if _is_untouched(copy):
                 return copy, None
-            kept = pack(work_directory() / "kept" / f"node-app-{time.strftime('%Y%m%d-%H%M%S')}.zip", last=True)
+            kept = pack(_archive_of_now(), last=True)
             for child in copy.iterdir():
                 remove_tree(str(child))
         _fill(copy)
     except OSError as error:
         raise UsageError(f"the working copy {copy} cannot be restored: {error}", remedy="Close what uses it, and try again.") from error
     return copy, kept
+
+
+def kept_archives() -> list[Path]:
+    """The archives that ``reset`` and ``restore`` left, the newest first."""
+    archives = (work_directory() / "kept").glob("node-app-*.zip")
+    return sorted(archives, key=lambda archive: (archive.stat().st_mtime_ns, archive.name), reverse=True)
+
+
+def restore(archive: Path) -> tuple[Path, Path | None]:
+    """Bring back what an archive holds. Returns as ``reset`` does. Raises ``UsageError``, and then has changed nothing."""
+    copy = work_directory() / "node-app"
+    try:
+        with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".restored-") as folder:
+            _unpack(archive, Path(folder))
+            kept = None
+            if copy.is_dir() and any(copy.iterdir()):
+                kept = pack(_archive_of_now(), last=True)
+            copy.mkdir(parents=True, exist_ok=True)
+            for child in copy.iterdir():
+                remove_tree(str(child))
+            for child in (Path(folder) / "node-app").iterdir():
+                shutil.move(child, copy / child.name)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{archive.name} cannot be brought back: {error}", remedy="lab.restore() lists what else was kept.") from error
+    return copy, kept
+
+
+def _archive_of_now() -> Path:
+    return work_directory() / "kept" / f"node-app-{time.strftime('%Y%m%d-%H%M%S')}.zip"
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    (folder / "node-app").mkdir()
+    with zipfile.ZipFile(archive) as source:
+        for member in source.infolist():
+            # Names that lead elsewhere are made harmless by zipfile; modes it forgets.
+            target = source.extract(member, folder)
+            mode = stat.S_IMODE(member.external_attr >> 16)
+            if mode and not member.is_dir():
+                os.chmod(target, mode)
 
 
 def pack(archive: Path, *, last: bool = False) -> Path:

@@ -14,6 +14,7 @@ import os
 import shlex
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from layerlab.errors import BuildInterruptedError, LayerlabError, UsageError
@@ -24,7 +25,7 @@ from layerlab.notebook.session import Session
 from layerlab.render import error_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from layerlab.engines.api import BuildOptions, Event
     from layerlab.model import PlanRecord
@@ -156,6 +157,27 @@ def tell(markdown: str) -> None:
 
     display: Any = untyped_display
     display({"text/markdown": markdown, "text/plain": markdown}, raw=True)
+
+
+@contextlib.contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """A line of a notebook that says how far something is, in place; it goes when the block ends."""
+    from IPython.display import display as untyped_display
+
+    display: Any = untyped_display
+    handle = display({"text/plain": ""}, raw=True, display_id=True)
+    last = 0.0
+
+    def report(text: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _INTERVAL:
+            last = time.monotonic()
+            handle.update({"text/plain": text}, raw=True)
+
+    try:
+        yield report
+    finally:
+        handle.update({"text/plain": ""}, raw=True)
 
 
 @contextlib.contextmanager

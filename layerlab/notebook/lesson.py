@@ -22,10 +22,12 @@ from layerlab.errors import UsageError
 from layerlab.lesson.questions import Asked, is_id
 from layerlab.lesson.questions import question as find
 from layerlab.lesson.tally import count
-from layerlab.lesson.workcopy import pack, work_directory
+from layerlab.lesson.workcopy import kept_archives, pack, work_directory
 from layerlab.lesson.workcopy import reset as reset_copy
+from layerlab.lesson.workcopy import restore as restore_copy
 from layerlab.model import BuildRecord
-from layerlab.notebook.docker_magic import tell
+from layerlab.notebook.docker_magic import progress, tell
+from layerlab.notebook.pictures import Picture, timelines, travelled, union
 from layerlab.notebook.session import Pending, Session
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 _GREETING = re.compile(r'const GREETING = "(?:[^"\\\n]|\\.)*";')
 _VERSION = re.compile(r'"version": "[^"\n]*"')
 _RESTORE = "lab.reset() restores the app as it was; then run this notebook from its first cell."
+_BACK = "lab.restore() lists it, and brings it back"
 _PATIENCE = 30.0
 _BLOCK = 1 << 20
 
@@ -45,6 +48,11 @@ class Lesson:
         self._session = session
         # The ids of the course's questions that were asked.
         self._asked: dict[str, str] = {}
+
+    @property
+    def session(self) -> Session:
+        """What the cells of this notebook share."""
+        return self._session
 
     def _path(self, path: str) -> Path:
         whole = Path(os.path.normpath(self._session.app / path))
@@ -247,6 +255,21 @@ class Lesson:
 
         return Golf(self._path(level) if level is not None and level.endswith(".json") else level)
 
+    def side_by_side(self, **builds: BuildRecord) -> Picture:
+        """Builds on one clock, from their records: ``lab.side_by_side(naive=first, optimised=second)``."""
+        return timelines(builds)
+
+    def union(self, image: str, *paths: str) -> Picture:
+        """What each layer of an image has of some paths, and what a container sees of them. Raises ``UsageError``."""
+        return union(self._session.engine.view(image), paths)
+
+    def push(self, image: str) -> Picture:
+        """Push an image, and show which layers went. Raises ``UsageError``, ``RegistryError``."""
+        engine = self._session.engine
+        with progress() as report:
+            done = engine.push(image, report)
+        return travelled(done, {row.diff_id: row.created_by for row in engine.history(image)})
+
     # --- the running app --------------------------------------------------------------------------------------------
 
     def free_port(self) -> int:
@@ -287,7 +310,28 @@ class Lesson:
         copy, kept = reset_copy()
         with contextlib.suppress(OSError):
             os.chdir(copy)
-        print(f"{copy.name} is as it is at the start of the course." + (f" What was in it is kept in {_short(kept)}." if kept else ""))
+        print(f"{copy.name} is as it is at the start of the course." + (f" What was in it is kept: {_BACK}." if kept else ""))
+
+    def restore(self, which: int | None = None) -> None:
+        """List what was kept when the working copy was reset, the newest first; with a number of that list, bring it back.
+
+        What is in the working copy now is kept in its turn. Raises ``UsageError``.
+        """
+        archives = kept_archives()
+        if which is None:
+            lines = [f"{number:>3}  {_told(archive)}" for number, archive in enumerate(archives, 1)]
+            print(*(lines or ["Nothing has been kept yet."]), sep="\n")
+            if lines:
+                print("lab.restore(NUMBER) brings one back; what you have now is kept, too.")
+            return
+        if not 1 <= which <= len(archives):
+            raise UsageError(f"nothing was kept under number {which}", remedy="lab.restore() lists what was.")
+        copy, kept = restore_copy(archives[which - 1])
+        with contextlib.suppress(OSError):
+            os.chdir(copy)
+        print(
+            f"{copy.name} is as it was kept in {_short(archives[which - 1])}." + (f" What was in it is kept, too: {_BACK}." if kept else "")
+        )
 
     def download(self) -> Any:
         """A link to an archive with your files. A hub deletes idle machines, so take it with you before a break."""
@@ -337,3 +381,8 @@ def blob_digests(archive: Path) -> Iterator[tuple[str, str]]:
 
 def _short(path: Path) -> str:
     return os.path.relpath(path, work_directory().parent)
+
+
+def _told(archive: Path) -> str:
+    facts = archive.stat()
+    return f"{time.strftime('%d %b %Y, %H:%M:%S', time.localtime(facts.st_mtime))}  {facts.st_size / 1000:>7.0f} kB  {_short(archive)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from layerlab.model import ImageView, LayerView
+from layerlab.model import HiddenFile, ImageView, LayerView
 from layerlab.oci.tar_entries import LayerEntry
 
 _NO_FILES: Final = ("dir", "whiteout", "opaque")
@@ -32,20 +32,25 @@ def view_of(image: str, config: Mapping[str, Any], sizes: Sequence[int], entries
                 added=tuple(added),
                 changed=tuple(changed),
                 removed=tuple(removed),
-                wasted=seen.wasted[number - 1],
+                wasted=sum(file.size for file in seen.hidden[number - 1]),
+                hidden=tuple(sorted(seen.hidden[number - 1], key=lambda file: (-file.size, file.path))),
             )
         )
     return ImageView(
-        image=image, layers=tuple(layers), origin=seen.owner, size=sum(layer.size for layer in layers), wasted=sum(seen.wasted)
+        image=image,
+        layers=tuple(layers),
+        origin=seen.owner,
+        size=sum(layer.size for layer in layers),
+        wasted=sum(layer.wasted for layer in layers),
     )
 
 
 class _Visible:
-    """What of the layers so far can be seen. ``owner``: the layer, from 1, of each path; ``wasted``: by layer, bytes that are hidden."""
+    """What of the layers so far can be seen. ``owner``: the layer, from 1, of each path; ``hidden``: by layer, files that nobody sees."""
 
     def __init__(self, layers: int) -> None:
         self.owner: dict[str, int] = {}
-        self.wasted = [0] * layers
+        self.hidden: list[list[HiddenFile]] = [[] for _ in range(layers)]
         self._folders: set[str] = set()
         # The first path of the file that each path is a name of, and of each first path in its layer the bytes and how many names are seen.
         self._first: dict[str, str] = {}
@@ -61,7 +66,7 @@ class _Visible:
         emptied |= {entry.path for entry in members if entry.type not in _NO_FILES and entry.path in self._folders}
         removed = [*gone, *self._below(emptied)]
         for path in {*removed, *self._below(set(gone))} & self.owner.keys():
-            self._drop(path)
+            self._drop(path, number)
         for entry in members:
             if entry.type in ("whiteout", "opaque"):
                 continue
@@ -70,7 +75,7 @@ class _Visible:
                 continue
             if entry.path in self.owner:
                 changed.append(entry.path)
-                self._drop(entry.path)
+                self._drop(entry.path, number)
             else:
                 added.append(entry.path)
             self.owner[entry.path] = number
@@ -99,10 +104,10 @@ class _Visible:
 
         return [path for path in self.owner if path and hidden(path.rpartition("/")[0])]
 
-    def _drop(self, path: str) -> None:
+    def _drop(self, path: str, by: int) -> None:
         number, first = self.owner.pop(path), self._first.pop(path)
         self._folders.discard(path)
         size, names = self._files[number, first]
         self._files[number, first] = (size, names - 1)
-        if names == 1:
-            self.wasted[number - 1] += size
+        if names == 1 and size:
+            self.hidden[number - 1].append(HiddenFile(first, size, by))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,7 +44,9 @@ class LabWidget(anywidget.AnyWidget):
         if answer is None:
             return None
         data, metadata = answer
-        return {**data, "text/plain": self.text(), "text/html": self.html()}, metadata
+        # Whose process it is says later whether a page can still find this widget (``layerlab.notebook.reopened``).
+        mark = {"layerlab": {"process": os.getpid()}}
+        return {**data, "text/plain": self.text(), "text/html": self.html()}, {**metadata, **mark}
 
     def __repr__(self) -> str:
         return self.text()

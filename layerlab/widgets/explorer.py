@@ -8,13 +8,13 @@ import msgspec
 import traitlets
 
 from layerlab.errors import LayerlabError, UsageError
-from layerlab.model import ImageView
+from layerlab.model import ImageView, LayerView
 from layerlab.render import layers_table, size
 from layerlab.widgets.base import LabWidget
 from layerlab.widgets.engines import engine_for
 from layerlab.widgets.fallback import paragraph
 from layerlab.widgets.scale import height
-from layerlab.widgets.shapes import ChooseLayer, Layer, Total, heard, plain
+from layerlab.widgets.shapes import ChooseLayer, Hidden, Layer, Total, heard, plain
 from layerlab.widgets.stills import still_of_layers
 from layerlab.widgets.trees import layer_tree, merged_tree
 from layerlab.widgets.words import instruction_of
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from layerlab.engines.api import Engine
 
 _MERGED = 0
+_MOST_HIDDEN = 100
 
 
 class LayerExplorer(LabWidget):
@@ -52,6 +53,9 @@ class LayerExplorer(LabWidget):
                 added=len(layer.added),
                 changed=len(layer.changed),
                 removed=len(layer.removed),
+                hidden=[Hidden(path=file.path, size=size(file.size), by=file.by) for file in layer.hidden[:_MOST_HIDDEN]],
+                more=max(0, len(layer.hidden) - _MOST_HIDDEN),
+                saved=_saved(layer),
             )
             for layer in self._view.layers
         ]
@@ -91,3 +95,17 @@ class LayerExplorer(LabWidget):
         """A still of the layers."""
         text = f"{self.image}: {self.total['size']} in {len(self.layers)} layers, {self.total['wasted']} of it hidden by later layers."
         return paragraph(text) + still_of_layers(msgspec.convert(self.layers, list[Layer]))
+
+
+def _saved(layer: LayerView) -> str:
+    """What would keep the hidden bytes of a layer out of the image."""
+    if not layer.hidden:
+        return ""
+    made = instruction_of(layer.created_by)
+    if made.startswith("RUN"):
+        how = "if this RUN removed these files itself: a later step can only hide them"
+    elif made.startswith(("COPY", "ADD")):
+        how = "if these files were not copied here (.dockerignore, or a narrower COPY), or copied once only, as they are in the end"
+    else:
+        how = "if these files came into the image once only"
+    return f"The image would be {size(layer.wasted)} smaller {how}."

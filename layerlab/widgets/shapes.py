@@ -138,8 +138,19 @@ class About(Record, frozen=True, kw_only=True):
     directory: str
 
 
+class Hidden(Record, frozen=True, kw_only=True):
+    """A file that a later layer hides; ``by`` is the number of that layer."""
+
+    path: str
+    size: str
+    by: int
+
+
 class Layer(Record, frozen=True, kw_only=True):
-    """A layer of an image, with numbers of paths. ``wasted`` is empty where later layers hide nothing of it."""
+    """A layer of an image, with numbers of paths. ``wasted`` is empty where later layers hide nothing of it.
+
+    ``hidden``: the largest of the files that are wasted; ``more`` counts the others. ``saved``: what to do about it, in a sentence.
+    """
 
     number: int
     instruction: str
@@ -149,6 +160,9 @@ class Layer(Record, frozen=True, kw_only=True):
     added: int
     changed: int
     removed: int
+    hidden: list[Hidden]
+    more: int
+    saved: str
 
 
 class Total(Record, frozen=True, kw_only=True):

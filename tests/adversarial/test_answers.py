@@ -23,7 +23,7 @@ from layerlab.engines.embedded.rootfs.messages import Remove
 from tests.adversarial.hostile import Hostile, draw
 from tests.autograder.material import APP, COURSE, ps1
 
-pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(3600)]
 
 ANSWERS: Final = Path(__file__).with_name("answers")
 IGNORE: Final = (APP / ".dockerignore").read_text(encoding="utf-8")

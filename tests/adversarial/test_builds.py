@@ -39,7 +39,7 @@ from layerlab.engines.embedded.rootfs.messages import Remove
 from tests.adversarial.attacks import ATTACKS, GREEDY, LIMITS, TIME, Attack
 from tests.autograder.material import APP, COURSE, notebook, submit
 
-pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(3600)]
 
 # No promise: only so that a test that hangs ends, on a machine however busy.
 _LONG_SECONDS = 600

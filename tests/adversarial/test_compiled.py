@@ -22,7 +22,7 @@ from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.engines.embedded.rootfs.messages import Remove
 from tests.autograder.material import APP, COURSE, ps1
 
-pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(1800)]
 
 _TRANSFORM: Final = """FROM {base}
 COPY src /src

@@ -234,7 +234,7 @@ def test_a_body_without_end_is_refused_in_little_memory(acts: dict[str, Act], se
     server.acts.update(acts)
     command = [sys.executable, "-P", "-c", _CHILD, f"127.0.0.1:{server.port}/a:1", str(tmp_path / "layout")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, cwd=ROOT, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=360, cwd=ROOT, env=environment)
     said, grown = done.stdout.splitlines()
     assert said.startswith("refused: ")
     assert int(grown) * 1024 < _GROWTH

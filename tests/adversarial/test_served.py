@@ -55,7 +55,7 @@ def _asked(serve: Serve) -> tuple[dict[str, object], int]:
     """What the probe prints, and its memory in KiB."""
     with _server(serve) as port:
         command = [sys.executable, "-c", _PROBE, str(port)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=Path(__file__).parents[2])
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=True, cwd=Path(__file__).parents[2])
     return json.loads(done.stdout), int(done.stderr.splitlines()[-1])
 
 

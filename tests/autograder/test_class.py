@@ -33,7 +33,7 @@ from layerlab.engines.api import BuildOptions
 from tests.autograder.material import APP, COURSE, ROOT, ps1, ps2
 from tests.sample_class.make import expected, make, students
 
-pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(3600)]
 
 OPTIMISED = (APP / "Dockerfile.optimized").read_text(encoding="utf-8")
 IGNORE = (APP / ".dockerignore").read_text(encoding="utf-8")
@@ -73,7 +73,7 @@ def _run(*words: str) -> tuple[str, str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=580,
+        timeout=1740,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -266,7 +266,7 @@ def test_the_notebook_says_what_grading_says(place: Path, monkeypatch: pytest.Mo
         if kind == "released":
             replace_answers(read, ps1())
         client = nbclient.NotebookClient(
-            read, timeout=300, allow_errors=True, resources={"metadata": {"path": str(COURSE / "source" / "ps1")}}
+            read, timeout=900, allow_errors=True, resources={"metadata": {"path": str(COURSE / "source" / "ps1")}}
         )
         client.execute()
         reports[kind] = {

@@ -365,7 +365,7 @@ def test_a_run_that_is_killed_is_taken_up_where_it_was(tmp_path: Path) -> None:
     for file in work.glob("started-*"):
         file.unlink()
     (work / "go").touch()
-    second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    second = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180, check=True)
     assert "ann" in before
     assert {file.name.split("-")[1] for file in work.glob("started-*")} == {"ben", "cleo"}
     assert [row["status"] for row in json.loads(second.stdout)["submissions"]] == ["graded"] * 3

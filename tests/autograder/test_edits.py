@@ -47,7 +47,7 @@ def test_another_process_draws_the_same() -> None:
             [sys.executable, "-c", code, str(APP)],
             capture_output=True,
             check=True,
-            timeout=60,
+            timeout=180,
             cwd=APP.parent,
             env={"PYTHONHASHSEED": hashing, "PYTHONPATH": str(APP.parent)},
         )

@@ -23,7 +23,7 @@ from layerlab.cli import main
 from layerlab.errors import LayerlabError
 from tests.autograder.material import APP, COURSE, ROOT, cell_of, notebook, ps1, submit
 
-pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(3600)]
 
 
 class Class:
@@ -51,7 +51,7 @@ class Class:
         """Run a command of nbgrader's in the course's folder. Its status, and all that it said."""
         command = [sys.executable, "-P", "-m", "nbgrader", *words]
         done = subprocess.run(
-            command, cwd=self.root, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False
+            command, cwd=self.root, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900, check=False
         )
         return done.returncode, done.stdout + done.stderr
 
@@ -181,7 +181,7 @@ class Server:
         """Get a page, or post values as JSON."""
         data = None if values is None else json.dumps(values).encode()
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=120) as answer:
+        with urllib.request.urlopen(request, timeout=360) as answer:
             text: str = answer.read().decode()
         return text
 

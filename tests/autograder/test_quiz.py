@@ -343,7 +343,7 @@ def test_the_notebook_says_what_grading_says(tmp_path: Path, monkeypatch: pytest
             replace_answers(read, QUIZ)
         # The kernel may send a line and its end in two messages.
         client = nbclient.NotebookClient(
-            read, timeout=60, allow_errors=True, coalesce_streams=True, resources={"metadata": {"path": str(COURSE / "source" / "quiz")}}
+            read, timeout=180, allow_errors=True, coalesce_streams=True, resources={"metadata": {"path": str(COURSE / "source" / "quiz")}}
         )
         client.execute()
         outputs = {cell.id: cell.outputs for cell in read.cells if cell.cell_type == "code"}

@@ -86,7 +86,7 @@ class Container:
 
 def docker(*words: str) -> str:
     """Docker's answer. Raises ``CalledProcessError``."""
-    return subprocess.run(["docker", *words], stdout=subprocess.PIPE, text=True, check=True, timeout=300).stdout.strip()
+    return subprocess.run(["docker", *words], stdout=subprocess.PIPE, text=True, check=True, timeout=900).stdout.strip()
 
 
 def _memory_directory(process: int) -> Path:
@@ -114,9 +114,9 @@ def running(image: str, memory: str, *rights: str) -> Iterator[Container]:
         try:
             yield Container(identity, _bytes(memory))
         finally:
-            subprocess.run(["docker", "rm", "--force", identity], capture_output=True, check=False, timeout=300)
+            subprocess.run(["docker", "rm", "--force", identity], capture_output=True, check=False, timeout=900)
     finally:
-        subprocess.run(["docker", "volume", "rm", "--force", volume], capture_output=True, check=False, timeout=300)
+        subprocess.run(["docker", "volume", "rm", "--force", volume], capture_output=True, check=False, timeout=900)
 
 
 def _bytes(text: str) -> int:

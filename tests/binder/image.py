@@ -135,7 +135,7 @@ def _base() -> str:
         mirror = next(iter(found.stdout.split()), "")
         shutil.rmtree(root, ignore_errors=True)
         command = ["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _RELEASE, str(root), *filter(None, [mirror])]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=2700)
         if done.returncode != 0:
             raise MissingError(f"debootstrap failed: {done.stdout.strip()[-300:]}")
         (root / "made").touch()

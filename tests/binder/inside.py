@@ -39,7 +39,7 @@ def hungry() -> dict[str, str]:
         sources = ("%load_ext layerlab", f"%docker build {context}", "print('the kernel lives')")
         notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
         # Close to a limit the kernel reads the same pages of files again and again, for up to minutes, before it kills anything.
-        nbclient.NotebookClient(notebook, timeout=800, kernel_name="python3").execute()
+        nbclient.NotebookClient(notebook, timeout=2400, kernel_name="python3").execute()
     return {"build": output_of(notebook.cells[1]), "after": output_of(notebook.cells[2])}
 
 

@@ -55,7 +55,7 @@ def _demos(small: Container, place: Path) -> tuple[Any, Any]:
     inside = small.run("demo", "layerlab", "demo", "--json")
     variables = {**os.environ, "LAYERLAB_ENGINE": "embedded", "LAYERLAB_STORE": str(place), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-P", "-m", "layerlab", "demo", "--json"]
-    outside = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600, env=variables).stdout
+    outside = subprocess.run(command, capture_output=True, text=True, check=True, timeout=1800, env=variables).stdout
     return decoded(inside), decoded(outside)
 
 
@@ -102,7 +102,7 @@ def test_the_first_notebook_in_a_browser(binder: _Binder) -> None:
         browser = launch(playwright)
         page = browser.new_context(viewport={"width": 1280, "height": 1000}, reduced_motion="reduce").new_page()
         notebook = Notebook(Server(address, Path(HOME), Path(os.devnull)), page)
-        page.set_default_timeout(240_000)
+        page.set_default_timeout(600_000)
         notebook.show("course/01-run-it-once.ipynb")
         notebook.run()
         expect(page.get_by_text("Hello from layer land!").first).to_be_attached()
@@ -110,7 +110,7 @@ def test_the_first_notebook_in_a_browser(binder: _Binder) -> None:
         source.press("Control+Home")
         source.press_sequentially("// my first edit\n")
         page.get_by_role("button", name="Build", exact=True).click()
-        expect(page.get_by_role("status").filter(has_text="4 steps ran, 1 cached")).to_be_visible(timeout=240_000)
+        expect(page.get_by_role("status").filter(has_text="4 steps ran, 1 cached")).to_be_visible(timeout=720_000)
         assert verdicts(page).count("executed") == 4
         notebook.shut_down()
         browser.close()
@@ -119,7 +119,7 @@ def test_the_first_notebook_in_a_browser(binder: _Binder) -> None:
 
 
 def test_only_validate_of_nbgraders_extensions_is_on(binder: _Binder) -> None:
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(binder.learner.address() + "lab", timeout=60) as answer:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(binder.learner.address() + "lab", timeout=180) as answer:
         page = answer.read().decode()
     disabled = re.search(r'"disabledExtensions": (\[[^]]*\]|\{[^}]*\})', page)
     assert disabled is not None

@@ -89,7 +89,7 @@ def test_repo2docker_accepts_it() -> None:
         pytest.skip("jupyter-repo2docker is not installed (pip install jupyter-repo2docker; REPO2DOCKER names its program)")
     # As a user's own: of a folder that is used by root, everything would belong to root.
     command = [program, "--no-build", "--debug", "--user-id", "1000", "--user-name", "jovyan", str(ROOT)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=360)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     assert "Building conda environment for python=3.11" in said

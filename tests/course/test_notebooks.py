@@ -14,12 +14,14 @@ import pytest
 
 from .running import COURSE, EXPECTED, NOTEBOOKS, check, run, surroundings
 
-SOURCES = sorted((COURSE / "source").glob("*.md"))
+SOURCES = sorted((COURSE.parent / "course-source").glob("*.md"))
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 def test_the_notebooks_are_what_their_sources_build() -> None:
-    done = subprocess.run([sys.executable, str(COURSE / "source" / "build.py"), "--check"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(COURSE.parent / "course-source" / "build.py"), "--check"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert [path.stem for path in NOTEBOOKS] == [path.stem for path in SOURCES] == sorted(EXPECTED)
 

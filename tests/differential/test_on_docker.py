@@ -20,7 +20,7 @@ from tests.conformance.docker import engine_name
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_drawn_builds_agree(capsys: pytest.CaptureFixture[str]) -> None:
     name = engine_name()
     if name not in ENGINES:

@@ -40,7 +40,7 @@ def test_a_directory_that_others_have_a_say_in_is_refused(tmp_path: Path, verb: 
     precious = tmp_path / "precious"
     precious.write_text("of great worth", encoding="utf-8")
     plant(tmp_path / "place", precious)
-    done = subprocess.run(["bash", str(_SCRIPT), verb, str(tmp_path / "place")], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(["bash", str(_SCRIPT), verb, str(tmp_path / "place")], capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 1
     assert "not a directory of this user" in done.stderr
     assert precious.read_text(encoding="utf-8") == "of great worth"

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.network]
 def _demo(engine: str, store: Path) -> dict[str, Any]:
     env = {**os.environ, "LAYERLAB_STORE": str(store), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "layerlab", "demo", "--json", "--engine", engine]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=1500, check=False)
     assert done.returncode == 0, done.stderr
     record: dict[str, Any] = json.loads(done.stdout)
     return record

@@ -93,7 +93,7 @@ def pinging(tmp_path: Path) -> Iterator[str]:
 def test_no_daemon_is_told_with_what_to_do(tmp_path: Path) -> None:
     env = {**os.environ, "DOCKER_HOST": f"unix://{tmp_path}/none.sock", "PYTHONPATH": str(ROOT), "NO_COLOR": "1"}
     command = [sys.executable, "-m", "layerlab", "images", "--engine", "docker"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=180, check=False)
 
     assert done.returncode == 1
     assert done.stdout == ""

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from layerlab.model import ImageView
+from layerlab.model import HiddenFile, ImageView
 from layerlab.oci.layer_view import view_of
 from layerlab.oci.tar_entries import LayerEntry
 
@@ -56,6 +56,19 @@ def test_what_a_layer_does(layers: list[list[LayerEntry]], wasted: int, changes:
     view = _of(*layers)
     last = view.layers[-1]
     assert (view.wasted, (last.added, last.changed, last.removed)) == (wasted, changes)
+    assert [layer.wasted for layer in view.layers] == [sum(file.size for file in layer.hidden) for layer in view.layers]
+
+
+def test_each_hidden_file_says_who_hides_it_the_largest_first() -> None:
+    """The last layer that takes a name of it; empty files are nothing to save."""
+    first = [_entry("small", size=1), _entry("large", size=60), _entry("empty"), _entry("a", size=9), _entry("b", "hardlink", target="a")]
+    view = _of(
+        first,
+        [_entry("small", size=1), _entry("a", "whiteout")],
+        [_entry("large", "whiteout"), _entry("b", "whiteout"), _entry("empty", "whiteout")],
+    )
+    assert view.layers[0].hidden == (HiddenFile("large", 60, 3), HiddenFile("a", 9, 3), HiddenFile("small", 1, 2))
+    assert view.layers[1].hidden == ()
 
 
 def test_many_folders_that_are_removed_take_no_time() -> None:

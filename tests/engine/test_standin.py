@@ -43,7 +43,9 @@ def run(composed: tuple[Path, StandIn]) -> Run:
     environment = dict(entry.split("=", 1) for entry in made.config["Env"])
 
     def in_sandbox(*command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*sandbox, *mounts, "--", *command], env=environment, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(
+            [*sandbox, *mounts, "--", *command], env=environment, capture_output=True, text=True, timeout=180, check=False
+        )
 
     probe = in_sandbox("/bin/true")
     if probe.returncode != 0 and "bwrap:" in probe.stderr:

@@ -59,7 +59,7 @@ def _run(
         (place / "program").write_bytes(content)
         (place / "program").chmod(0o755)
         done = subprocess.run(
-            words, env={"PWD": "/", "OTHER": "x"}, capture_output=True, text=True, check=False, timeout=60, pass_fds=(held, guard)
+            words, env={"PWD": "/", "OTHER": "x"}, capture_output=True, text=True, check=False, timeout=180, pass_fds=(held, guard)
         )
         # It says that it begins, whatever comes of it.
         assert os.read(alive, 9) == b"t"

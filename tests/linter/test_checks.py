@@ -103,7 +103,7 @@ def test_any_file_gets_an_answer(lines: list[str]) -> None:
 
 def _run(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "layerlab", *words, "--engine", "embedded", "--store", str(place / "store"), "--offline", "."]
-    return subprocess.run(command, cwd=place / "context", capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(command, cwd=place / "context", capture_output=True, text=True, check=False, timeout=900)
 
 
 @pytest.fixture

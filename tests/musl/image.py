@@ -150,7 +150,7 @@ def _musl(architecture: str) -> dict[str, bytes]:
 
 
 def _get(url: str) -> bytes:
-    with urllib.request.urlopen(url, timeout=60) as answer:
+    with urllib.request.urlopen(url, timeout=180) as answer:
         data: bytes = answer.read()
     return data
 

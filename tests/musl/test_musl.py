@@ -28,7 +28,7 @@ from tests.cli.test_demo import RAN
 
 from .image import CannotComposeError, compose
 
-pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def told(folder: Path) -> dict[str, Any]:
     """The JSON of ``./lab demo``."""
     env = {**os.environ, "LAYERLAB_STORE": str(folder / "demo" / "store"), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-P", "-m", "layerlab", "demo", "--json"]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=500, check=False)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=1500, check=False)
     assert done.returncode == 0, done.stderr
     record: dict[str, Any] = json.loads(done.stdout)
     return record

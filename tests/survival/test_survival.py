@@ -42,7 +42,7 @@ def _command(store: Path, *arguments: str) -> tuple[list[str], dict[str, str]]:
 
 def _run(store: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command, env = _command(store, *arguments)
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=360, check=False)
 
 
 def _start(store: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -161,7 +161,7 @@ def test_of_eight_builds_at_once_one_runs_the_step_that_all_need(store: Path, tm
     builds = [_start(store, "build", "--json", "--no-cache-filter", "nobody", "--network", "none", str(app)) for app in apps]
     records: list[dict[str, Any]] = []
     for build in builds:
-        out, err = build.communicate(timeout=120)
+        out, err = build.communicate(timeout=360)
         assert build.returncode == 0, err
         records.append(json.loads(out))
 

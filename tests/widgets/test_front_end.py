@@ -19,7 +19,7 @@ NPM = (NODE, str(WHEEL / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"))
 
 
 def test_pure_functions() -> None:
-    done = subprocess.run([NODE, "--test", str(WIDGETS / "js" / "pure.test.mjs")], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([NODE, "--test", str(WIDGETS / "js" / "pure.test.mjs")], capture_output=True, text=True, check=False, timeout=180)
     assert done.returncode == 0, done.stdout
     assert "fail 0" in done.stdout
 
@@ -46,7 +46,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tmp_path_factory.mktemp("front_end") / "js"
     shutil.copytree(WIDGETS / "js", source, ignore=shutil.ignore_patterns("node_modules"))
     install = [*NPM, "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
-    done = subprocess.run(install, cwd=source, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(install, cwd=source, capture_output=True, text=True, check=False, timeout=900)
     if done.returncode != 0 and any(word in done.stderr for word in ("ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT", "network")):
         pytest.skip("the npm registry cannot be reached")
     assert done.returncode == 0, done.stderr
@@ -57,14 +57,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.network
 def test_types_and_style(installed: Path) -> None:
     variables = {**os.environ, "PATH": f"{Path(NODE).parent}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run([*NPM, "run", "check"], cwd=installed, env=variables, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run([*NPM, "run", "check"], cwd=installed, env=variables, capture_output=True, text=True, check=False, timeout=360)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.network
 def test_what_is_committed_is_what_is_built(installed: Path, tmp_path: Path) -> None:
-    subprocess.run([NODE, "build.mjs", str(tmp_path / "static")], cwd=installed, check=True, timeout=60)
+    subprocess.run([NODE, "build.mjs", str(tmp_path / "static")], cwd=installed, check=True, timeout=180)
     built = {path.name: path.read_bytes() for path in (tmp_path / "static").iterdir()}
     committed = {path.name: path.read_bytes() for path in (WIDGETS / "static").iterdir()}
     assert sorted(built) == sorted(committed)

@@ -80,5 +80,8 @@ export function verdict(item: { sign: string; word: string }): HTMLElement {
 export function keepingFocus(section: HTMLElement, draw: () => void): void {
   const held = section.contains(document.activeElement);
   draw();
-  if (held && !section.contains(document.activeElement)) section.focus({ preventScroll: true });
+  const active = document.activeElement;
+  // What was hidden keeps the focus for a moment, and then the page has it.
+  if (held && !(section.contains(active) && active?.closest("[hidden]") === null))
+    section.focus({ preventScroll: true });
 }

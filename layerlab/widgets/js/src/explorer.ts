@@ -30,6 +30,18 @@ function slabOf(layer: Layer, chosen: number): Slab {
   };
 }
 
+// The files of a layer that later layers hide, and what would save their bytes.
+function wasteOf(layer: Layer | undefined): HTMLElement | "" {
+  if (!layer?.hidden.length) return "";
+  const rows = layer.hidden.map(({ path, size, by }) =>
+    h("li", { class: "ll-hidden-file" }, span("ll-size", size), span("ll-path", `/${path}`), `hidden by layer ${by}`),
+  );
+  const more = layer.more ? h("li", {}, `and ${plural(layer.more, "smaller file", "smaller files")}`) : null;
+  const list = h("ul", { role: "list", "aria-label": "Wasted files, the largest first" }, ...rows, more);
+  const summary = h("summary", {}, `${layer.wasted} wasted: shipped, and seen by nobody`);
+  return h("details", { class: "ll-waste" }, summary, h("p", {}, layer.saved), list);
+}
+
 function wholeImage(model: ExplorerModel): HTMLButtonElement {
   const paths = plural(model.get("total").paths, "path", "paths");
   return h(
@@ -84,6 +96,7 @@ export function renderExplorer({ model, el }: Context<ExplorerState, ExplorerMes
     choose: ({ number }) => model.send({ type: "choose", layer: number }),
   });
   const title = h("p", { class: "ll-subtitle" });
+  const waste = h("div");
   const filterRow = h("div", { class: "ll-filter" }, h("label", { for: id }, "Filter"), filter);
   el.append(
     h(
@@ -94,7 +107,7 @@ export function renderExplorer({ model, el }: Context<ExplorerState, ExplorerMes
         "div",
         { class: "ll-split" },
         h("div", { class: "ll-layers" }, whole, stack.element),
-        h("div", { class: "ll-files" }, title, filterRow, found, tree),
+        h("div", { class: "ll-files" }, title, waste, filterRow, found, tree),
       ),
     ),
   );
@@ -103,6 +116,7 @@ export function renderExplorer({ model, el }: Context<ExplorerState, ExplorerMes
     title.textContent = model.get("layers").some((layer) => layer.number === number)
       ? `What layer ${number} adds, changes and removes`
       : "The whole image, with the layer that each file comes from";
+    waste.replaceChildren(wasteOf(model.get("layers").find((layer) => layer.number === number)));
     whole.setAttribute("aria-current", String(number === 0));
     stack.draw(model.get("layers").map((layer) => slabOf(layer, number)));
     draw();

@@ -158,6 +158,15 @@ export interface Layer {
   added: number;
   changed: number;
   removed: number;
+  hidden: Hidden[];
+  more: number;
+  saved: string;
+}
+
+export interface Hidden {
+  path: string;
+  size: string;
+  by: number;
 }
 
 export interface Total {

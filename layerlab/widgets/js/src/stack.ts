@@ -54,7 +54,7 @@ function createRow() {
   const parts = {
     number: h("span", { class: "ll-number" }),
     code: h("code", { class: "ll-instruction" }),
-    changed: span("ll-tag", "changed here"),
+    changed: span("ll-tag"),
     note: span("ll-why"),
     verdict: span("ll-cell-verdict"),
     mark: span("ll-cell-mark"),
@@ -85,6 +85,7 @@ function fillRow({ item, button, parts }: Row, slab: Slab, fell: boolean): void 
   else button.removeAttribute("aria-current");
   parts.number.textContent = String(slab.number);
   parts.code.textContent = slab.instruction;
+  parts.changed.textContent = slab.origin ? "changed here" : "";
   parts.changed.hidden = !slab.origin;
   parts.note.textContent = slab.note;
   parts.note.hidden = !slab.note;

@@ -10,7 +10,7 @@ import type { WorkbenchMessage, WorkbenchState } from "./shapes.ts";
 import { slabOf } from "./stack.ts";
 import { createParts, fillSelect, type Parts } from "./workbench-parts.ts";
 
-const GONE = "The kernel has gone: run the cell again. Edits are not saved.";
+const GONE = "This view has lost its kernel. What was typed before is saved; run the cell again to go on.";
 
 export function renderWorkbench({ model, el }: Context<WorkbenchState, WorkbenchMessage>): Ended {
   const view = new Workbench(model, el);

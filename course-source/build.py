@@ -16,7 +16,7 @@ import jupytext
 import nbformat
 
 SOURCE = Path(__file__).resolve().parent
-COURSE = SOURCE.parent
+COURSE = SOURCE.parent / "course"
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
