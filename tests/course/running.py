@@ -72,8 +72,8 @@ EXPECTED: dict[str, tuple[str | re.Pattern[str], ...]] = {
         re.compile(r"Hello at \d\d:\d\d:\d\d on .* from the optimised file!"),
     ),
     "05-six-features": (
-        re.compile(r"RUN /bin/sh -c rm -rf /big \S+ \S+ +0B"),
         re.compile(r"10MB  /big, hidden by layer \d+"),
+        re.compile(r"RUN /bin/sh -c rm -rf /big \S+ \S+ +0B"),
         "bytes on top of the base: 10000000",
         re.compile(r"a container sees +nothing +that of layer 1"),
         re.compile(r"RUN rm -rf /big +whiteout"),
