@@ -12,9 +12,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from autograder.exercise.assignment import AnswerCell, Assignment, load_assignment
+import msgspec
+
+from autograder.exercise.assignment import AnswerCell, Assignment, CheckSpec, load_assignment
 from autograder.exercise.places import default_place, own_course
 from autograder.judge.grade import grade
+from autograder.judge.points import result_of
+from autograder.judge.predictions import judge_question
 from autograder.judge.prepare import Prepared, prepare
 from autograder.quiz.prediction import read_prediction
 from autograder.quiz.question import steps_to_predict
@@ -44,6 +48,8 @@ class Exercise:
         self._files = {answer.file: answer.starter for answer in self._assignment.answers}
         self._prepared: Prepared | None = None
         self._result: SubmissionResult | None = None
+        # The whole predictions of each question that were checked.
+        self._tried: dict[str, set[str]] = {}
 
     @property
     def answers(self) -> tuple[AnswerCell, ...]:
@@ -92,16 +98,38 @@ class Exercise:
 
         Raises ``CheckFailed`` for no points, ``UsageError`` for a check that is not in the assignment.
         """
-        found = self._graded(name)
+        found = self._question(name) if self._assignment.kind == "quiz" else self._graded(name)
         text = verdict(found)
         if found.points <= 0:
             raise CheckFailed(text)
         print(text)
         return float(found.points)
 
-    def _graded(self, name: str) -> CheckResult:
-        if name not in {check.id for check in self._assignment.checks}:
+    def _spec(self, name: str) -> CheckSpec:
+        found = next((check for check in self._assignment.checks if check.id == name), None)
+        if found is None:
             raise UsageError(f"there is no check {name!r}", remedy=f"There are {', '.join(check.id for check in self._assignment.checks)}.")
+        return found
+
+    def _question(self, name: str) -> CheckResult:
+        """A question of a quiz. Which steps are wrong is told at once, the answers only after some tries: the assignment says how many."""
+        spec = self._spec(name)
+        question = next(question for question in self._assignment.questions if question.id == name)
+        numbers = [step.number for step in steps_to_predict(question)]
+        given = read_prediction(self._files[name], numbers)
+        tried, most = self._tried.setdefault(name, set()), self._assignment.tries
+        if not set(numbers) - given.given.keys():
+            tried.add(repr(sorted(given.given.items())))
+        answers = 0 < most <= len(tried)
+        result = result_of(spec, judge_question(question, given, Path(self._prepare().app), answers=answers))
+        left = most - len(tried)
+        if result.status == "passed" or answers or not tried or not most:
+            return result
+        more = f"{result.message} The answers are told after {left} more {'try' if left == 1 else 'tries'}."
+        return msgspec.structs.replace(result, message=more)
+
+    def _graded(self, name: str) -> CheckResult:
+        self._spec(name)
         if self._result is None:
             submission = Submission(student="you", files=dict(self._files), digest="")
             self._result = grade(self._assignment, self._prepare(), submission, secrets.token_hex(16))

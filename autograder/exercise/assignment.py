@@ -73,6 +73,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     ``kind``  ``build``: the answers are built and what the build did is judged. ``quiz``: the answers are predictions, which are compared
               with plans; ``answers`` and ``checks`` then follow from the ``questions`` and are not in the file.
     ``app``   directory of the trusted app, relative to the course's parent. ``base``: the base image that is prepared.
+    ``tries`` of a quiz: after so many whole predictions of a question ``check`` tells the answers in the notebook; 0: never before grading.
     ``bases`` patterns (``fnmatch``) of the base image names that an answer may end on.
     """
 
@@ -85,6 +86,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     answers: tuple[AnswerCell, ...] = ()
     checks: tuple[CheckSpec, ...] = ()
     questions: tuple[Question, ...] = ()
+    tries: Annotated[int, msgspec.Meta(ge=0)] = 3
     limits: Limits = msgspec.field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -102,7 +104,10 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def digest(self) -> str:
         """Identity of the rules: results under another digest are not reused. Hexadecimal."""
-        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+        rules = msgspec.to_builtins(self)
+        # What is told in a notebook changes no grade.
+        del rules["tries"]
+        return hashlib.sha256(msgspec.json.encode(rules, order="sorted")).hexdigest()
 
 
 def notebook_of(course: Path, name: str) -> Path:

@@ -77,7 +77,7 @@ class Session:
     def last_build(self) -> BuildRecord:
         """The record of the last build. Raises ``UsageError`` before the first, and after one that came to no end."""
         if self.broke_off:
-            raise UsageError("the last build did not come to an end", remedy="Its message says why; mend that, and build again.")
+            raise UsageError("the last build did not come to an end", remedy="Its message says why; fix that, and build again.")
         if self.record is None:
             raise UsageError("nothing has been built in this notebook yet", remedy="Run the cell with %docker build first.")
         return self.record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 import time
 from pathlib import Path
@@ -21,6 +22,7 @@ from autograder.judge.grade import grade
 from autograder.judge.predictions import judge_question
 from autograder.judge.prepare import Prepared, prepare
 from autograder.judge.question_play import verdicts
+from autograder.notebook import CheckFailed, Exercise
 from autograder.quiz.prediction import WORD_OF, read_prediction
 from autograder.quiz.question import Question, Replace, Touch, Turn, listed, steps_to_predict
 from autograder.release import reference
@@ -311,6 +313,67 @@ def test_a_wrong_step_is_told_with_the_cause_of_the_plan() -> None:
     assert "VERSION is '2' and was '1'" in message
     assert "Step 4, COPY data ./data: you said 'runs', the plan says 'cached'" in message
     assert "makes no layer" in message
+
+
+def test_steps_with_one_reason_are_told_of_once() -> None:
+    question = QUESTIONS["schema"]
+    words = {f"s{number}": "cached" for number in (4, 5, 6, 7, 8)}
+    message = judge_question(question, read_prediction(answer(question, **words), list(truth(question))), APP).message
+    assert message.count("you said") == 2
+    assert "Steps 4 and 8: you said 'cached', the plan says 'runs': prisma/schema.prisma changed." in message
+    assert "Steps 5, 6 and 7: you said 'cached', the plan says 'runs': it builds on step 4, which runs." in message
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_without_the_answers_wrong_steps_are_named_and_nothing_says_what_they_do(name: str) -> None:
+    """Whatever is wrong: the hint of a step is the same, be it cached or not."""
+    question = QUESTIONS[name]
+    true = truth(question)
+    for number, real in true.items():
+        messages = set()
+        for word in ("cached", "runs", "undecided", "no verdict"):
+            if word == real:
+                continue
+            text = answer(question, **{f"s{number}": word})
+            found = judge_question(question, read_prediction(text, list(true)), APP, answers=False)
+            messages.add(found.message.replace(" One and the same verdict for all steps counts only where it is right throughout.", ""))
+        (message,) = messages
+        assert f"{len(true) - 1} of {len(true)} steps are right. Step {number} is wrong. Think of this: " in message
+        assert not re.search(r"you said|plan says|cached|\bruns\b|undecided|no verdict", message)
+
+
+def test_the_notebook_tells_the_answers_after_some_tries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three different whole predictions; the same one again is no try, and one with a hole is none."""
+    monkeypatch.setenv("LAYERLAB_STORE", str(tmp_path / "store"))
+    exercise = Exercise(COURSE, "quiz", tmp_path / "place")
+    question = QUESTIONS["argument"]
+
+    def told(**words: str) -> str:
+        exercise.answer("argument", answer(question, **words))
+        capsys.readouterr()
+        try:
+            exercise.check("argument")
+        except CheckFailed as failed:
+            return str(failed)
+        return capsys.readouterr().out
+
+    assert "tries" not in told(s5="")
+    for _ in range(2):
+        assert told(s5="cached").strip().endswith("The answers are told after 2 more tries.")
+    assert told(s5="cached", s4="runs").strip().endswith("The answers are told after 1 more try.")
+    assert "VERSION is '2' and was '1'" in told(s5="cached", s6="cached")
+    # Another question has its own tries.
+    exercise.answer("touch", answer(QUESTIONS["touch"], s2="runs"))
+    capsys.readouterr()
+    exercise.check("touch")
+    assert "2 more tries" in capsys.readouterr().out
+
+
+def test_what_is_told_in_a_notebook_is_no_other_assignment() -> None:
+    assert msgspec.structs.replace(QUIZ, tries=0).digest() == QUIZ.digest()
+    assert msgspec.structs.replace(QUIZ, app="other").digest() != QUIZ.digest()
 
 
 def test_what_waits_is_told() -> None:

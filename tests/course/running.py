@@ -118,7 +118,7 @@ EXPECTED: dict[str, tuple[str | re.Pattern[str], ...]] = {
         "250 s a week; par is 10 s a week.",
         "1,001 s a week; par is 251.5 s a week.",
         "A new version each time. ",
-        "Seldom and slow, often and quick. ",
+        "Slow and rare, quick and frequent. ",
         "COPY --from=build /build/dist /srv/dist",
         "Mine. Which of the two comes first?",
         "766 s a week; par is 422 s a week.",

@@ -12,6 +12,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from layerlab.lesson.questions import question, questions
+
 from .running import COURSE, EXPECTED, NOTEBOOKS, check, run, surroundings
 
 SOURCES = sorted((COURSE.parent / "course-source").glob("*.md"))
@@ -63,6 +65,37 @@ def test_links_lead_somewhere_and_pictures_are_described(path: Path) -> None:
         if "://" not in target:
             assert (COURSE / target.partition("#")[0]).is_file(), target
         assert not picture or len(text) > 10
+
+
+_CALL = re.compile(r'lab\.(ask|predict)\("([^"]+)"')
+
+
+def test_every_question_is_asked_once_and_answered_after_it() -> None:
+    """A prediction by the next build, a question by ``lab.reveal`` with nothing but the question."""
+    asked = []
+    for path in NOTEBOOKS:
+        cells = [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+        for number, source in enumerate(cells):
+            for kind, name in _CALL.findall(source):
+                asked.append(name)
+                later = "\n".join(cells[number + 1 :])
+                assert bool(question(name).choices) == (kind == "ask"), name
+                if kind == "ask":
+                    assert f"lab.reveal({source.partition(' = ')[0].splitlines()[-1]})" in later, name
+                else:
+                    assert "%docker build" in later.partition("lab.predict")[0], name
+    assert sorted(asked) == sorted(questions())
+
+
+def test_no_answer_can_be_read_ahead() -> None:
+    """Not in a cell, not in a comment of one, not in the prose: what is told afterwards is in no notebook."""
+    whole = " ".join(" ".join(cell.source.split()) for path in NOTEBOOKS for cell in nbformat.read(path, as_version=4).cells)
+    for name, asked in questions().items():
+        told = re.split(r"(?<=[.:])\s+", " ".join(f"{asked.why} {asked.happened}".split()))
+        for sentence in told:
+            assert len(sentence) < 25 or sentence not in whole, f"{name}: {sentence}"
+    for call in re.findall(r"lab\.reveal\([^)]*\)", whole):
+        assert re.fullmatch(r"lab\.reveal\(\w+\)", call), call
 
 
 def test_spelling() -> None:

@@ -405,13 +405,14 @@ def test_a_file_that_changes_while_it_is_read_never_makes_a_wrong_layer(lab: Lab
 
 def test_a_failed_run_tells_all_and_costs_nothing_else(each_lab: Lab) -> None:
     lab = each_lab
-    dockerfile = "FROM base:1\nRUN echo one > /one\n\nRUN echo told; cat /one; exit 7\nRUN echo never\n"
+    dockerfile = "FROM base:1\nRUN echo one > /one\n\nRUN echo told; cat /one; sleep 0.3; exit 7\nRUN echo never\n"
     record = lab.try_build(dockerfile)
     assert record.failure is not None
     assert (record.failure.exit_status, record.failure.line) == (7, 4)
     assert verdicts(record) == ["executed", "failed", "skipped"]
     assert lab.output == "told\none\n"
     assert record.steps[2].log == "told\none\n"
+    assert record.steps[2].seconds >= 0.3
     again = lab.try_build(dockerfile)
     assert verdicts(again) == ["cached", "failed", "skipped"]
     assert again.steps[2].cause is not None

@@ -87,5 +87,5 @@ def why(step: StepRecord, steps: tuple[StepRecord, ...]) -> str:
         return "no cause is recorded"
     origin = next((other for other in steps if other.number == cause.origin and other.number != step.number), None)
     if origin is not None and origin.cause is not None:
-        return f"it stands on {name_of(origin)}, where {origin.cause.text.rstrip('.')}"
+        return f"it builds on {name_of(origin)}, where {origin.cause.text.rstrip('.')}"
     return cause.text.rstrip(".")

@@ -18,7 +18,7 @@ def serves(seen: Observation, assignment: Assignment) -> Finding:
     """The image stands on an allowed base, runs, and answers with what the edited source says: by the app's packages and its code."""
     failed = {"serves": False}
     if not seen.base:
-        return Finding(parts=failed, message=f"The image must stand on one of: {', '.join(assignment.bases)}.")
+        return Finding(parts=failed, message=f"The image must be built on one of: {', '.join(assignment.bases)}.")
     if seen.source.problem:
         return Finding(parts=failed, message=f"After an edit of a source the build fails: {seen.source.problem}")
     answer = seen.serving.answer

@@ -364,7 +364,7 @@ class DockerBuild:
             decided,
             status,
             counts_base=True,
-            seconds=vertex.seconds if vertex is not None and status == "executed" else 0.0,
+            seconds=vertex.seconds if vertex is not None and ran else 0.0,
             cause=cause,
             log=vertex.log if vertex is not None and ran else "",
         )

@@ -136,6 +136,7 @@ class Build:
         self.fresh: set[str] = set()
         self.failed: tuple[int, LayerlabError] | None = None
         self.failed_log = ""
+        self.failed_seconds = 0.0
         self.predicted: tuple[StepRecord, ...] = ()
         self.before: BuildTrace | None = None
         self._explainer: Explainer | None = None
@@ -295,7 +296,7 @@ class Build:
                     error.file, error.line = self.graph.file, decided.step.line
                 self.made.pop(number, None)
                 self.failed = (number, error)
-                self.failed_log = runner.log
+                self.failed_log, self.failed_seconds = runner.log, runner.seconds
                 self.progress(Event(kind="done", step=self._record(decided, "skipped")))
                 return
         self._announced.add(number)
@@ -350,7 +351,7 @@ class Build:
             counts_base=True,
             diff_id=record.diff_id if record is not None and named else None,
             size=size,
-            seconds=made.seconds if made is not None else 0.0,
+            seconds=made.seconds if made is not None else self.failed_seconds if status == "failed" else 0.0,
             cause=cause or self.causes.get(number),
             log=made.log if made is not None else self.failed_log if status == "failed" else "",
             seen=record.seen if record is not None else (),

@@ -92,12 +92,13 @@ class StepRunner:
         self.options = options
         self.stop = stop
         self.log = ""
+        self.seconds = 0.0
         self._seen: tuple[str, ...] = ()
 
     def run(self, decided: Decided, solution: Solution, output: Callable[[str], None]) -> UncommittedLayer:
         """Run the step of ``decided`` on its layers. Raises ``StepFailedError`` and other ``LayerlabError``s; nothing is left behind.
 
-        ``log`` is then what the step wrote, whether it failed or not.
+        ``log`` is then what the step wrote, and ``seconds`` what it took, whether it failed or not.
         """
         op = decided.step.op
         assert op is not None
@@ -126,7 +127,7 @@ class StepRunner:
                 raise self._placed(ImagePathError(error.strerror or str(error), path, of=decided.step.instruction), decided) from error
             raise StoreError(f"{decided.step.instruction}: {error.strerror or error} ({error.filename or 'no file named'})") from error
         finally:
-            self.log = log.text()
+            self.log, self.seconds = log.text(), time.monotonic() - started
             active.discard()
             self._wait_for_room()
         seconds = time.monotonic() - started
