@@ -53,6 +53,17 @@ class Cause(Record, frozen=True, kw_only=True):
 MAX_PATHS = 50
 
 
+class KeyPart(Record, frozen=True):
+    """Something that a cache key is made of: ``digest`` (SHA-256 in hex) of what ``text`` says.
+
+    ``kind``: ``parent`` (the key of the step before), ``instruction`` (its normal form) or ``files`` (what a source selects).
+    """
+
+    kind: Literal["parent", "instruction", "files"]
+    text: str
+    digest: str
+
+
 class StepRecord(Record, frozen=True, kw_only=True):
     """What one step did, or (in a plan) would do.
 
@@ -61,6 +72,7 @@ class StepRecord(Record, frozen=True, kw_only=True):
     ``index``        BuildKit's ``i/n`` within the stage, empty for metadata.
     ``key``          the cache key as layerlab computes it (SHA-256 in hex), of FROM that of its base; ``None`` where there is none yet.
     ``size``         bytes of regular files in the layer; ``seconds`` wall time of the step (0 when cached).
+    ``made_of``      in a plan without edits: what the key is made of; not there elsewhere, and where there is no key yet.
     ``took``         in a plan: the seconds that the instruction took when it last ran in this context; 0 where it never did.
     ``log``          what the step wrote to its standard output and error (the last 64 KiB), empty when cached.
     ``seen``         what an engine that watches its commands told of the one that ran, be it in an earlier build; no other engine has it.
@@ -75,6 +87,7 @@ class StepRecord(Record, frozen=True, kw_only=True):
     makes_layer: bool
     index: str = ""
     key: str | None = None
+    made_of: tuple[KeyPart, ...] | UnsetType = UNSET
     diff_id: str | None = None
     size: int = 0
     seconds: float = 0.0

@@ -15,6 +15,7 @@ from layerlab.context.select import Selected, select
 from layerlab.context.tree import Directory, rows_of
 from layerlab.engines.api import BuildOptions
 from layerlab.engines.inputs import Inputs
+from layerlab.engines.key_parts import key_parts
 from layerlab.engines.step_records import step_record
 from layerlab.errors import LayerlabError
 from layerlab.model import PlanRecord, Status, StepRecord
@@ -219,6 +220,8 @@ def _record(
                 explainer,
                 solution,
                 again=decided.step.number in again,
+                # Of the plan itself: nobody asks it of each row of a matrix.
+                keys=not edits,
                 took=took.get(decided.step.instruction, 0.0),
             )
             for decided in solution.steps
@@ -255,9 +258,12 @@ def _looked(decided: Decided, look: Look, cache: CacheView, like: Like) -> bool:
 
 
 def planned(
-    graph: Graph, decided: Decided, explainer: Explainer, solution: Solution, *, again: bool = False, took: float = 0.0
+    graph: Graph, decided: Decided, explainer: Explainer, solution: Solution, *, again: bool = False, keys: bool = False, took: float = 0.0
 ) -> StepRecord:
-    """One step of a plan. Call it in the order of the steps. ``again``: a step before has made it by then. ``took``: see ``StepRecord``."""
+    """One step of a plan. Call it in the order of the steps.
+
+    ``again``: a step before has made it by then. ``keys``: with what its key is made of. ``took``: see ``StepRecord``.
+    """
     if decided.error is not None:
         raise decided.error
     runs = decided.decision == "run" and not again
@@ -273,6 +279,7 @@ def planned(
         diff_id=record.diff_id if record is not None and record.diff_id.startswith("sha256:") else None,
         size=record.size if record is not None else 0,
         took=took,
+        made_of=key_parts(decided, solution) if keys else (),
         cause=explainer.cause(decided, solution) if runs else None,
         waits_for=decided.waits_for if status == "undecided" else None,
     )

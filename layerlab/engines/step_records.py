@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from layerlab.model import Cause, Status, StepRecord
+from layerlab.model import Cause, KeyPart, Status, StepRecord
 from layerlab.solver.graph import Graph
 from layerlab.solver.plan import Decided
 
@@ -22,6 +22,7 @@ def step_record(
     cause: Cause | None = None,
     log: str = "",
     seen: tuple[str, ...] = (),
+    made_of: tuple[KeyPart, ...] = (),
     waits_for: int | None = None,
 ) -> StepRecord:
     """A step as it went, or as it would go; for the other arguments see ``StepRecord``.
@@ -48,4 +49,5 @@ def step_record(
         log=log,
         waits_for=waits_for,
         seen=seen or msgspec.UNSET,
+        made_of=made_of or msgspec.UNSET,
     )

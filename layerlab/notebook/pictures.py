@@ -71,7 +71,7 @@ def _segment(step: StepRecord, longest: float) -> str:
 
 def _bar(percent: float, fill: str, title: str, name: str) -> str:
     label = _quoted(name) if percent >= _NAMED_PERCENT else ""
-    style = f"flex:0 1 {percent:.2f}%;background:{fill};border-right:1px solid {_LINE};overflow:hidden;white-space:nowrap;padding:8px 0"
+    style = f"flex:0 1 {percent:.2f}%;background:{fill};border-right:1px solid {_LINE};overflow:hidden;white-space:nowrap;padding:8px 4px"
     return f'<div title="{_quoted(title)}" style="{style}"><code>{label}</code></div>'
 
 

@@ -137,5 +137,10 @@ def _cache_id(mount: MountOp) -> str:
     return full if default else ""
 
 
+def operation_digest(op: Op) -> str:
+    """The SHA-256 of an operation's normal form, for people: the key itself has the form."""
+    return _digest(operation(op))
+
+
 def _digest(value: list[Any]) -> str:
     return sha256(encode_json(value)).hexdigest()

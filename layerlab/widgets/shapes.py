@@ -109,6 +109,29 @@ class Matrix(Record, frozen=True, kw_only=True):
     note: str
 
 
+class KeyFact(Record, frozen=True, kw_only=True):
+    """A part of a cache key: a name, what it is of, and its digest."""
+
+    name: str
+    text: str
+    digest: str
+
+
+class KeyLink(Record, frozen=True, kw_only=True):
+    """A step of the chain of keys. ``key`` is empty where there is none (yet); ``changed``: it is not that of the last build.
+
+    ``parts``: what it is made of.
+    """
+
+    number: int
+    instruction: str
+    stage: str
+    layer: bool
+    key: str
+    changed: bool
+    parts: list[KeyFact]
+
+
 class LineVerdict(Record, frozen=True, kw_only=True):
     """The verdict of the next build on some lines of a Dockerfile."""
 
@@ -276,6 +299,7 @@ class WorkbenchState(Record, frozen=True, kw_only=True):
     past: Past
     what_if: Matrix
     forecast: list[LineVerdict]
+    chain: list[KeyLink]
     problem: Problem
     plan_problem: Problem
 

@@ -27,6 +27,7 @@ from layerlab.widgets.coalescing import CoalescingWorker
 from layerlab.widgets.engines import described, engine_for
 from layerlab.widgets.fallback import paragraph, verbatim
 from layerlab.widgets.history import KEPT, NO_BUILDS, PastBuild, side_by_side
+from layerlab.widgets.key_chain import key_links, keys_of
 from layerlab.widgets.live import LiveBuild, finished
 from layerlab.widgets.problems import problem_of
 from layerlab.widgets.runner import Outcome, Runner, was_stopped
@@ -82,6 +83,7 @@ class Workbench(LabWidget):
     past: traitlets.Dict[str, Any] = traitlets.Dict(plain(NO_BUILDS)).tag(sync=True)
     what_if: traitlets.Dict[str, Any] = traitlets.Dict(plain(what_if.EMPTY)).tag(sync=True)
     forecast: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    chain: traitlets.List[Any] = traitlets.List().tag(sync=True)
     problem: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
     plan_problem: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
 
@@ -115,6 +117,8 @@ class Workbench(LabWidget):
         self._builds: list[PastBuild] = []
         self._count = 0
         self._record: BuildRecord | None = None
+        # The keys of the last build, or of the first plan, which what is typed is compared with.
+        self._keys: dict[str, str] = {}
         self._refresher = CoalescingWorker(self._refresh)
         about = About(engine=f"{self._runner.engine.name} engine", executor="", tag=tag, directory=shown_path(self._copy.directory))
         super().__init__(kind="workbench", files=texts, dockerfiles=names, dockerfile=dockerfile, about=plain(about))
@@ -225,6 +229,8 @@ class Workbench(LabWidget):
             if dockerfile != self.dockerfile:
                 # First, so that the page never paints the verdicts of one Dockerfile beside the lines of another.
                 self.forecast = []
+                self.chain = []
+                self._keys = {}
                 self.what_if = plain(what_if.EMPTY)
                 self.dockerfile = dockerfile
                 # Here already: an edit that cannot be saved keeps the caller from it.
@@ -271,6 +277,7 @@ class Workbench(LabWidget):
         except LayerlabError as error:
             self.plan_problem = plain(problem_of(error))
             self.forecast = []
+            self.chain = []
             return
         matrix = what_if.matrix_data(forecast.matrix, self._copy.directory)
         with self._lock:
@@ -278,6 +285,8 @@ class Workbench(LabWidget):
                 # Another Dockerfile was chosen meanwhile, and a run for that one was asked for.
                 return
             self.plan_problem = {}
+            self._keys = self._keys or keys_of(forecast.plan)
+            self.chain = plain(key_links(forecast.plan, self._keys))
             self.what_if = plain(matrix)
             self.forecast = plain(
                 [
@@ -360,6 +369,9 @@ class Workbench(LabWidget):
             name = os.path.relpath(options.file or "Dockerfile", self._copy.directory)
             self._builds = [*self._builds, PastBuild(self._count, name, seconds, word, steps)][-KEPT:]
             self.past = plain(side_by_side(self._builds))
+        if word == "built" and isinstance(outcome, BuildRecord):
+            # What was built is what is compared with from now on, whatever was typed meanwhile.
+            self._keys = keys_of(outcome)
         # In one go: an edit of the page comes before this and is saved here, or finds the turn over and is saved at once.
         with self._lock:
             with contextlib.suppress(LayerlabError):

@@ -45,7 +45,7 @@ def test_axe(notebook: Notebook, app: Path, theme: str) -> None:
     page = notebook.page
     expect(page.get_by_role("region", name="Workbench")).to_be_visible()
     assert findings(notebook) == []
-    for tab in ("What if", "Builds", "Log"):
+    for tab in ("What if", "Keys", "Builds", "Log"):
         page.get_by_role("tab", name=tab).click()
         assert findings(notebook) == []
 

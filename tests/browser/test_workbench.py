@@ -182,6 +182,27 @@ def test_the_matrix_fits(notebook: Notebook, app: Path, width: int) -> None:
     expect(page.get_by_text("? undecided: it depends on step")).to_be_visible()
 
 
+def test_the_keys_follow_the_typing(notebook: Notebook, app: Path) -> None:
+    notebook.open(cell(app))
+    notebook.run()
+    page = notebook.page
+    build(page, "5 steps ran, 0 cached")
+    page.get_by_role("tab", name="Keys").click()
+    chain = page.get_by_role("list", name="Cache keys, newest on top").get_by_role("listitem")
+    expect(chain).to_have_count(7)
+    expect(chain.filter(has_text="new key")).to_have_count(0)
+    source = page.get_by_role("textbox", name="Contents of src/index.ts")
+    source.press("Control+Home")
+    source.press_sequentially("x")
+    expect(chain.filter(has_text="new key")).to_have_count(4)
+    expect(chain.filter(has_text="same key")).to_have_count(2)
+    copy = chain.filter(has_text=re.compile(r"^3COPY")).get_by_role("button")
+    copy.focus()
+    expect(copy).to_have_accessible_description(re.compile(r"Step before.*Instruction.*Files.*→ Key [0-9a-f]{64}"))
+    source.press("Control+z")
+    expect(chain.filter(has_text="new key")).to_have_count(0)
+
+
 def test_keyboard_only(notebook: Notebook, app: Path) -> None:
     notebook.open(cell(app))
     notebook.run()

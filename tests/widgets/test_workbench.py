@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -159,6 +160,38 @@ def test_line_ends_and_modes_stay(lab: Workbench, app: Path) -> None:
     lab.receive({"type": "edit", "files": {"run.sh": "one\nthree\n"}})
     assert (app / "run.sh").read_bytes() == b"one\r\nthree\r\n"
     assert (app / "run.sh").stat().st_mode & 0o777 == 0o755
+
+
+def parts(link: dict[str, Any]) -> dict[str, str]:
+    """The digests that a key is made of, by what they are of."""
+    return {part["name"]: part["digest"] for part in link["parts"]}
+
+
+def changed(lab: Workbench) -> list[int]:
+    return [link["number"] for link in lab.chain if link["changed"]]
+
+
+def test_a_byte_that_is_typed_changes_one_key_and_all_above_it(lab: Workbench) -> None:
+    """Each key holds that of the step before; undone, all are as they were."""
+    lab.build()
+    until(lambda: bool(lab.chain) and not changed(lab))
+    before = {link["number"]: link for link in lab.chain}
+    assert [number for number, link in before.items() if not link["key"]] == [7]
+    for number in (2, 3, 4, 5, 6):
+        assert parts(before[number])["Step before"] == before[number - 1]["key"]
+    lab.receive({"type": "edit", "files": {"src/index.ts": "// two\n"}, "dockerfile": "Dockerfile"})
+    until(lambda: changed(lab) == [5, 6])
+    now = {link["number"]: link for link in lab.chain}
+    # The COPY for what it reads, the RUN for what it builds on; what they say is the same.
+    assert [name for name in parts(now[5]) if parts(now[5])[name] != parts(before[5])[name]] == ["Files"]
+    assert [name for name in parts(now[6]) if parts(now[6])[name] != parts(before[6])[name]] == ["Step before"]
+    lab.receive({"type": "edit", "files": {"src/index.ts": "// one\n"}, "dockerfile": "Dockerfile"})
+    until(lambda: not changed(lab))
+    # A build makes what is typed the measure.
+    lab.edit("Dockerfile", DOCKERFILE.replace("RUN echo install", "RUN echo again"))
+    until(lambda: changed(lab) == [4, 5, 6])
+    lab.build()
+    until(lambda: not changed(lab))
 
 
 def test_without_a_browser_it_is_text(lab: Workbench) -> None:

@@ -31,6 +31,7 @@ export interface WorkbenchState {
   past: Past;
   what_if: Matrix;
   forecast: LineVerdict[];
+  chain: KeyLink[];
   problem: Problem;
   plan_problem: Problem;
 }
@@ -119,6 +120,22 @@ export interface LineVerdict {
   line: number;
   end_line: number;
   verdict: Verdict;
+}
+
+export interface KeyLink {
+  number: number;
+  instruction: string;
+  stage: string;
+  layer: boolean;
+  key: string;
+  changed: boolean;
+  parts: KeyFact[];
+}
+
+export interface KeyFact {
+  name: string;
+  text: string;
+  digest: string;
 }
 
 export interface Problem {

@@ -230,7 +230,12 @@ export class Stack {
     this.layout = layout;
     const lists = stages.flatMap(({ stage, title, slabs }) => {
       const label = title ? `${this.options.label}: ${title}` : this.options.label;
-      const items = slabs.map((slab) => this.rowOf(slab.number).item);
+      const items = slabs.map((slab, index) => {
+        const { item } = this.rowOf(slab.number);
+        // How many are below it, for what runs upwards.
+        item.style.setProperty("--ll-above", String(slabs.length - index));
+        return item;
+      });
       const list = h("ol", { class: "ll-slabs", role: "list", "aria-label": label, "data-stage": stage }, ...items);
       return title ? [h("p", { class: "ll-stage" }, title), list] : [list];
     });

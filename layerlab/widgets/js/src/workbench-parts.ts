@@ -1,5 +1,6 @@
 // The elements of a Workbench, and how they stand to each other. What is in them is drawn by workbench.ts.
 import { h, live, span, unique } from "./dom.ts";
+import { createKeyChain } from "./key-chain.ts";
 import { createProblem } from "./problem.ts";
 import { createStack, POINT_HINT } from "./stack.ts";
 import { createTabs } from "./tabs.ts";
@@ -83,15 +84,17 @@ function createPanels() {
     "aria-live": "off",
     "aria-label": "Output of the build",
   });
+  const keys = createKeyChain();
   const past = h("div");
   const whatIf = h("div");
   const tabs = createTabs("What the build does", [
     ["Layers", h("div", {}, stack.element, notes)],
     ["What if", whatIf],
+    ["Keys", keys.element],
     ["Builds", past],
     ["Log", log],
   ]);
-  return { notes, stack, log, past, whatIf, tabs };
+  return { notes, stack, keys, log, past, whatIf, tabs };
 }
 
 export function createParts(actions: Actions) {

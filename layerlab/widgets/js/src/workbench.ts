@@ -97,6 +97,7 @@ class Workbench {
     this.drawLog();
     this.drawPast();
     this.drawWhatIf();
+    this.drawKeys();
     this.drawLists();
     this.drawForecast();
   }
@@ -117,6 +118,7 @@ class Workbench {
     on("change:log", () => this.drawLog());
     on("change:past", () => this.drawPast());
     on("change:what_if", () => this.drawWhatIf());
+    on("change:chain", () => this.drawKeys());
     on("change:forecast", () => this.drawForecast());
     on("change:problem", () => {
       this.outdated = false;
@@ -249,6 +251,10 @@ class Workbench {
 
   private drawWhatIf(): void {
     drawMatrix(this.parts.whatIf, this.model.get("what_if"));
+  }
+
+  private drawKeys(): void {
+    this.parts.keys.draw(this.model.get("chain"));
   }
 
   private drawLost(): void {
