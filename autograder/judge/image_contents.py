@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from autograder.judge.loaded_modules import without_blanks
+from layerlab.model import ImageView
 from layerlab.oci.tar_entries import LayerEntry
 
 _PACKAGE: Final = re.compile(r"(?:^|/)node_modules/((?:@[^/]+/)?[^/]+)/package\.json\Z")
@@ -228,6 +229,31 @@ def _takes(places: Counter[str], path: str) -> bool:
             places[place] -= 1
             return True
     return False
+
+
+class Vain(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes that one step put into a layer and a later one hides: ``made`` and ``by`` are their instructions, ``folder`` has the most."""
+
+    size: int
+    folder: str
+    made: str
+    by: str
+
+
+def deleted_in_vain(view: ImageView, below: int) -> tuple[Vain, ...]:
+    """What the steps of an answer hide of one another, the most bytes first. ``below``: the layers of the base."""
+    sizes: dict[tuple[int, int], int] = Counter()
+    folders: dict[tuple[int, int], Counter[str]] = {}
+    for layer in view.layers[below:]:
+        for file in layer.hidden:
+            sizes[layer.number, file.by] += file.size
+            match = _FOLDER.match(file.path)
+            folders.setdefault((layer.number, file.by), Counter())[match[1] if match else file.path] += file.size
+    makers = {layer.number: layer.created_by for layer in view.layers}
+    return tuple(
+        Vain(size=size, folder=folders[pair].most_common(1)[0][0], made=makers[pair[0]], by=makers[pair[1]])
+        for pair, size in sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
+    )
 
 
 def said_in_vain(layers: Iterable[Sequence[LayerEntry]], origin: Mapping[str, int]) -> int:

@@ -15,7 +15,7 @@ from autograder.exercise.assignment import Assignment
 from autograder.exercise.edits import LOCK, MANIFEST, Edit, Edits
 from autograder.exercise.workspace import Workspace
 from autograder.judge.compiled_code import Runner
-from autograder.judge.image_contents import Contents, contents_of, needless, said_in_vain
+from autograder.judge.image_contents import Contents, Vain, contents_of, deleted_in_vain, needless, said_in_vain
 from autograder.judge.loaded_modules import Loaded, package_of
 from autograder.judge.network import advice, advice_before
 from autograder.judge.probing import Picture, Probes, folder_of_place, imported, make_probes, picture_of, write_probe
@@ -124,7 +124,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     ``source``   the build with the source edit; ``serving`` is what its image says, ``expected`` what it should.
     ``replay``   the source edit, closely watched; ``allowed``: the most bytes that its commands may make.
     ``base``     the name of the base image of the final stage; empty where the image does not stand on one. ``wasted`` in bytes.
-    ``contents`` of the first build's image.
+    ``vain``: what its steps hide of one another. ``contents`` of the first build's image.
     """
 
     first: Built
@@ -142,6 +142,7 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     expected: str = ""
     base: str = ""
     wasted: int = 0
+    vain: tuple[Vain, ...] = ()
     contents: Contents = msgspec.field(default_factory=Contents)
 
     def role(self, role: Role) -> tuple[int, ...]:
@@ -269,6 +270,7 @@ class Observer:
             expected=self._edits.answer,
             base=base,
             wasted=view.wasted + said_in_vain(map(self._reader.entries, self._layers()), view.origin),
+            vain=deleted_in_vain(view, below),
             contents=contents,
         )
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from layerlab.model import BuildRecord, ImageView, LayerView, Push, StepRecord
+from layerlab.oci.created_by import instruction_of
 from layerlab.render import printable, pushed, size
 from layerlab.widgets.fallback import text_table
 
@@ -80,7 +81,7 @@ def union(view: ImageView, paths: Sequence[str]) -> Picture:
     asked = [path.strip("/") for path in paths]
     rows = [["a container sees", *(_seen(view, path) for path in asked)]]
     rows += [
-        [f"{layer.number}. {_instruction(layer.created_by)}", *(_done(layer, path) for path in asked)]
+        [f"{layer.number}. {instruction_of(layer.created_by)}", *(_done(layer, path) for path in asked)]
         for layer in reversed(view.layers)
         if any(_done(layer, path) for path in asked) or layer.number == len(view.layers)
     ]
@@ -123,7 +124,7 @@ def _cell(text: str) -> str:
 def travelled(push: Push, makers: Mapping[str | None, str]) -> Picture:
     """Which layers went to a registry and which it had, the newest on top. ``makers``: the instruction of each layer, by diff ID."""
     rows = [
-        (f"{number}. {_instruction(makers.get(layer.diff_id, ''))}", layer.sent, size(layer.size), layer.digest[7:19])
+        (f"{number}. {instruction_of(makers.get(layer.diff_id, ''))}", layer.sent, size(layer.size), layer.digest[7:19])
         for number, layer in reversed(list(enumerate(push.layers, 1)))
     ]
     line = pushed(push)
@@ -141,12 +142,6 @@ def travelled(push: Push, makers: Mapping[str | None, str]) -> Picture:
 
 def _travel_style(gone: bool) -> str:
     return f"margin-left:60px;background:{_FILLS['executed']}" if gone else f"background:{_BESIDE}"
-
-
-def _instruction(created_by: str) -> str:
-    from layerlab.widgets.words import instruction_of
-
-    return instruction_of(created_by)
 
 
 def _short(step: StepRecord) -> str:

@@ -9,6 +9,7 @@ import traitlets
 
 from layerlab.errors import LayerlabError, UsageError
 from layerlab.model import ImageView, LayerView
+from layerlab.oci.created_by import instruction_of
 from layerlab.render import layers_table, size
 from layerlab.widgets.base import LabWidget
 from layerlab.widgets.engines import engine_for
@@ -17,7 +18,6 @@ from layerlab.widgets.scale import height
 from layerlab.widgets.shapes import ChooseLayer, Hidden, Layer, Total, heard, plain
 from layerlab.widgets.stills import still_of_layers
 from layerlab.widgets.trees import layer_tree, merged_tree
-from layerlab.widgets.words import instruction_of
 
 if TYPE_CHECKING:
     from layerlab.engines.api import Engine

@@ -51,12 +51,6 @@ def whole(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def instruction_of(created_by: str) -> str:
-    """The instruction behind a row of an image's history, without what the builder wrote around it."""
-    text = one_line(created_by).removesuffix("# buildkit").strip().removeprefix("/bin/sh -c #(nop)").strip()
-    return text.replace("RUN /bin/sh -c ", "RUN ", 1) or "(no instruction is recorded)"
-
-
 def spoken_seconds(seconds: float) -> str:
     """A duration for a person."""
     return f"{seconds:.1f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autograder.judge.grade import by_rule
+from autograder.judge.image_contents import Contents, Vain
 from autograder.judge.observe import Built, Observation, Replay
 from autograder.judge.points import judge
 from autograder.judge.step_roles import StepRoles
 from autograder.sandbox.serving import Answer
 from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import CheckResult, SubmissionResult, graded, without_score
-from tests.autograder.material import observation, ps1, roles, serving, steps
+from tests.autograder.material import observation, ps1, ps2, roles, serving, steps
 
 ALL = {"edit-source": 30, "edit-dependency": 15, "edit-schema": 10, "edit-unrelated": 10, "no-change": 5, "serves": 25, "size": 5}
 UNSERVED = serving(answer=Answer(problem="the container ended with exit status 1"), follows=False, loads=(), unloaded=("express",))
@@ -31,6 +33,28 @@ def points(seen: Observation) -> dict[str, float]:
 def lost(seen: Observation) -> dict[str, float]:
     """The checks that did not get all points, with what they got."""
     return {name: got for name, got in points(seen).items() if got != ALL[name]}
+
+
+def told(seen: Observation, check: str) -> str:
+    assignment = ps2() if check == "small" else ps1()
+    return next(result.message for result in judge(seen, assignment) if result.id == check)
+
+
+@pytest.mark.parametrize(("check", "change"), [("size", {"wasted": 1 << 30}), ("small", {"contents": Contents(own=1 << 30, largest=())})])
+def test_who_deletes_in_a_later_step_is_told_that_it_shrinks_nothing(check: str, change: dict[str, Any]) -> None:
+    """With both steps and the folder; not who passes, and not of a few bytes."""
+    vain = Vain(
+        size=24 * MIB, folder="app/node_modules/typescript", made="RUN /bin/sh -c npm ci # buildkit", by="RUN /bin/sh -c npm prune \x1b[2J"
+    )
+    message = told(observation(vain=(vain,), **change), check)
+    assert "24.0 MiB that 'RUN npm ci' made are hidden by 'RUN npm prune" in message
+    assert "(most of them in /app/node_modules/typescript): they travel all the same." in message
+    assert "the image gets no smaller" in message
+    assert "\x1b" not in message
+    few = msgspec.structs.replace(vain, size=MIB - 1)
+    assert "no smaller" not in told(observation(vain=(few,), **change), check)
+    passing = {"wasted": 1000} if check == "size" else {"contents": Contents(own=1, largest=())}
+    assert "no smaller" not in told(observation(vain=(vain,), **passing), check)
 
 
 def test_a_perfect_answer_scores_full() -> None:

@@ -7,6 +7,7 @@ from typing import Final
 from autograder.exercise.assignment import Assignment
 from autograder.judge.checks.base import Finding, not_the_app, printable, says
 from autograder.judge.observe import Observation
+from layerlab.oci.created_by import instruction_of
 
 _SHOWN = 120
 _MIB = 1 << 20
@@ -47,6 +48,8 @@ def size(seen: Observation, assignment: Assignment) -> Finding:
     """Not more bytes are wasted than the limit: files that a later layer replaces or hides still travel with the image."""
     limit = assignment.limits.wasted_bytes
     text = f"{seen.wasted:,} bytes of the image are hidden by later layers; at most {limit:,} are allowed."
+    if seen.wasted > limit:
+        text += _in_vain(seen)
     return Finding(parts={"wasted": seen.wasted <= limit}, message=text)
 
 
@@ -58,9 +61,25 @@ def small(seen: Observation, assignment: Assignment) -> Finding:
     for limit in sorted(limits.values(), reverse=True):
         if own > limit:
             largest = ", ".join(f"/{printable(path)[:_SHOWN]} {size / _MIB:.1f} MiB" for path, size in seen.contents.largest)
-            text += f" The next limit is {limit / _MIB:.0f} MiB. The largest folders: {largest}."
+            text += f" The next limit is {limit / _MIB:.0f} MiB. The largest folders: {largest}." + _in_vain(seen)
             break
     return Finding(parts={name: own <= limit for name, limit in limits.items()}, message=text)
+
+
+def _in_vain(seen: Observation) -> str:
+    """What is said to somebody who deletes in a later step than the one that made it, and sees no smaller image."""
+    told = []
+    for vain in [each for each in seen.vain if each.size >= _MIB][:2]:
+        made, by = (printable(instruction_of(text))[:_SHOWN] for text in (vain.made, vain.by))
+        told.append(
+            f"{vain.size / _MIB:.1f} MiB that {made!r} made are hidden by {by!r} (most of them in /{printable(vain.folder)[:_SHOWN]})"
+        )
+    if not told:
+        return ""
+    return (
+        f" {'; '.join(told)}: they travel all the same. What a later step deletes or replaces stays in the layer below, and the image gets "
+        "no smaller. Delete in the step that makes it, or copy into the last stage only what is needed."
+    )
 
 
 def lean(seen: Observation, _: Assignment) -> Finding:
