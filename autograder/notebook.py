@@ -22,6 +22,7 @@ from autograder.judge.predictions import judge_question
 from autograder.judge.prepare import Prepared, prepare
 from autograder.quiz.prediction import read_prediction
 from autograder.quiz.question import steps_to_predict
+from autograder.scorecard import Scorecard, shown
 from autograder.submission.messages import verdict, wrapped
 from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import CheckResult, SubmissionResult
@@ -50,6 +51,8 @@ class Exercise:
         self._result: SubmissionResult | None = None
         # The whole predictions of each question that were checked.
         self._tried: dict[str, set[str]] = {}
+        notebooks = course.resolve().parent / "course"
+        self._card = Scorecard(self._assignment, notebooks if notebooks.is_dir() else None)
 
     @property
     def answers(self) -> tuple[AnswerCell, ...]:
@@ -61,6 +64,8 @@ class Exercise:
         if self._files[file] != text:
             self._files[file] = text
             self._result = None
+            # Of a quiz a file is a question, and its check has the same name.
+            self._card.forget(*([file] if self._assignment.kind == "quiz" else []))
 
     def take(self, file: str, text: str) -> None:
         """Take an answer and print what can be said at once: of files the plan, of a prediction whether it can be read and is whole."""
@@ -98,7 +103,15 @@ class Exercise:
 
         Raises ``CheckFailed`` for no points, ``UsageError`` for a check that is not in the assignment.
         """
-        found = self._question(name) if self._assignment.kind == "quiz" else self._graded(name)
+        self._spec(name)
+        if self._assignment.kind == "quiz":
+            with shown(self._card, name, "planning the builds of the question", whole=False):
+                found = self._question(name)
+                self._card.take([found])
+        else:
+            # All checks of an answer are judged by the same builds: their table is shown once.
+            with shown(self._card, name, "building your answer, and looking at what it does", whole=self._result is None):
+                found = self._graded(name)
         text = verdict(found)
         if found.points <= 0:
             raise CheckFailed(text)
@@ -137,6 +150,7 @@ class Exercise:
         if result.status != "graded":
             self._result = None
             raise CheckFailed(result.reason)
+        self._card.take(result.checks)
         return next(check for check in result.checks if check.id == name)
 
     def _prepare(self) -> Prepared:

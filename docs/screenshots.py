@@ -1,14 +1,14 @@
 """Makes the pictures of ``docs/images`` from real builds of the lesson's app, in Chromium without a window.
 
-Run by hand: ``.venv/bin/python docs/screenshots.py [--store DIR] [--out DIR]``. The first run installs the app's packages, which takes
-about a minute; with ``--store`` later runs find them.
+Run by hand: ``.venv/bin/python docs/screenshots.py [--store DIR] [--all DIR]``. The first run installs the app's packages, which takes
+about a minute; with ``--store`` later runs find them. ``--all`` writes each picture of the course to a folder, at 1000 and 1600 pixels
+and in both themes, to be looked at.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import shutil
 import sys
 import tempfile
 import time
@@ -17,89 +17,164 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from playwright.sync_api import Page, expect, sync_playwright  # noqa: E402
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright  # noqa: E402
 
-from tests.browser.jupyter import Notebook, launch, serving  # noqa: E402
+from docs.apng import animated  # noqa: E402
+from tests.browser.jupyter import Notebook, Server, launch, serving  # noqa: E402
 
 _MINUTES = 10 * 60_000
-_WORKBENCH = "from layerlab.widgets import Workbench\nlab = Workbench('node-app', dockerfile='Dockerfile.optimized')\nlab"
-_WHAT_IF = "from layerlab.widgets import WhatIf\nWhatIf('node-app', dockerfile='Dockerfile.optimized', editable=False)"
-_EXPLORER = "from layerlab.widgets import LayerExplorer\nLayerExplorer('100x-node')"
-_PREDICTION = (
-    "from layerlab.widgets import BuildCard, Prediction\n"
-    "asked = Prediction(lab.record.steps)\nasked.commit([8])\ncard = BuildCard('100x-node')\n"
-    "card.finish(lab.record, asked.reveal(lab.record))\ncard"
-)
+_THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
+# A frame each so many milliseconds of a build; the last one stays.
+_FRAME = 120
+_STAYS = 3500
+
+_SETUP = "%load_ext layerlab\nlab.reset()\nlab.write('Dockerfile', open({optimised!r}).read())\n"
+_TINY = "lab.write('../tiny/Dockerfile', 'FROM node:alpine\\nRUN head -c 10000000 /dev/urandom > /big\\nRUN rm /big\\n')\n"
 
 
 def main() -> None:
-    """Make all pictures."""
+    """Make the pictures of the README; with ``--all`` every picture there is."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", type=Path)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images")
+    parser.add_argument("--all", type=Path, metavar="DIR")
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="layerlab-screenshots-")))
         store = (options.store or place / "store").resolve()
-        server = stack.enter_context(serving(place / "lab", {"LAYERLAB_STORE": str(store)}))
-        shutil.copytree(ROOT / "node-app", server.root / "node-app", ignore=shutil.ignore_patterns("node_modules", "dist", "*.db"))
+        variables = {"LAYERLAB_STORE": str(store), "LAYERLAB_WORK": str(place / "work")}
+        server = stack.enter_context(serving(place / "lab", variables))
         browser = launch(stack.enter_context(sync_playwright()))
-        page = browser.new_page(viewport={"width": 1340, "height": 1500}, reduced_motion="reduce")
-        notebook = Notebook(server, page)
-        notebook.open(_WORKBENCH)
-        # The picture is of the widgets: the notebook's cells and side bar are put away.
-        page.evaluate("jupyterapp.shell.collapseLeft()")
-        notebook.run()
-        _build(page, 1)
+        options.out.mkdir(parents=True, exist_ok=True)
+        _readme(browser, server, options.out)
+        for width in (1000, 1600) if options.all is not None else ():
+            for theme in _THEMES:
+                folder = options.all / f"{width}-{theme}"
+                folder.mkdir(parents=True, exist_ok=True)
+                _every(browser, server, folder, width, theme)
+        browser.close()
+    for folder in filter(None, (options.out, options.all)):
+        for picture in sorted(folder.rglob("*.png")):
+            print(f"{picture.stat().st_size / 1000:6.0f} kB  {picture}")
+
+
+@contextlib.contextmanager
+def _opened(browser: Browser, server: Server, width: int, theme: str, *cells: str, motion: bool = False):  # type: ignore[no-untyped-def]
+    page = browser.new_page(viewport={"width": width, "height": 1600}, reduced_motion="no-preference" if motion else "reduce")
+    notebook = Notebook(server, page)
+    page.set_default_timeout(_MINUTES)
+    optimised = str(ROOT / "node-app" / "Dockerfile.optimized")
+    notebook.open(_SETUP.format(optimised=optimised), *cells, theme=_THEMES[theme])
+    page.evaluate("jupyterapp.shell.collapseLeft()")
+    notebook.run()
+    yield notebook, page
+    notebook.shut_down()
+    page.close()
+    for problem in notebook.problems:
+        print("problem of the page:", problem)
+
+
+def _readme(browser: Browser, server: Server, out: Path) -> None:
+    edit = "lab.say(f'Hello at {lab.now()}!')"
+    with _opened(browser, server, 1200, "light", "%docker build -t 100x-node .", edit, motion=True) as (notebook, page):
+        _film(notebook, page, out / "rebuild.png")
+    with _opened(browser, server, 1200, "light", "%docker build -t 100x-node .", "lab.workbench()") as (notebook, page):
+        bench = page.locator(".ll-workbench")
         source = page.get_by_role("textbox", name="Contents of src/index.ts")
         source.press("Control+Home")
-        # Its text is new each time: with a store that is kept, an edit of yesterday would come from the cache.
         source.press_sequentially(f"// Edited on {time.strftime('%d %B, %H:%M:%S')}.\n")
-        _build(page, 2)
-        page.locator(".ll-workbench").screenshot(path=options.out / "workbench-light.png")
-        for tab in ("What if", "Builds", "Log"):
-            page.get_by_role("tab", name=tab).click()
-            if options.out != ROOT / "docs" / "images":
-                page.locator(".ll-workbench").screenshot(path=options.out / f"tab-{tab.split()[0].lower()}.png")
+        page.get_by_role("button", name="Build", exact=True).click()
+        expect(page.get_by_role("status").filter(has_text="2 steps ran, 6 cached")).to_be_visible()
+        bench.screenshot(path=out / "workbench-light.png")
+        page.get_by_role("tab", name="What if").click()
+        page.get_by_role("tabpanel", name="What if").screenshot(path=out / "matrix.png")
         page.get_by_role("tab", name="Layers").click()
-        notebook.theme("JupyterLab Dark")
-        page.locator(".ll-workbench").screenshot(path=options.out / "workbench-dark.png")
-        notebook.theme("JupyterLab Light")
-        for name, css, source_text in (("matrix", ".ll-whatif", _WHAT_IF), ("explorer", ".ll-explorer", _EXPLORER)):
-            _show(page, notebook, source_text)
-            if name == "explorer":
-                page.locator(".ll-layer").last.click()
-                expect(page.locator(".ll-subtitle")).to_contain_text("What layer")
-            page.locator(css).screenshot(path=options.out / f"{name}.png")
-        notebook.shut_down()
-        browser.close()
-        for problem in notebook.problems:
-            print("problem of the page:", problem)
-    for picture in sorted(options.out.glob("*.png")):
-        print(f"{picture.stat().st_size / 1000:6.0f} kB  {picture}")
+        notebook.theme(_THEMES["dark"])
+        bench.screenshot(path=out / "workbench-dark.png")
 
 
-def _build(page: Page, number: int) -> None:
-    page.get_by_role("button", name="Build", exact=True).click()
-    expect(page.locator(".ll-build-name")).to_have_count(number, timeout=_MINUTES)
-    expect(page.get_by_role("button", name="Build", exact=True)).to_be_enabled(timeout=_MINUTES)
+def _film(notebook: Notebook, page: Page, target: Path) -> None:
+    """One rebuild, as it is seen."""
+    _begin(page, "%docker build -t 100x-node .")
+    card = page.get_by_role("region", name="Build of 100x-node").last
+    expect(card.locator("[data-verdict=cached]").first).to_be_visible()
+    frames: list[bytes] = []
+    times: list[int] = []
+    last = time.monotonic()
+    while True:
+        # Only the picture of the stack: what changes in size below it would make frames of different sizes.
+        frame = _of_one_size(page, card)
+        now = time.monotonic()
+        if frames and frame == frames[-1]:
+            times[-1] += int(1000 * (now - last))
+        else:
+            frames.append(frame)
+            times.append(max(20, int(1000 * (now - last))))
+        last = now
+        if card.get_by_text("Built 100x-node").count() and len(frames) > 2 and not card.locator("[data-verdict=running]").count():
+            break
+        page.wait_for_timeout(_FRAME)
+    page.wait_for_timeout(600)
+    frames.append(_of_one_size(page, card))
+    times.append(_STAYS)
+    target.write_bytes(animated(frames, times))
+    notebook.wait_for_kernel()
 
 
-def _show(page: Page, notebook: Notebook, source: str) -> None:
-    """Run some code in the last cell."""
+def _of_one_size(page: Page, card: Locator) -> bytes:
+    card.scroll_into_view_if_needed()
+    box = card.bounding_box()
+    assert box is not None
+    return page.screenshot(clip={"x": box["x"], "y": box["y"], "width": box["width"], "height": 660})
+
+
+def _begin(page: Page, source: str) -> None:
+    """Begin to run some code in a new last cell, at the top of what is seen."""
     page.evaluate(
         """source => {
             const notebook = jupyterapp.shell.currentWidget.content;
             notebook.activeCellIndex = notebook.widgets.length - 1;
             return jupyterapp.commands.execute('notebook:insert-cell-below').then(() => {
                 notebook.activeCell.model.sharedModel.setSource(source);
-                return jupyterapp.commands.execute('notebook:run-cell');
+                void jupyterapp.commands.execute('notebook:run-cell');
             });
         }""",
         source,
     )
-    notebook.wait_for_kernel()
+
+
+def _every(browser: Browser, server: Server, folder: Path, width: int, theme: str) -> None:
+    cells = (
+        "%docker build -t 100x-node .",
+        "first = lab.last_build()\nlab.say(f'Hello at {lab.now()}!')\nguess = lab.predict('one-line-optimised')\nguess",
+        "guess.commit([9])",
+        "%docker build -t 100x-node .",
+        "lab.side_by_side(naive=first, optimised=lab.last_build())",
+        "lab.what_if('src/index.ts', 'prisma/schema.prisma', 'package.json', 'README.md')",
+        "lab.explore('100x-node')",
+        "lab.workbench()",
+        _TINY + "%docker build -t tiny ../tiny",
+        "lab.union('tiny', '/big', '/etc/shells')",
+        "address = lab.registry()\n%docker tag tiny $address/tiny\nlab.push(f'{address}/tiny')",
+        "lab.golf('10')",
+    )
+    with _opened(browser, server, width, theme, *cells) as (_, page):
+        explorer = page.locator(".ll-explorer")
+        explorer.get_by_role("button").nth(3).click()
+        for name, css in (
+            ("build", ".ll-build >> nth=1"),
+            ("prediction", ".ll-prediction"),
+            ("matrix", ".ll-whatif"),
+            ("explorer", ".ll-explorer"),
+            ("workbench", ".ll-workbench"),
+            ("golf", ".ll-golf"),
+        ):
+            page.locator(css).screenshot(path=folder / f"{name}.png")
+        page.get_by_role("tab", name="Keys").click()
+        page.get_by_role("tabpanel", name="Keys").screenshot(path=folder / "keys.png")
+        outputs = page.locator(".jp-RenderedHTMLCommon")
+        for number, picture in enumerate(outputs.all()):
+            picture.screenshot(path=folder / f"picture-{number}.png")
 
 
 if __name__ == "__main__":

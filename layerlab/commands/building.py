@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,7 @@ def add(verbs: Any) -> None:
 
 def _build(arguments: argparse.Namespace) -> int:
     from layerlab.engines.api import Event, Progress
-    from layerlab.progress import TextProgress
+    from layerlab.progress import LiveProgress, TextProgress
     from layerlab.render import build_summary, error_text
 
     options = options_of(arguments)
@@ -68,10 +69,17 @@ def _build(arguments: argparse.Namespace) -> int:
     def as_lines(event: Event) -> None:
         print(msgspec.json.encode(event).decode(), file=sys.stderr, flush=True)
 
-    progress: Progress | None = None
-    if not arguments.quiet:
-        progress = as_lines if arguments.progress == "json" else TextProgress(sys.stderr, quiet=arguments.progress == "quiet")
-    with engine_of(arguments) as engine:
+    with contextlib.ExitStack() as shown:
+        progress: Progress | None = None
+        if arguments.progress == "json" and not arguments.quiet:
+            progress = as_lines
+        elif arguments.progress == "auto" and not arguments.quiet and sys.stderr.isatty() and sys.stdout.isatty():
+            # One terminal has both, and the report that follows tells of each step.
+            progress = live = LiveProgress(sys.stderr)
+            shown.callback(live.close)
+        elif not arguments.quiet:
+            progress = TextProgress(sys.stderr, quiet=arguments.progress == "quiet")
+        engine = shown.enter_context(engine_of(arguments))
         handed = docker_flags.checked(arguments.docker_flags, engine)
         record = engine.build(msgspec.structs.replace(options, handed=handed), progress)
     if arguments.json:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import io
+import re
+import time
 
 import pytest
 
 from layerlab.commands.common import reporter
-from layerlab.model import Cause, StepRecord
+from layerlab.engines.api import Event
+from layerlab.model import Cause, Status, StepRecord
+from layerlab.progress import LiveProgress
 from layerlab.render import steps_table
 from layerlab.reports import Transferred
 
@@ -64,3 +69,55 @@ def test_a_table_of_steps_is_as_wide_as_the_terminal(columns: int, planned: bool
     # And no narrower than it has to be.
     assert any("…" in line for line in lines)
     assert max(len(line) for line in lines if "…" in line) > columns - 20
+
+
+class Terminal(io.StringIO):
+    """What is seen on a terminal: it understands "up" and "clear below", and nothing else may come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = [""]
+        self._up = 0
+
+    def write(self, text: str) -> int:
+        for part in re.split(r"(\x1b\[\d*[AJ]|\n)", text):
+            if part == "\n":
+                self.seen.append("")
+            elif part.endswith("A") and part.startswith("\x1b"):
+                count = int(part[2:-1])
+                assert count < len(self.seen)
+                self._up = len(self.seen) - 1 - count
+            elif part == "\x1b[J":
+                self.seen[self._up :] = [""]
+            else:
+                assert "\x1b" not in part
+                self.seen[-1] += part
+        return len(text)
+
+
+def test_on_a_terminal_the_running_step_is_drawn_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its clock goes on, of its output the last lines are seen, and in the end nothing is left but notes and what a failed step said."""
+    monkeypatch.setenv("COLUMNS", "40")
+    terminal = Terminal()
+    progress = LiveProgress(terminal)
+
+    def step(number: int, status: Status) -> StepRecord:
+        return StepRecord(
+            number=number, stage="0", instruction=f"RUN number {number} " + "x" * 80, line=1, end_line=1, status=status, makes_layer=True
+        )
+
+    progress(Event(kind="note", text="told once"))
+    progress(Event(kind="done", step=step(1, "cached")))
+    progress(Event(kind="start", step=step(2, "executed")))
+    progress(Event(kind="log", step=step(2, "executed"), text="".join(f"line {number}\n" for number in range(9)) + "\x1b[2Jhalf"))
+    time.sleep(0.5)
+    head, *said, last = terminal.seen[1:]
+    assert re.fullmatch(r"RUN number 2 x+ 0\.\d s", head)
+    assert (said, last) == ([f"  | line {number}" for number in (5, 6, 7, 8)], "")
+    assert max(map(len, terminal.seen)) < 40
+    progress(Event(kind="done", step=step(2, "executed")))
+    progress(Event(kind="start", step=step(3, "executed")))
+    progress(Event(kind="log", step=step(3, "executed"), text="why it fails\n"))
+    progress(Event(kind="done", step=step(3, "failed")))
+    progress.close()
+    assert terminal.seen == ["note: told once", "  | why it fails", ""]
