@@ -71,6 +71,11 @@ def size(number: int) -> str:
     raise AssertionError
 
 
+def of_steps(some: int, all_: int) -> str:
+    """So many of all steps, in words."""
+    return f"{some} of {all_} {'step' if all_ == 1 else 'steps'}"
+
+
 def steps_table(steps: tuple[StepRecord, ...], *, planned: bool = False, stream: IO[str] | None = None) -> str:
     """One row per step: index, instruction, verdict, cost; the cause of a miss on a line of its own below it."""
     painter = Painter(stream or sys.stdout)
@@ -130,7 +135,7 @@ def build_summary(record: BuildRecord, stream: IO[str] | None = None) -> str:
     lines = [steps_table(record.steps, stream=stream), ""]
     if record.failure is None:
         reused = sum(1 for step in counted if step.status == "cached")
-        what = "Nothing had to run" if not ran else f"{len(ran)} of {len(counted)} steps ran"
+        what = "Nothing had to run" if not ran else f"{of_steps(len(ran), len(counted))} ran"
         lines.append(f"{what}, {reused} came from the cache, in {record.seconds:.1f} s.")
         lines.append(f"Image {(record.image or '')[7:19]}{' ' + record.tag if record.tag else ''}, built by the {how(record)}.")
     else:
@@ -152,7 +157,7 @@ def prediction(record: BuildRecord) -> str:
     runs = sum(1 for step in record.predicted if step.status == "executed")
     counted = sum(1 for step in record.predicted if step.status in ("executed", "cached", "undecided"))
     cached = sum(1 for step in record.predicted if step.status == "cached")
-    return f"Predicted, not run: {runs} of {counted} steps would run, {cached} would come from the cache. There is no image."
+    return f"Predicted, not run: {of_steps(runs, counted)} would run, {cached} would come from the cache. There is no image."
 
 
 def how(record: BuildRecord) -> str:
@@ -172,7 +177,7 @@ def plan_summary(record: PlanRecord, stream: IO[str] | None = None) -> str:
     open_ = sum(1 for step in record.steps if step.status == "undecided")
     counted = sum(1 for step in record.steps if step.status in ("executed", "cached", "undecided"))
     tail = (
-        f"{runs} of {counted} steps would run"
+        f"{of_steps(runs, counted)} would run"
         + (f", {open_} cannot be decided before then" if open_ else "")
         + ". Nothing was run to find out."
     )

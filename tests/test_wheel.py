@@ -56,7 +56,7 @@ def test_it_builds_and_plans(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "f").write_text("1")
     (tmp_path / "app" / "Dockerfile").write_text("FROM scratch\nCOPY f /f\n")
-    assert "1 of 1 steps ran" in run(installed, "layerlab", "build", "app", place=tmp_path)
+    assert "1 of 1 step ran" in run(installed, "layerlab", "build", "app", place=tmp_path)
     assert "f           run" in run(installed, "layerlab", "plan", "--matrix", "app", place=tmp_path)
 
 

@@ -21,6 +21,7 @@ from autograder.quiz.question import Question, steps_to_predict
 from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import CheckResult
 from layerlab.model import StepRecord
+from layerlab.render import of_steps
 
 
 def predictions(assignment: Assignment, submission: Submission) -> dict[str, Prediction]:
@@ -51,7 +52,7 @@ def judge_question(question: Question, prediction: Prediction, app: Path, *, ans
     said = {word for word in prediction.given.values() if word != NO_VERDICT}
     layers = [step for step in asked if step.status != "metadata"] or asked
     share = max(0, sum(step not in wrong for step in layers) - len(wrong)) / len(layers)
-    told = [f"{right} of {len(asked)} steps are right."]
+    told = [f"{of_steps(right, len(asked))} {'is' if len(asked) == 1 else 'are'} right."]
     if missing:
         told = [f"{_steps(missing)} {_have(missing)} no prediction; what is right is told when every step has one.", *prediction.problems]
     elif wrong:

@@ -10,7 +10,7 @@ import time
 from layerlab.engines.api import Event
 from layerlab.model import BuildRecord, StepRecord
 from layerlab.records import replace
-from layerlab.render import prediction, printable, size
+from layerlab.render import of_steps, prediction, printable, size
 
 _WIDTH = 92
 _LOG_LINES = 12
@@ -126,7 +126,7 @@ def _end(record: BuildRecord, log: list[str]) -> list[str]:
     if failure is None:
         name = f"{(record.image or '')[7:19]}{' ' + record.tag if record.tag else ''}"
         lines = [_row(f" => naming to {name}", "0.0s"), ""]
-        lines.append(f"{ran} of {ran + reused} steps ran, {reused} came from the cache ({record.engine} engine, {record.executor}).")
+        lines.append(f"{of_steps(ran, ran + reused)} ran, {reused} came from the cache ({record.engine} engine, {record.executor}).")
         # The whole sentence is in the history; below each build of a notebook its head is enough.
         return lines + [f"note: {text.partition(' (')[0]}; %docker history says more." for text in record.stand_in]
     if record.predicted:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from layerlab.model import BuildRecord, ImageView, LayerView, Push, StepRecord
 from layerlab.oci.created_by import instruction_of
-from layerlab.render import printable, pushed, size
+from layerlab.render import of_steps, printable, pushed, size
 from layerlab.widgets.fallback import text_table
 
 # Half transparent, so that they can be read in a light and in a dark page.
@@ -43,7 +43,7 @@ def timelines(builds: Mapping[str, BuildRecord]) -> Picture:
         beside = max(0.0, build.seconds - sum(step.seconds for step in steps))
         segments += _bar(100 * beside / longest, _BESIDE, f"beside the steps, {beside:.1f} s", "")
         cached = sum(step.status == "cached" for step in steps)
-        head = f"{name}: {build.seconds:.1f} s, {len(steps) - cached} of {len(steps)} steps ran"
+        head = f"{name}: {build.seconds:.1f} s, {of_steps(len(steps) - cached, len(steps))} ran"
         parts.append(
             f'<p style="margin:8px 0 2px">{_quoted(head)}</p><div style="display:flex;height:34px" aria-hidden="true">{segments}</div>'
         )

@@ -100,7 +100,7 @@ EXPECTED: dict[str, tuple[str | re.Pattern[str], ...]] = {
     ),
     "06-beyond": (
         "VERSION is '2' and was '1'",
-        "0 of 1 steps ran",
+        "0 of 1 step ran",
         "in another order",
         "`ENV` makes no layer, yet `RUN` ran",
         re.compile(r"one stage: \d+ MB    two stages: \d+ MB"),
