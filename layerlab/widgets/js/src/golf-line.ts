@@ -26,6 +26,19 @@ function costOf({ edit, rebuilt, in_vain }: GolfCost): HTMLElement {
   );
 }
 
+// Above the lines: which edit each sign is of, by its number in the table of edits. Each sign says it in words itself.
+export function headOf(edits: number): HTMLElement {
+  const numbers = Array.from({ length: edits }, (_, index) => span("ll-sign", String(index + 1)));
+  return h(
+    "li",
+    { class: "ll-golf-line ll-golf-head-line", "aria-hidden": "true" },
+    span("ll-number"),
+    span("ll-golf-what", "edit"),
+    span("ll-golf-costs", ...numbers),
+    span("ll-golf-moves"),
+  );
+}
+
 export function buttonOf(label: string, text: string, disabled: boolean, onclick: () => void): HTMLElement {
   return h(
     "button",

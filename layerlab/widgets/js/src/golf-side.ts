@@ -1,5 +1,5 @@
 // What stands around the lines of a round of golf: levels, the tray, what each edit costs, the score.
-import { h } from "./dom.ts";
+import { h, span } from "./dom.ts";
 import { buttonOf } from "./golf-line.ts";
 import type { Model } from "./model.ts";
 import { putIn } from "./pure.ts";
@@ -52,11 +52,11 @@ export function createRound(model: GolfModel, changed: () => void): Round {
 export function editsOf(model: GolfModel): HTMLElement {
   const rows = model
     .get("edits")
-    .map(({ title, times, seconds, total }) =>
+    .map(({ title, times, seconds, total }, index) =>
       h(
         "tr",
         {},
-        h("th", { scope: "row" }, title),
+        h("th", { scope: "row" }, span("ll-number", String(index + 1)), ` ${title}`),
         h("td", {}, times),
         h("td", { class: "ll-sum" }, seconds),
         h("td", { class: "ll-sum" }, total),

@@ -1,6 +1,6 @@
 // Cache golf: lines to move, what each edit then rebuilds, and the score against par.
 import { h, live, say, span, unique } from "./dom.ts";
-import { lineOf, type Moves } from "./golf-line.ts";
+import { headOf, lineOf, type Moves } from "./golf-line.ts";
 import { createLevels, createRound, editsOf, type Round, scoreOf, trayOf, typedOf } from "./golf-side.ts";
 import { type Context, type Ended, listener } from "./model.ts";
 import { moved } from "./pure.ts";
@@ -50,7 +50,10 @@ function createBoard(round: Round): Board {
     const lines = round.lines();
     const wrong = round.settled() ? round.model.get("score").line : 0;
     if (typing) drawText(element, round);
-    else element.replaceChildren(...lines.map((line, at) => lineOf(line, at, lines.length, at + 1 === wrong, moves)));
+    else {
+      const rows = lines.map((line, at) => lineOf(line, at, lines.length, at + 1 === wrong, moves));
+      element.replaceChildren(headOf(round.model.get("edits").length), ...rows);
+    }
     refocus();
   };
   const toggle = () => {
