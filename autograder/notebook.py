@@ -19,9 +19,11 @@ from autograder.exercise.places import default_place, own_course
 from autograder.judge.grade import grade
 from autograder.judge.points import result_of
 from autograder.judge.predictions import judge_question
-from autograder.judge.prepare import Prepared, prepare
+from autograder.judge.prepare import Prepared, locate, prepare
+from autograder.planned import LABEL, plan_of, planned
 from autograder.quiz.prediction import read_prediction
 from autograder.quiz.question import steps_to_predict
+from autograder.sandbox.sandbox import NotIsolatedError
 from autograder.scorecard import Scorecard, shown
 from autograder.submission.messages import verdict, wrapped
 from autograder.submission.notebook_reader import Submission
@@ -86,7 +88,11 @@ class Exercise:
         """Print what the next build would do, or what keeps it from being one."""
         from autograder.exercise.workspace import Workspace
 
-        prepared = self._prepare()
+        try:
+            prepared = self._prepare()
+        except NotIsolatedError:
+            self._plan_own()
+            return
         with tempfile.TemporaryDirectory(dir=prepared.work, prefix="plan-") as place, EmbeddedEngine(prepared.store) as engine:
             workspace = Workspace(Path(prepared.app), Path(place) / "context", self._files)
             try:
@@ -98,11 +104,30 @@ class Exercise:
                 return
         print(steps_table(plan.steps, planned=True))
 
-    def check(self, name: str) -> float:
+    def _plan_own(self) -> None:
+        print(LABEL)
+        try:
+            print(steps_table(plan_of(self._app(), self._files).steps, planned=True))
+        except LayerlabError as error:
+            error.file = error.file and os.path.basename(error.file)
+            print(error_text(error))
+
+    def _app(self) -> Path:
+        return Path(locate(self._course, self._assignment, self._place).app)
+
+    def check(self, name: str) -> float | None:
         """The points of one check of the answers as they are. The first check of an answer builds it.
 
-        Raises ``CheckFailed`` for no points, ``UsageError`` for a check that is not in the assignment.
+        Where nothing isolates a build, what a plan says of it is printed, and there are no points. Raises ``CheckFailed`` for no points,
+        ``UsageError`` for a check that is not in the assignment.
         """
+        try:
+            return self._checked(name)
+        except NotIsolatedError:
+            print(*wrapped(planned(name, self._app(), self._files)), sep="\n")
+            return None
+
+    def _checked(self, name: str) -> float:
         self._spec(name)
         if self._assignment.kind == "quiz":
             with shown(self._card, name, "planning the builds of the question", whole=False):

@@ -259,6 +259,12 @@ class Lesson:
         """Builds on one clock, from their records: ``lab.side_by_side(naive=first, optimised=second)``."""
         return timelines(builds)
 
+    def fetched(self) -> None:
+        """Print for the last build how many packages npm installed, and how many of them it fetched; it logs that with --loglevel=http."""
+        told = [(step.instruction, *_fetched(step.log)) for step in self._session.last_build().steps if step.status == "executed"]
+        lines = [f"{added} packages installed, {fetched} files fetched from the registry: {text}" for text, added, fetched in told if added]
+        print(*(lines or ["In the last build npm installed nothing."]), sep="\n")
+
     def union(self, image: str, *paths: str) -> Picture:
         """What each layer of an image has of some paths, and what a container sees of them. Raises ``UsageError``."""
         return union(self._session.engine.view(image), paths)
@@ -344,6 +350,14 @@ class Lesson:
         target = html.escape(os.path.relpath(archive, work_directory().parent / "course"), quote=True)
         untyped: Any = IPython.display
         return untyped.HTML(f'<a href="{target}" download>Download my work ({archive.stat().st_size / 1000:.0f} kB)</a>')
+
+
+def _fetched(log: str) -> tuple[int, int]:
+    """The packages that npm says it added, and the archives that it fetched for them: of each it logs whether its cache had it."""
+    added = re.search(r"added (\d+) packages?", log)
+    archives = [line for line in log.splitlines() if re.search(r"npm http fetch GET 200 \S+\.tgz", line)]
+    files = [line for line in archives if not re.search(r"\(cache (?:hit|stale|revalidated)\)", line)]
+    return int(added[1]) if added else 0, len(files)
 
 
 def _print_change(path: str, text: str, position: int, old: str, new: str) -> None:

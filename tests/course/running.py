@@ -109,6 +109,7 @@ EXPECTED: dict[str, tuple[str | re.Pattern[str], ...]] = {
         re.compile(r"COPY --from=build /app/dist"),
         "src/routes.ts changed",
         "package.json changed",
+        re.compile(r"\d+ packages installed, 0 files fetched from the registry: RUN --mount"),
         re.compile(r"COPY --link data /data"),
         "The plain `COPY` ran again",
         re.compile(r"100x-multi +\d+ layers"),

@@ -241,6 +241,31 @@ def test_the_tally_survives_a_kernel_and_a_file_that_is_none(lab: Lesson, sessio
     assert "So far in the course: 0 of 1." in shown.told[-1]
 
 
+@pytest.mark.parametrize(
+    ("statuses", "words"),
+    [
+        (("(cache miss)", "(cache updated)", ""), "312 packages installed, 3 files fetched"),
+        (("(cache miss)", "(cache hit)", "(cache stale)", "(cache revalidated)"), "312 packages installed, 1 files fetched"),
+        ((), "312 packages installed, 0 files fetched"),
+        (None, "npm installed nothing"),
+    ],
+)
+def test_what_npm_fetched_is_counted(
+    lab: Lesson, session: Session, capsys: pytest.CaptureFixture[str], statuses: tuple[str, ...] | None, words: str
+) -> None:
+    """As npm 11 logs it: archives, and not what it asks for their names."""
+    asked = [
+        f"npm http fetch GET 200 https://r/a {status}\nnpm http fetch GET 200 https://r/a/-/a-1.tgz 9ms {status}\n"
+        for status in statuses or ()
+    ]
+    log = "".join(asked) + ("up to date\n" if statuses is None else "\nadded 312 packages in 3s\n")
+    step = StepRecord(number=2, stage="0", instruction="RUN npm ci", line=2, end_line=2, status="executed", makes_layer=True, log=log)
+    lab.write("../tiny/Dockerfile", "FROM node:alpine\n")
+    session.record = replace(session.engine.build(session.options(context="../tiny")), steps=(step,))
+    lab.fetched()
+    assert words in capsys.readouterr().out
+
+
 def test_what_a_stand_in_is_is_told_once(lab: Lesson, session: Session, shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     build = session.engine.build
     note = "node:alpine is a stand-in (made here)"
