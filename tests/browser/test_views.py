@@ -78,6 +78,14 @@ def test_the_explorer(notebook: Notebook, app: Path) -> None:
     layers.filter(has_text="RUN npm run build").press("Enter")
     expect(page.get_by_text("What layer 9 adds, changes and removes")).to_be_visible()
     expect(page.get_by_role("region", name="Files")).to_contain_text("index.jsadded")
+    # What a later layer hides, who hides it, and what would save it.
+    waste = page.get_by_role("group").filter(has_text="wasted")
+    layers.filter(has_text="wasted").first.click()
+    waste.locator("summary").press("Enter")
+    expect(waste).to_contain_text("smaller")
+    expect(page.get_by_role("list", name="Wasted files, the largest first").get_by_role("listitem").first).to_contain_text(
+        "hidden by layer"
+    )
     page.get_by_role("button", name="The whole image").click()
     expect(page.get_by_role("list", name="Contents of etc")).to_contain_text("passwdlayer 1")
     page.locator("summary").filter(has_text="bin/").first.press("Enter")
@@ -163,6 +171,10 @@ def test_the_card_of_a_build_follows_it(notebook: Notebook, app: Path) -> None:
     expect(running).to_contain_text("begun")
     expect(running).to_contain_text(re.compile(r"[123]\.\d s"))
     expect(built.locator("[data-fallen]")).to_contain_text("COPY --link")
+    # It moves for those who did not ask for less.
+    for motion, name in (("no-preference", "ll-grow"), ("reduce", "none")):
+        page.emulate_media(reduced_motion=motion)  # type: ignore[arg-type]
+        expect(running.get_by_role("button")).to_have_css("animation-name", name)
     expect(built.get_by_role("status")).to_contain_text("Step 4 runs")
     expect(built.get_by_role("status")).to_contain_text("Built tiny")
     expect(built.locator("[data-fallen]")).to_have_count(0)
