@@ -21,10 +21,11 @@ from autograder.judge.points import result_of
 from autograder.judge.predictions import judge_question
 from autograder.judge.prepare import Prepared, locate, prepare
 from autograder.planned import LABEL, plan_of, planned
+from autograder.quiz.picture import picture
 from autograder.quiz.prediction import read_prediction
 from autograder.quiz.question import steps_to_predict
 from autograder.sandbox.sandbox import NotIsolatedError
-from autograder.scorecard import Scorecard, shown
+from autograder.scorecard import Scorecard, notebook_display, shown
 from autograder.submission.messages import verdict, wrapped
 from autograder.submission.notebook_reader import Submission
 from autograder.submission.record import CheckResult, SubmissionResult
@@ -83,6 +84,8 @@ class Exercise:
         steps = [step.number for step in steps_to_predict(question)]
         found = read_prediction(self._files[name], steps)
         print(f"{len(found.given)} of {len(steps)} steps are predicted.", *found.problems, sep="\n")
+        if (display := notebook_display()) is not None:
+            display({"text/html": picture(question, found), "text/plain": ""}, raw=True)
 
     def show_plan(self) -> None:
         """Print what the next build would do, or what keeps it from being one."""

@@ -76,7 +76,7 @@ def shown(card: Scorecard, name: str, doing: str, *, whole: bool) -> Iterator[No
 
     Outside of IPython nothing is shown.
     """
-    display = _display()
+    display = notebook_display()
     if display is None:
         yield
         return
@@ -99,7 +99,8 @@ def shown(card: Scorecard, name: str, doing: str, *, whole: bool) -> Iterator[No
         handle.update({"text/plain": card.text(), **page}, raw=True)
 
 
-def _display() -> Any:
+def notebook_display() -> Any:
+    """IPython's ``display``, or ``None`` outside of IPython."""
     try:
         from IPython.core.getipython import get_ipython
         from IPython.display import display

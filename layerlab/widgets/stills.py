@@ -23,15 +23,18 @@ _COLOURS: Final[dict[Verdict, str]] = {
 _GREY: Final = "#9e9e9e"
 
 
-def still(steps: Sequence[Step], guesses: Mapping[int, Guess] | None = None) -> str:
-    """The stack of a build: a list for each stage, the last on top, and in each the newest layer on top, as high as it is large."""
+def still(steps: Sequence[Step], guesses: Mapping[int, Guess] | None = None, *, scaled: bool = True) -> str:
+    """The stack of a build: a list for each stage, the last on top, and in each the newest layer on top, as high as it is large.
+
+    ``scaled``: whether heights are sizes.
+    """
     stages = [(stage, list(group)) for stage, group in groupby(steps, key=lambda step: step.stage)]
     parts = []
     for stage, group in reversed(stages):
         if len(stages) > 1:
             parts.append(f"<p>Stage {html.escape(stage)}</p>")
         parts.append(_listed([_slab(step, (guesses or {}).get(step.number)) for step in group]))
-    return "".join(parts) + (_LEGEND if steps else "")
+    return "".join(parts) + (_LEGEND if steps and scaled else "")
 
 
 def still_of_layers(layers: Sequence[Layer]) -> str:

@@ -23,6 +23,7 @@ from autograder.judge.predictions import judge_question
 from autograder.judge.prepare import Prepared, prepare
 from autograder.judge.question_play import verdicts
 from autograder.notebook import CheckFailed, Exercise
+from autograder.quiz.picture import picture
 from autograder.quiz.prediction import WORD_OF, read_prediction
 from autograder.quiz.question import Question, Replace, Touch, Turn, listed, steps_to_predict
 from autograder.release import reference
@@ -369,6 +370,22 @@ def test_the_notebook_tells_the_answers_after_some_tries(
     capsys.readouterr()
     exercise.check("touch")
     assert "2 more tries" in capsys.readouterr().out
+
+
+def test_a_prediction_is_drawn_as_it_was_given() -> None:
+    """The newest step on top, what is left out as such, and nothing of what is true."""
+    question = QUESTIONS["argument"]
+    page = picture(question, read_prediction("4 runs\n5 cached\n3 no verdict\n", list(truth(question))))
+    said = re.findall(r"<b>(\d+)\.</b> <code>[^<]*</code> — (?:\S+ )?([a-z ]+)<", page)
+    assert said == [
+        ("8", "not predicted"),
+        ("7", "not predicted"),
+        ("6", "not predicted"),
+        ("5", "cached"),
+        ("4", "runs"),
+        ("3", "no verdict"),
+        ("2", "not predicted"),
+    ]
 
 
 def test_what_is_told_in_a_notebook_is_no_other_assignment() -> None:
