@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import html
 import os
 import re
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any, Final
 
 from autograder.exercise.assignment import Assignment, CheckSpec
 from autograder.submission.record import CheckResult
+from layerlab.notebook.clock import ticking
 
 _SIGNS: Final = {"passed": "✓ passed", "partial": "◐ partly", "failed": "✕ not yet", "not-run": "– not run"}
 _PART: Final = re.compile(r"\b\d\d-[a-z-]+\.ipynb\b")
@@ -81,20 +80,11 @@ def shown(card: Scorecard, name: str, doing: str, *, whole: bool) -> Iterator[No
         yield
         return
     handle = display({"text/plain": f"{doing} …"}, raw=True, display_id=True)
-    ended, began = threading.Event(), time.monotonic()
-
-    def tick() -> None:
-        while not ended.wait(_INTERVAL):
-            handle.update({"text/plain": f"{doing} … {time.monotonic() - began:.0f} s"}, raw=True)
-
-    # What a thread displays belongs to the cell whose context it has.
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(tick,), name="check shown", daemon=True)
-    thread.start()
+    began = time.monotonic()
     try:
-        yield
+        with ticking(lambda: handle.update({"text/plain": f"{doing} … {time.monotonic() - began:.0f} s"}, raw=True), _INTERVAL):
+            yield
     finally:
-        ended.set()
-        thread.join()
         page = {"text/html": card.html(name)} if whole else {}
         handle.update({"text/plain": card.text(), **page}, raw=True)
 

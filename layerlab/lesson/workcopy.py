@@ -8,6 +8,7 @@ import stat
 import tempfile
 import time
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Final
 
@@ -79,7 +80,11 @@ def kept_archives() -> list[Path]:
 
 
 def restore(archive: Path) -> tuple[Path, Path | None]:
-    """Bring back what an archive holds. Returns as ``reset`` does. Raises ``UsageError``, and then has changed nothing."""
+    """Bring back what an archive holds. Returns as ``reset`` does.
+
+    Raises ``UsageError``: for an archive that cannot be read before anything is changed, and where the disk fails later with what there was
+    in an archive of its own.
+    """
     copy = work_directory() / "node-app"
     try:
         with tempfile.TemporaryDirectory(dir=archive.parent, prefix=".restored-") as folder:
@@ -92,7 +97,7 @@ def restore(archive: Path) -> tuple[Path, Path | None]:
                 remove_tree(str(child))
             for child in (Path(folder) / "node-app").iterdir():
                 shutil.move(child, copy / child.name)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise UsageError(f"{archive.name} cannot be brought back: {error}", remedy="lab.restore() lists what else was kept.") from error
     return copy, kept
 

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import contextvars
 import io
 import os
 import shlex
 import sys
-import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 from layerlab.errors import BuildInterruptedError, LayerlabError, UsageError
 from layerlab.lesson.tally import count
+from layerlab.notebook.clock import ticking
 from layerlab.notebook.docker_output import BuildLook
 from layerlab.notebook.estimate import estimate
 from layerlab.notebook.session import Session
@@ -192,20 +191,10 @@ def _live(card: BuildCard, look: BuildLook) -> Iterator[None]:
     display: Any = untyped_display
     card.show(look.text())
     handle = display(card, display_id=True)
-    ended = threading.Event()
-
-    def tick() -> None:
-        while not ended.wait(_INTERVAL):
-            card.show(look.text())
-
-    # What a thread displays belongs to the cell whose context it has.
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(tick,), name="build shown", daemon=True)
-    thread.start()
     try:
-        yield
+        with ticking(lambda: card.show(look.text()), _INTERVAL):
+            yield
     finally:
-        ended.set()
-        thread.join()
         if card.busy:
             card.end("Not built: see the error.")
         card.show(look.text())

@@ -33,8 +33,13 @@ class StillsWithoutKernel(AsyncLargeFileManager):
         kernels = getattr(self.parent, "kernel_manager", None)
         for session in await sessions.list_sessions() if sessions is not None else ():
             if session.get("path") == path and kernels is not None and session["kernel"]["id"] in kernels:
-                found.add(getattr(kernels.get_kernel(session["kernel"]["id"]).provisioner, "pid", 0))
+                found.add(_process(kernels.get_kernel(session["kernel"]["id"])))
         return frozenset(found)
+
+
+def _process(kernel: Any) -> int:
+    """The process of a kernel, 0 where it is on another machine: then its views count as gone, and no notebook fails to open."""
+    return getattr(getattr(kernel, "provisioner", None), "pid", None) or 0
 
 
 def stills(notebook: Any, running: frozenset[int]) -> None:

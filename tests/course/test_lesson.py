@@ -353,6 +353,14 @@ def test_an_archive_that_is_broken_or_leads_elsewhere_changes_nothing_outside(la
     (kept / "node-app-1.zip").write_bytes(b"PK no")
     with pytest.raises(UsageError, match="cannot be brought back"):
         lab.restore(1)
+    # One whose content was damaged is read to its end before anything is removed.
+    with zipfile.ZipFile(kept / "node-app-1.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("node-app/file", "text " * 1000)
+    data = bytearray((kept / "node-app-1.zip").read_bytes())
+    data[50:60] = b"\xff" * 10
+    (kept / "node-app-1.zip").write_bytes(data)
+    with pytest.raises(UsageError, match="cannot be brought back"):
+        lab.restore(1)
     assert "mine" in (session.app / "src/index.ts").read_text(encoding="utf-8")
     with zipfile.ZipFile(kept / "node-app-2.zip", "w") as archive:
         archive.writestr("node-app/../../../outside", "x")
